@@ -1,0 +1,192 @@
+"""Every file name of the pipeline, and every read and write of an array, a table, a document or a model.
+
+Paths are relative to the repository's root, where DVC runs each stage. What is written appears whole or not at all:
+a temporary name beside the target, flushed to the disk, then renamed.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import json
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from convtrack.errors import StorageError
+
+if TYPE_CHECKING:
+    import keras
+    import numpy as np
+    import pandas as pd
+
+Split = Literal["train", "val", "test"]
+
+RAW = Path("data/raw")  # download: {train,test}_images.npy, {train,test}_labels.npy, source.json
+SOURCE = "source.json"
+PROCESSED = Path("data/processed")  # preprocess: the same pairs for train, val and test, and dataset.json
+DATASET = "dataset.json"
+
+MODEL = Path("models/model.keras")
+HISTORY = Path("models/history.csv")
+TRAINING = Path("models/training.json")
+RUN = Path("models/run.json")
+
+METRICS = Path("reports/metrics.json")
+PER_CLASS = Path("reports/per_class.csv")
+CONFUSION = Path("reports/confusion.csv")
+PREDICTIONS = Path("reports/predictions.csv")
+CONFUSED_PAIRS = Path("reports/confused_pairs.csv")
+PICTURES = Path("reports/pictures")
+
+STATE = Path(".convtrack")  # caches and checkpoints: outside DVC's outs, never in git
+
+
+@dataclass(frozen=True)
+class Arrays:
+    """The images of one split, uint8 of shape (n, height, width, channels), and their labels, int64 of shape (n,)."""
+
+    images: np.ndarray
+    labels: np.ndarray
+
+
+def images_path(folder: Path, split: Split) -> Path:
+    return folder / f"{split}_images.npy"
+
+
+def labels_path(folder: Path, split: Split) -> Path:
+    return folder / f"{split}_labels.npy"
+
+
+def read_arrays(folder: Path, split: Split) -> Arrays:
+    """Open a split that a stage wrote into `folder`. The images stay on disk (memory-mapped, read-only).
+
+    Raises StorageError where a file is missing or broken.
+    """
+    import numpy as np
+
+    with _readable(images_path(folder, split)) as path:
+        images = np.load(path, mmap_mode="r", allow_pickle=False)
+    with _readable(labels_path(folder, split)) as path:
+        labels = np.load(path, allow_pickle=False)
+    return Arrays(images, labels)
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON document. Raises StorageError."""
+    with _readable(path):
+        return json.loads(path.read_text(encoding="utf-8"))
+
+
+def write_json(path: Path, content: dict[str, Any]) -> None:
+    """Write `content` with sorted keys as given, two spaces deep, whole or not at all. NaN is refused (ValueError)."""
+    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    with whole_file(path) as temporary:
+        temporary.write_text(text, encoding="utf-8")
+
+
+def read_table(path: Path) -> pd.DataFrame:
+    """A CSV file. Raises StorageError."""
+    import pandas as pd
+
+    with _readable(path):
+        return pd.read_csv(path, keep_default_na=False, na_values=[""])
+
+
+def write_table(path: Path, table: pd.DataFrame) -> None:
+    """Write `table` as CSV without its index, whole or not at all."""
+    with whole_file(path) as temporary:
+        table.to_csv(temporary, index=False, lineterminator="\n")
+
+
+def save_model(path: Path, model: keras.Model) -> None:
+    """Write a Keras model (.keras), whole or not at all."""
+    with whole_file(path) as temporary:
+        model.save(temporary)
+
+
+def load_model(path: Path) -> keras.Model:
+    """Read a Keras model without running code from the file (safe_mode). Raises StorageError."""
+    import keras
+
+    with _readable(path):
+        return keras.saving.load_model(path, compile=False, safe_mode=True)
+
+
+@contextlib.contextmanager
+def whole_file(path: Path) -> Iterator[Path]:
+    """Yield a temporary path beside `path` that takes its place when the block ends well, and vanishes otherwise.
+
+    Raises StorageError where the disk refuses; what stood at `path` before is then untouched.
+    """
+    with _storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        # the suffix stays, because Keras and matplotlib choose the format by it
+        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        os.close(handle)
+        os.chmod(name, 0o644)
+        temporary = Path(name)
+        try:
+            yield temporary
+            _flush(temporary)
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
+
+
+@contextlib.contextmanager
+def whole_folder(path: Path) -> Iterator[Path]:
+    """As `whole_file`, for a folder and all that is written into it; an older folder at `path` is replaced."""
+    with _storage_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        temporary.chmod(0o755)
+        try:
+            yield temporary
+            for file in temporary.rglob("*"):
+                if file.is_file():
+                    _flush(file)
+            if path.exists():
+                shutil.rmtree(path)
+            temporary.replace(path)
+        finally:
+            shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _flush(path: Path) -> None:
+    with path.open("rb") as file:
+        os.fsync(file.fileno())
+
+
+@contextlib.contextmanager
+def _readable(path: Path) -> Iterator[Path]:
+    try:
+        yield path
+    except FileNotFoundError:
+        raise StorageError(f"{path} is missing", "dvc repro makes it") from None
+    except (OSError, ValueError, EOFError) as error:
+        raise StorageError(
+            f"{path} cannot be read: {error}", f"delete it and run dvc checkout {path.parent}, or dvc repro"
+        ) from error
+
+
+@contextlib.contextmanager
+def _storage_errors(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except OSError as error:
+        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EPERM}:
+            raise
+        where = path.parent if path.parent.exists() else path
+        free = f"{shutil.disk_usage(where).free / 2**20:,.0f} MiB free there" if where.exists() else "no such folder"
+        room = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+        raise StorageError(
+            f"{path} cannot be written: {os.strerror(error.errno)} ({free}). What stood there before is untouched",
+            "make room (dvc gc -w frees cached data that no params.yaml here asks for) and run the same command again"
+            if room
+            else f"make {where} writable for you and run the same command again",
+        ) from error

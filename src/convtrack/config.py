@@ -1,0 +1,254 @@
+"""params.yaml -> one frozen, strict `Params` object. The only parser of parameters in convtrack.
+
+A new architecture is a class here (its knobs and their ranges), listed in `Model`, and a file of the same name in
+models/. Everything else, from error messages to MLflow's flat names, follows from the fields.
+"""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from ruamel.yaml import YAML
+from ruamel.yaml.error import YAMLError
+
+from convtrack.errors import ConfigError
+
+PARAMS_FILE = Path("params.yaml")
+
+Fraction = Annotated[float, Field(ge=0, lt=1)]
+Positive = Annotated[int, Field(ge=1)]
+Seed = Annotated[int, Field(ge=0, lt=2**32)]
+
+
+class Section(BaseModel):
+    """A group of knobs: immutable, no unknown keys, no silent conversions."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
+
+
+class Data(Section):
+    name: Literal["cifar10", "digits", "image_folder"]
+    path: str = Field(min_length=1)
+    archive: str | None
+    image_size: Annotated[int, Field(ge=1, le=4096)] | None
+    test_fraction: Annotated[float, Field(gt=0, lt=1)]
+    seed: Seed
+    unreadable: Literal["refuse", "skip"]
+
+
+class Preprocess(Section):
+    seed: Seed
+    val_fraction: Annotated[float, Field(gt=0, lt=1)]
+    duplicates: Literal["keep", "drop"]
+
+
+class Reference(Section):
+    name: Literal["reference"]
+    conv_dropout: Fraction
+    dropout: Fraction
+
+
+class Vgg(Section):
+    name: Literal["vgg"]
+    filters: Annotated[list[Positive], Field(min_length=1, max_length=8)]
+    convs_per_block: Annotated[int, Field(ge=1, le=8)]
+    kernel_size: Annotated[int, Field(ge=1, le=11)]
+    batch_norm: bool
+    activation: Literal["relu", "gelu", "silu", "elu", "selu", "tanh"]
+    block_dropout: Fraction | list[Fraction]
+    dense: Annotated[list[Positive], Field(max_length=4)]
+    dropout: Fraction
+
+    @model_validator(mode="after")
+    def _one_dropout_per_block(self) -> Vgg:
+        if isinstance(self.block_dropout, list) and len(self.block_dropout) != len(self.filters):
+            raise ValueError(
+                f"block_dropout has {len(self.block_dropout)} values for {len(self.filters)} blocks; "
+                "give one number for all blocks or one for each entry of filters"
+            )
+        return self
+
+
+Model = Annotated[Reference | Vgg, Field(discriminator="name")]
+
+
+class Optimizer(Section):
+    name: Literal["adam", "adamw", "sgd"]
+    learning_rate: Annotated[float, Field(gt=0, le=100)]
+    momentum: Fraction
+    weight_decay: Annotated[float, Field(ge=0, le=10)]
+
+
+class Schedule(Section):
+    name: Literal["constant", "linear", "cosine"]
+    warmup: Fraction
+
+
+class Augmentation(Section):
+    flip: bool
+    shift: Annotated[int, Field(ge=0, le=64)]
+
+
+class EarlyStopping(Section):
+    monitor: Literal["val_loss", "val_accuracy"]
+    patience: Positive | None
+    min_delta: Annotated[float, Field(ge=0)]
+    restore_best: bool
+
+
+class Train(Section):
+    seed: Seed
+    epochs: Positive
+    batch_size: Positive
+    optimizer: Optimizer
+    schedule: Schedule
+    label_smoothing: Fraction
+    augmentation: Augmentation
+    precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
+    early_stopping: EarlyStopping
+
+
+class Evaluate(Section):
+    batch_size: Positive
+    calibration_bins: Annotated[int, Field(ge=2, le=1000)]
+    confused_pairs: Annotated[int, Field(ge=1, le=1000)]
+    ambiguous_images: Annotated[int, Field(ge=1, le=400)]
+
+
+class Tracking(Section):
+    experiment: str = Field(min_length=1)
+    log_model: bool
+    system_metrics: bool
+
+
+class Params(Section):
+    """Everything in params.yaml. Stages get only the sections that their `params:` list in dvc.yaml names."""
+
+    data: Data
+    preprocess: Preprocess
+    model: Model
+    train: Train
+    evaluate: Evaluate
+    tracking: Tracking
+
+    def flat(self) -> dict[str, Any]:
+        """`{"train.optimizer.name": "adam", ...}`: every knob by its dotted path, lists kept whole."""
+        return dict(_flatten(self.model_dump()))
+
+
+def load(path: Path = PARAMS_FILE) -> Params:
+    """Read and check `path`.
+
+    Raises ConfigError (exit code 2) naming every problem at once: where, what was got, what is allowed.
+    """
+    return parse(read_yaml(path), str(path))
+
+
+def read_yaml(path: Path) -> dict[str, Any]:
+    """The mapping in a YAML 1.2 file, where `1e-3` is a number. Raises ConfigError."""
+    try:
+        text = path.read_text(encoding="utf-8")
+    except FileNotFoundError:
+        raise ConfigError(
+            f"{path} is not here (looked in {Path.cwd()})", "run this inside a clone of convtrack"
+        ) from None
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path} cannot be read: {error}", f"git checkout -- {path}, or mend its encoding") from error
+    try:
+        content = YAML(typ="safe").load(text)
+    except YAMLError as error:
+        raise ConfigError(
+            f"{path} is not valid YAML: {_one_line(error)}", f"mend that line, or git checkout -- {path}"
+        ) from error
+    if not isinstance(content, dict):
+        raise ConfigError(
+            f"{path} must be a mapping of sections ({', '.join(Params.model_fields)}). "
+            f"Received: {type(content).__name__}",
+            f"git checkout -- {path}",
+        )
+    return content
+
+
+def parse(content: dict[str, Any], source: str = str(PARAMS_FILE)) -> Params:
+    """Check a mapping as `load` does; `source` names it in messages."""
+    try:
+        return Params.model_validate(content)
+    except ValidationError as error:
+        problems = [_explain(problem) for problem in error.errors(include_url=False)]
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        raise ConfigError(
+            f"{source} has {count}:\n" + "\n".join(f"  {problem}" for problem in problems),
+            f"mend {source} (each knob is explained there) and run the same command again",
+        ) from None
+
+
+def _flatten(tree: dict[str, Any], prefix: str = "") -> typing.Iterator[tuple[str, Any]]:
+    for key, value in tree.items():
+        if isinstance(value, dict):
+            yield from _flatten(value, f"{prefix}{key}.")
+        else:
+            yield f"{prefix}{key}", value
+
+
+def _one_line(error: YAMLError) -> str:
+    return " ".join(str(error).split())
+
+
+def _explain(problem: Any) -> str:
+    """One pydantic problem as `where: what is allowed. Received: what was got`."""
+    # pydantic adds the chosen member of a union to the location: model.vgg.filters is model.filters to the user
+    location = [part for index, part in enumerate(problem["loc"]) if not _names_union_member(problem["loc"], index)]
+    where = ".".join(str(part) for part in location)
+    kind = problem["type"]
+    if kind == "extra_forbidden":
+        known = _fields_at(problem["loc"][:-1])
+        close = difflib.get_close_matches(str(location[-1]), known, n=1)
+        guess = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
+        return f"{where}: unknown key; {guess}"
+    if kind == "missing":
+        return f"{where}: missing"
+    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if kind.startswith("union_tag"):
+        where += ".name"
+        got = problem["input"].get("name") if isinstance(problem["input"], dict) else problem["input"]
+        message = f"should be one of {problem['ctx'].get('expected_tags', known_models())}"
+        return f"{where}: {message}. Received: {got!r}"
+    if kind == "value_error":
+        return f"{where}: {message}"
+    return f"{where}: {message}. Received: {problem['input']!r} ({type(problem['input']).__name__})"
+
+
+def known_models() -> str:
+    """The names of `Model`'s members, quoted and joined, for messages."""
+    return ", ".join(repr(name) for name in _model_classes())
+
+
+def _model_classes() -> dict[str, type[Section]]:
+    members = typing.get_args(typing.get_args(Model)[0])
+    return {typing.get_args(member.model_fields["name"].annotation)[0]: member for member in members}
+
+
+def _names_union_member(location: tuple[Any, ...], index: int) -> bool:
+    if index == 1 and location[0] == "model" and location[1] in _model_classes():
+        return True
+    part = location[index]
+    return isinstance(part, str) and (part.startswith(("constrained-", "list[")) or part in {"float", "int"})
+
+
+def _fields_at(location: tuple[Any, ...]) -> list[str]:
+    """The keys that are allowed in the section at `location`."""
+    section: type[BaseModel] = Params
+    for index, part in enumerate(location):
+        if index == 1 and location[0] == "model":
+            section = _model_classes()[part]
+        elif part != "model":
+            annotation = section.model_fields[part].annotation
+            if isinstance(annotation, types.UnionType):
+                annotation = next(a for a in typing.get_args(annotation) if a is not type(None))
+            section = typing.cast(type[BaseModel], annotation)
+    return list(section.model_fields)
