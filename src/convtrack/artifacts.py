@@ -12,7 +12,7 @@ import json
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -39,7 +39,8 @@ RUN = Path("models/run.json")
 METRICS = Path("reports/metrics.json")
 PER_CLASS = Path("reports/per_class.csv")
 CONFUSION = Path("reports/confusion.csv")
-PREDICTIONS = Path("reports/predictions.csv")
+PREDICTIONS = Path("reports/predictions.csv")  # index, actual, predicted, margin, then for each class:
+PROBABILITY = "probability_"  # with the class behind it
 CONFUSED_PAIRS = Path("reports/confused_pairs.csv")
 PICTURES = Path("reports/pictures")
 
@@ -89,12 +90,12 @@ def write_json(path: Path, content: dict[str, Any]) -> None:
         temporary.write_text(text, encoding="utf-8")
 
 
-def read_table(path: Path) -> pd.DataFrame:
-    """A CSV file. Raises StorageError."""
+def read_table(path: Path, text: Sequence[str] = ()) -> pd.DataFrame:
+    """A CSV file; the columns named in `text` stay as written (a class may be called 01). Raises StorageError."""
     import pandas as pd
 
     with _readable(path):
-        return pd.read_csv(path, keep_default_na=False, na_values=[""])
+        return pd.read_csv(path, keep_default_na=False, na_values=[""], dtype=dict.fromkeys(text, str))
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
@@ -114,6 +115,7 @@ def load_model(path: Path) -> keras.Model:
     import keras
 
     with _readable(path):
+        path.stat()  # Keras says ValueError where a file is missing
         return keras.saving.load_model(path, compile=False, safe_mode=True)
 
 

@@ -1,0 +1,140 @@
+"""evaluate: the trained model on the test images, the only stage that looks at them.
+
+Reads the test split in data/processed and models/model.keras; writes metrics.json and four tables into reports/, from
+which the report draws its pictures.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pandas as pd
+
+from convtrack import artifacts, metrics
+from convtrack.config import Evaluate
+from convtrack.errors import DataError, TrainingError
+
+if TYPE_CHECKING:
+    import keras
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What evaluate finds out: the content of metrics.json, and the tables by the file that each is written to."""
+
+    metrics: dict[str, Any]
+    tables: dict[Path, pd.DataFrame]
+
+
+def assess(labels: np.ndarray, probabilities: np.ndarray, classes: list[str], evaluate: Evaluate) -> Evaluation:
+    """Judge `probabilities`, floats of (n, classes), by `labels`, integers of (n,). Pure.
+
+    Raises TrainingError where a probability is not a number.
+    """
+    broken = int(np.sum(~np.isfinite(probabilities).all(axis=1)))
+    if broken:
+        raise TrainingError(
+            f"{artifacts.MODEL} gives probabilities that are not numbers for {broken} of {len(labels)} test images. "
+            "Nothing was written",
+            "lower train.optimizer.learning_rate, then dvc repro",
+        )
+    predicted = probabilities.argmax(axis=1)
+    per_class = metrics.per_class(labels, probabilities, classes)
+    pairs = metrics.confused_pairs(
+        metrics.confusion(labels, predicted, len(classes)), classes, most=evaluate.confused_pairs
+    )
+    names = np.array(classes, dtype=object)
+    named = pd.DataFrame({"actual": names[labels], "predicted": names[predicted]})
+    scalars = {name: metric(labels, probabilities, evaluate) for name, metric in metrics.METRICS.items()}
+    recall = per_class[per_class["support"] > 0].set_index("class")["recall"].to_dict()
+    return Evaluation(
+        metrics={"images": len(labels), **scalars, "recall": recall},
+        tables={
+            artifacts.PER_CLASS: per_class,
+            artifacts.CONFUSION: named,
+            artifacts.PREDICTIONS: _predictions(named, probabilities, classes),
+            artifacts.CONFUSED_PAIRS: pd.DataFrame(
+                [dataclasses.asdict(pair) for pair in pairs],
+                columns=[field.name for field in dataclasses.fields(metrics.ConfusedPair)],
+            ),
+        },
+    )
+
+
+def _predictions(named: pd.DataFrame, probabilities: np.ndarray, classes: list[str]) -> pd.DataFrame:
+    """A row per test image: index (in the test split), actual, predicted, margin, and a column for each class."""
+    # the prefix keeps a class called "index" or "margin" apart from the columns of that name
+    columns = [f"{artifacts.PROBABILITY}{name}" for name in classes]
+    table = pd.concat([named, pd.DataFrame(probabilities, columns=columns)], axis=1)
+    table.insert(0, "index", np.arange(len(table)))
+    table.insert(3, "margin", metrics.margins(probabilities))
+    return table
+
+
+def predict(
+    model: keras.Model, images: np.ndarray, batch_size: int, on_batch: Callable[[int], None] = lambda images: None
+) -> np.ndarray:
+    """The model's probabilities for `images`, uint8 of (n, height, width, channels): floats of (n, classes).
+
+    Only one batch is in memory at a time. `on_batch` is told after each how many images it had.
+    """
+    parts = []
+    for start in range(0, len(images), batch_size):
+        batch = np.asarray(images[start : start + batch_size])
+        parts.append(np.asarray(model.predict_on_batch(batch)))
+        on_batch(len(batch))
+    return np.concatenate(parts)
+
+
+def check_fit(model: keras.Model, image_shape: list[int], classes: list[str]) -> None:
+    """Refuse a model that was trained on images of another shape or another number of classes (DataError)."""
+    takes, gives = model.input_shape[1:], model.output_shape[1:]
+    same_shape = len(takes) == len(image_shape) and all(a in {None, b} for a, b in zip(takes, image_shape, strict=True))
+    if not same_shape or gives != (len(classes),):
+        raise DataError(
+            f"{artifacts.MODEL} does not fit {artifacts.PROCESSED}: it takes images of {_by(takes)} and gives "
+            f"{_by(gives)} probabilities; the images there are {_by(image_shape)}, of {len(classes)} classes. "
+            "Nothing was written",
+            "dvc repro, which trains again on this data",
+        )
+
+
+def run(evaluate: Evaluate) -> dict[str, Any]:
+    """Evaluate models/model.keras on the test split and write reports/; returns the content of metrics.json.
+
+    All files appear, or none. Raises StorageError, DataError (model and data don't fit) or TrainingError.
+    """
+    from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+
+    from convtrack.training.threads import hold_threads, usable_cores
+
+    dataset = artifacts.read_json(artifacts.PROCESSED / artifacts.DATASET)
+    test = artifacts.read_arrays(artifacts.PROCESSED, "test")
+    hold_threads(usable_cores())
+    model = artifacts.load_model(artifacts.MODEL)
+    check_fit(model, dataset["image_shape"], dataset["classes"])
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("images"))
+    with Progress(*columns, TimeRemainingColumn()) as progress:
+        task = progress.add_task("evaluate", total=len(test.labels))
+        probabilities = predict(model, test.images, evaluate.batch_size, lambda images: progress.advance(task, images))
+    evaluation = assess(test.labels, probabilities, dataset["classes"], evaluate)
+    _write(evaluation)
+    return evaluation.metrics
+
+
+def _write(evaluation: Evaluation) -> None:
+    # the temporary files of all take their places together, after the last of them was written
+    with contextlib.ExitStack() as stack:
+        for path, table in evaluation.tables.items():
+            artifacts.write_table(stack.enter_context(artifacts.whole_file(path)), table)
+        artifacts.write_json(stack.enter_context(artifacts.whole_file(artifacts.METRICS)), evaluation.metrics)
+
+
+def _by(shape: tuple[int | None, ...] | list[int]) -> str:
+    return "x".join("any" if side is None else str(side) for side in shape)

@@ -1,0 +1,162 @@
+import json
+import resource
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import numpy as np
+import pytest
+
+from convtrack import artifacts, metrics
+from convtrack.config import Evaluate
+from convtrack.errors import DataError, StorageError, TrainingError
+from convtrack.stages import evaluate
+
+KNOBS = Evaluate(batch_size=4, calibration_bins=5, confused_pairs=3, ambiguous_images=2)
+CLASSES = ["01", "1", "null", 'a, "b"']  # as folders may be called; the last has no test image
+SHAPE = (3, 3, 1)
+WRITTEN = [
+    artifacts.METRICS,
+    artifacts.PER_CLASS,
+    artifacts.CONFUSION,
+    artifacts.PREDICTIONS,
+    artifacts.CONFUSED_PAIRS,
+]
+
+
+def brightest_of_first_pixels(shape: tuple[int, ...] = SHAPE, classes: int = len(CLASSES)) -> keras.Model:
+    """A network whose most probable class is the brightest of the first pixels: 0 for the first pixel and so on."""
+    model = keras.Sequential(
+        [
+            keras.Input(shape, dtype="uint8"),
+            keras.layers.Rescaling(1 / 255),
+            keras.layers.Flatten(),
+            keras.layers.Dense(classes, use_bias=False, activation="softmax"),
+        ]
+    )
+    model.layers[-1].set_weights([np.eye(int(np.prod(shape)), classes, dtype=np.float32)])
+    return model
+
+
+def write_dataset(folder: Path, labels: list[int], shown: list[int]) -> None:
+    """A test split whose images are `labels` and look like `shown`."""
+    images = np.zeros((len(shown), *SHAPE), dtype=np.uint8)
+    images.reshape(len(shown), -1)[np.arange(len(shown)), shown] = 255
+    folder.mkdir(parents=True)
+    np.save(artifacts.images_path(folder, "test"), images)
+    np.save(artifacts.labels_path(folder, "test"), np.array(labels, dtype=np.int64))
+    artifacts.write_json(folder / artifacts.DATASET, {"classes": CLASSES, "image_shape": list(SHAPE)})
+
+
+@pytest.fixture
+def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A folder to run in, with a model and ten test images, of which three 01 are taken for 1, and a 1 for null."""
+    monkeypatch.chdir(tmp_path)
+    write_dataset(artifacts.PROCESSED, labels=[0, 0, 0, 0, 1, 1, 1, 2, 2, 2], shown=[0, 1, 1, 1, 1, 1, 2, 2, 2, 2])
+    artifacts.save_model(artifacts.MODEL, brightest_of_first_pixels())
+    return tmp_path
+
+
+def test_metrics_json_holds_the_scalars_and_the_recall_of_each_class_that_has_images(workplace: Path) -> None:
+    returned = evaluate.run(KNOBS)
+    assert returned == json.loads(artifacts.METRICS.read_text())
+    assert list(returned) == ["images", *metrics.METRICS, "recall"]
+    assert (returned["images"], returned["accuracy"]) == (10, 0.6)
+    assert returned["recall"] == pytest.approx({"01": 0.25, "1": 2 / 3, "null": 1.0})
+    right = np.e / (np.e + 3)
+    assert returned["loss"] == pytest.approx(-(0.6 * np.log(right) + 0.4 * np.log((1 - right) / 3)), rel=1e-5)
+
+
+def test_confusion_has_one_row_of_class_names_per_image(workplace: Path) -> None:
+    evaluate.run(KNOBS)
+    table = artifacts.read_table(artifacts.CONFUSION, text=("actual", "predicted"))
+    assert list(table.columns) == ["actual", "predicted"]
+    assert table["actual"].tolist() == ["01"] * 4 + ["1"] * 3 + ["null"] * 3
+    assert table["predicted"].tolist() == ["01"] + ["1"] * 5 + ["null"] * 4
+
+
+def test_predictions_give_a_probability_for_each_class_of_each_image(workplace: Path) -> None:
+    evaluate.run(KNOBS)
+    table = artifacts.read_table(artifacts.PREDICTIONS, text=("actual", "predicted"))
+    columns = [f"probability_{name}" for name in CLASSES]
+    assert list(table.columns) == ["index", "actual", "predicted", "margin", *columns]
+    assert table["index"].tolist() == list(range(10))
+    assert table[columns].sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-6)
+    assert table["margin"].to_numpy() == pytest.approx((np.e - 1) / (np.e + 3), abs=1e-6)
+    assert table[columns].to_numpy().argmax(axis=1).tolist() == [0, 1, 1, 1, 1, 1, 2, 2, 2, 2]
+
+
+def test_confused_pairs_and_per_class_are_tables(workplace: Path) -> None:
+    evaluate.run(KNOBS)
+    pairs = artifacts.read_table(artifacts.CONFUSED_PAIRS, text=("actual", "predicted"))
+    assert pairs["actual"].tolist() == ["01", "1"]
+    assert pairs["predicted"].tolist() == ["1", "null"]
+    assert pairs["count"].tolist() == [3, 1]
+    assert pairs["share"].tolist() == pytest.approx([0.75, 1 / 3])
+    per_class = artifacts.read_table(artifacts.PER_CLASS, text=("class",))
+    assert per_class["class"].tolist() == CLASSES
+    assert per_class["support"].tolist() == [4, 3, 3, 0]
+
+
+def test_batches_do_not_change_the_probabilities(workplace: Path) -> None:
+    images = artifacts.read_arrays(artifacts.PROCESSED, "test").images
+    model = artifacts.load_model(artifacts.MODEL)
+    told: list[int] = []
+    in_batches = evaluate.predict(model, images, batch_size=4, on_batch=told.append)
+    assert in_batches == pytest.approx(evaluate.predict(model, images, batch_size=100))
+    assert told == [4, 4, 2]
+
+
+def test_two_classes_all_told_apart_leave_no_confused_pair() -> None:
+    labels = np.array([0, 1])
+    found = evaluate.assess(labels, np.array([[0.9, 0.1], [0.2, 0.8]]), ["cat", "dog"], KNOBS)
+    assert (found.metrics["accuracy"], found.metrics["top2_accuracy"]) == (1, 1)
+    assert found.tables[artifacts.CONFUSED_PAIRS].empty
+    assert list(found.tables[artifacts.CONFUSED_PAIRS].columns) == ["actual", "predicted", "count", "share"]
+
+
+@pytest.mark.parametrize(
+    ("model", "received"),
+    [
+        (lambda: brightest_of_first_pixels(shape=(4, 4, 3)), "takes images of 4x4x3 and gives 4"),
+        (lambda: brightest_of_first_pixels(classes=7), "takes images of 3x3x1 and gives 7"),
+    ],
+    ids=["other images", "other classes"],
+)
+def test_a_model_of_other_data_is_refused(workplace: Path, model: Any, received: str) -> None:
+    artifacts.save_model(artifacts.MODEL, model())
+    with pytest.raises(DataError, match=received) as error:
+        evaluate.run(KNOBS)
+    assert "the images there are 3x3x1, of 4 classes" in error.value.message
+    assert "dvc repro" in error.value.hint
+    assert not artifacts.METRICS.parent.exists()
+
+
+def test_probabilities_that_are_not_numbers_are_refused(workplace: Path) -> None:
+    model = brightest_of_first_pixels()
+    model.layers[-1].set_weights([np.full((9, 4), np.nan, dtype=np.float32)])
+    artifacts.save_model(artifacts.MODEL, model)
+    with pytest.raises(TrainingError, match="not numbers for 10 of 10 test images"):
+        evaluate.run(KNOBS)
+    assert not artifacts.METRICS.parent.exists()
+
+
+def test_a_missing_model_is_named(workplace: Path) -> None:
+    artifacts.MODEL.unlink()
+    with pytest.raises(StorageError, match=r"models/model\.keras is missing"):
+        evaluate.run(KNOBS)
+
+
+@pytest.fixture
+def files_of_at_most_200_bytes() -> Iterator[None]:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (200, hard))
+    yield
+    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+def test_when_one_file_finds_no_room_none_appears(workplace: Path, files_of_at_most_200_bytes: None) -> None:
+    with pytest.raises(StorageError, match="cannot be written"):
+        evaluate.run(KNOBS)
+    assert list(artifacts.METRICS.parent.iterdir()) == []
