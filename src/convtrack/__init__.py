@@ -1,0 +1,16 @@
+"""convtrack: a DVC pipeline that trains image-classifying convnets, with an MLflow run for every number.
+
+The rooms, each importing only from those below it:
+
+    cli             the commands; wires the rest together (quickstart, presets, doctor: one command each)
+    tracking        the only importer of MLflow
+    report          tables and pictures, from the files that stages wrote
+    stages          download -> preprocess -> train -> evaluate; each is one pure function and a thin run()
+    datasets        one file per source of images
+    models          one file per architecture
+    training        optimizer, schedule, augmentation, early stopping, precision: one idea per file
+    metrics         labels and probabilities in, numbers out
+    artifacts       every file name, and every read and write
+    config          params.yaml -> one checked, frozen Params
+    errors          what goes wrong on purpose
+"""

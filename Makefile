@@ -1,0 +1,45 @@
+# `make` alone explains each target. The environment is made in .venv by the first target that needs it.
+.DEFAULT_GOAL := help
+.PHONY: help setup run test test-slow check bench ui lock
+
+BIN := .venv/bin
+READY := .venv/.ready
+PYTEST := $(BIN)/python -m pytest
+# two processes halve the time of the tests on a small machine; each loads its own TensorFlow (about 1 GB)
+WORKERS ?= 2
+
+help: ## explain the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+
+$(READY): requirements.lock requirements-uv.lock pyproject.toml scripts/setup.sh
+	@MAKE_TARGET="$(firstword $(MAKECMDGOALS))" PYTHON="$(PYTHON)" scripts/setup.sh
+
+setup: $(READY) ## make .venv from the lock files (PYTHON=python3.12 to choose one)
+
+run: $(READY) ## the whole pipeline: download, preprocess, train, evaluate, and where to look next
+	@$(BIN)/convtrack run
+
+test: $(READY) ## the tests, offline, in minutes
+	$(PYTEST) -n $(WORKERS) -m "not slow"
+
+test-slow: $(READY) ## the long tests: all of CIFAR-10 (CONVTRACK_CIFAR10_JPEG names the archive), whole trainings
+	$(PYTEST) -m slow
+
+check: $(READY) ## formatting, lint, types, and who may import whom
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: $(READY) ## name the benchmarks, or run one: make bench NAME=memory
+	@if [ -n "$(NAME)" ]; then $(BIN)/python "benchmarks/$(NAME).py"; \
+	else ls benchmarks/*.py 2>/dev/null | sed 's|benchmarks/\(.*\).py|make bench NAME=\1|'; fi
+
+ui: $(READY) ## look at the runs: MLflow's pages on http://127.0.0.1:5000
+	$(BIN)/mlflow ui
+
+lock: $(READY) ## resolve pyproject.toml again into the lock files
+	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header --upgrade -o requirements.lock
+	echo uv | $(BIN)/uv pip compile - --universal --python-version 3.11 --generate-hashes \
+		--no-emit-index-url --no-header --upgrade -o requirements-uv.lock

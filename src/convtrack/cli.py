@@ -1,0 +1,200 @@
+"""The commands: each parses, calls one function, and turns what went wrong into a message and an exit code.
+
+Everything heavy is imported inside the commands, so that --help answers at once and wrong parameters are reported
+before TensorFlow is loaded. This is the only place that knows stages, tracking and report together.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, NoReturn
+
+import click
+
+from convtrack.errors import ConfigError, ConvtrackError
+
+if TYPE_CHECKING:
+    from convtrack.config import Params
+
+INTERRUPTED = 128 + signal.SIGINT
+TERMINATED = 128 + signal.SIGTERM
+
+
+def main() -> NoReturn:
+    """Run the command line and exit: 0 done, 1 failed, 2 wrong parameters or usage, 130 Ctrl-C, 143 terminated."""
+    # as an exception, so that temporary files go and the MLflow run is closed
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    try:
+        sys.exit(cli.main(prog_name="convtrack", standalone_mode=False))
+    except ConvtrackError as error:
+        click.echo(f"convtrack: {error}", err=True)
+        sys.exit(error.exit_code)
+    except click.ClickException as error:
+        error.show()
+        sys.exit(error.exit_code)
+    except (click.Abort, KeyboardInterrupt):
+        click.echo("convtrack: stopped", err=True)
+        sys.exit(INTERRUPTED)
+
+
+@click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(package_name="convtrack")
+def cli() -> None:
+    """Train and compare image-classifying convnets, every number traced to its data, code and parameters.
+
+    \b
+    Start here:
+      convtrack run                          the whole pipeline, and where to look next
+      convtrack preset use fast              swap in another network and recipe
+      dvc repro                              run again what changed, and only that
+      dvc exp run -S model.dropout=0.4       try an idea
+      dvc exp show --only-changed            compare what was tried
+      make ui                                the runs in MLflow
+      convtrack doctor                       what is wrong here, and how to mend it
+
+    Every knob is in params.yaml, with its explanation. All commands work from any folder of the repository.
+    """
+
+
+@cli.command()
+def run() -> None:
+    """Run the whole pipeline, and say where to look next.
+
+    Where CIFAR-10 cannot be reached, it says so and sets data.name to digits in params.yaml: handwritten digits that
+    need no network. After that it is `dvc repro`: only what changed runs again.
+    """
+    _go_to_root()
+    from convtrack import quickstart
+
+    quickstart.run()
+
+
+@cli.command()
+def download() -> None:
+    """Stage 1: fetch or read the images -> data/raw.
+
+    \b
+    In params.yaml:
+      data.name: cifar10         60,000 photographs of ten classes, 32x32
+      data.name: digits          1,797 handwritten digits, no network needed
+      data.name: image_folder    your own images, at data.path
+    """
+    params = _params()
+    from convtrack.stages import download as stage
+
+    stage.run(params.data)
+
+
+@cli.command()
+def preprocess() -> None:
+    """Stage 2: split off val, look for duplicates -> data/processed."""
+    params = _params()
+    from convtrack.stages import preprocess as stage
+
+    stage.run(params.preprocess)
+
+
+@cli.command()
+def train() -> None:
+    """Stage 3: train the network -> models, and a new MLflow run."""
+    params = _params()
+    from convtrack import tracking
+    from convtrack.stages import train as stage
+
+    with tracking.training_run(params) as run:
+        run.log_training(stage.run(params.model, params.train, on_epoch=run.log_epoch))
+
+
+@cli.command()
+def evaluate() -> None:
+    """Stage 4: judge the network on test -> reports.
+
+    The results also go into the MLflow run of its training, which is opened again."""
+    params = _params()
+    from convtrack import tracking
+    from convtrack.report import pictures
+    from convtrack.stages import evaluate as stage
+
+    with tracking.evaluation_run(params) as run:
+        metrics = stage.run(params.evaluate)
+        pictures.draw()
+        run.log_evaluation(metrics)
+
+
+@cli.group()
+def preset() -> None:
+    """List, show or use a network with its recipe.
+
+    \b
+    convtrack preset list
+    convtrack preset show reference
+    convtrack preset use reference && dvc repro
+    """
+
+
+@preset.command("list")
+def list_() -> None:
+    """Name the presets, and what each is for."""
+    _go_to_root()
+    from convtrack import presets
+
+    for name, description in presets.descriptions().items():
+        click.echo(f"{name:12} {description}")
+
+
+@preset.command()
+@click.argument("name")
+def show(name: str) -> None:
+    """Print the model and train sections of preset NAME."""
+    _go_to_root()
+    from convtrack import presets
+
+    click.echo(presets.text(name), nl=False)
+
+
+@preset.command()
+@click.argument("name")
+def use(name: str) -> None:
+    """Write preset NAME's model and train sections into params.yaml, and show the difference.
+
+    The rest of params.yaml stays as it is, comments too. `git checkout params.yaml` takes it back.
+    """
+    _go_to_root()
+    from convtrack import presets
+
+    difference = presets.use(name)
+    click.echo(difference or f"params.yaml has the model and train sections of {name} already", nl=not difference)
+
+
+@cli.command()
+def doctor() -> None:
+    """Say what is wrong here, and how to mend it.
+
+    Looks at versions, the processor, cores, memory, disk, data, the stores, and this repository. The exit code is 1 if something is wrong.
+    """
+    _go_to_root()
+    from convtrack import doctor as room
+
+    sys.exit(room.examine())
+
+
+def _params() -> Params:
+    _go_to_root()
+    from convtrack import config
+
+    return config.load()
+
+
+def _go_to_root() -> None:
+    """Change to the folder of params.yaml and dvc.yaml, here or above."""
+    here = Path.cwd()
+    for folder in (here, *here.parents):
+        if (folder / "params.yaml").is_file() and (folder / "dvc.yaml").is_file():
+            os.chdir(folder)
+            return
+    raise ConfigError(
+        f"neither {here} nor a folder above it has params.yaml and dvc.yaml", "cd into a clone of convtrack"
+    )
