@@ -1,0 +1,154 @@
+"""The pictures of numbers: curves over epochs, the confusion matrix, the classes, and calibration."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.colors import PowerNorm
+from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
+
+from convtrack import metrics
+from convtrack.config import Evaluate
+from convtrack.report.names import shown
+from convtrack.report.results import Results
+from convtrack.report.style import BLUE, GREEN, GREY, ORANGE
+
+ANNOTATED_CLASSES = 20  # up to so many, each cell of the confusion matrix has its number written in it
+NAMED_CLASSES = 120  # above, only every second, third... class is named on an axis
+
+
+def curves(results: Results, _: Evaluate) -> Figure:
+    """Loss, accuracy and learning rate by epoch, the best epoch marked."""
+    history, best = results.history, results.training["best_epoch"]
+    figure = Figure(figsize=(10, 6), layout="constrained")
+    axes = figure.subplot_mosaic([["loss", "accuracy"], ["rate", "rate"]], height_ratios=[3, 1])
+    marker = "o" if len(history) < 30 else None
+    for name in ("loss", "accuracy"):
+        panel = axes[name]
+        panel.plot(history["epoch"], history[name], color=BLUE, marker=marker, linestyle="--", label="train")
+        panel.plot(history["epoch"], history[f"val_{name}"], color=ORANGE, marker=marker, label="val")
+        at_best = history.loc[history["epoch"] == best, f"val_{name}"]
+        panel.plot([best] * len(at_best), at_best, "*", color=ORANGE, markeredgecolor="black", markersize=16, zorder=3)
+        panel.set_title(f"{name}: val {at_best.iloc[0]:.3f} at epoch {best}" if len(at_best) else name)
+        panel.legend()
+    axes["rate"].plot(history["epoch"], history["learning_rate"], color=GREEN, marker=marker)
+    axes["rate"].set_ylim(bottom=0)
+    axes["rate"].set_title("learning rate")
+    for panel in axes.values():
+        panel.axvline(best, color=GREY, linestyle=":", zorder=0)
+        panel.set_xlabel("epoch")
+        panel.xaxis.set_major_locator(MaxNLocator(integer=True))
+        panel.margins(x=0.03)
+    kept = f"weights of epoch {results.training['restored_epoch'] or len(history)} kept"
+    figure.suptitle(f"Training, epoch by epoch: best epoch {best} of {len(history)} (★), {kept}")
+    return figure
+
+
+def confusion(results: Results, _: Evaluate) -> Figure:
+    """The confusion matrix, in images and as shares of the actual class, side by side."""
+    count = len(results.classes)
+    counts = metrics.confusion(results.labels, results.predicted, count)
+    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    side = min(max(0.5 * count + 1.5, 4.5), 12)
+    figure = Figure(figsize=(2 * side, side + 0.2), layout="constrained")
+    left, right = figure.subplots(1, 2)
+    _matrix(left, counts, results.classes, "{:d}", "images")
+    _matrix(right, shares, results.classes, "{:.2f}", "share of the actual class")
+    wrong = int(counts.sum() - np.trace(counts))
+    figure.suptitle(f"What each class was taken for: {wrong:,} of {counts.sum():,} test images wrong")
+    return figure
+
+
+def _matrix(panel: Axes, values: np.ndarray, classes: list[str], number: str, title: str) -> None:
+    # the root of the value, or the few mistakes would look like none beside the diagonal
+    norm = PowerNorm(0.5, vmin=0, vmax=values.sum(axis=1).max())
+    drawn = panel.imshow(values, cmap="Blues", norm=norm)
+    size = min(10.0, max(4.5, 800 / (12 * len(classes))))
+    step = math.ceil(len(classes) / NAMED_CLASSES)
+    named = range(0, len(classes), step)
+    panel.set_xticks(named, [shown(classes[index]) for index in named], rotation=90, fontsize=size)
+    panel.set_yticks(named, [shown(classes[index]) for index in named], fontsize=size)
+    panel.set(title=title, xlabel="predicted", ylabel="actual")
+    panel.grid(visible=False)
+    panel.tick_params(length=0)
+    panel.spines[:].set_visible(False)
+    if len(classes) > ANNOTATED_CLASSES:
+        panel.figure.colorbar(drawn, ax=panel, shrink=0.8)
+        return
+    for row, column in np.argwhere(values):
+        colour = "white" if norm(values[row, column]) > 0.55 else "black"
+        text = number.format(values[row, column])
+        panel.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
+
+
+def per_class(results: Results, _: Evaluate) -> Figure:
+    """F1 of each class as a bar, the worst class at the bottom, with its precision and recall as marks."""
+    table = results.per_class.sort_values("f1", na_position="first", kind="stable")
+    places = np.arange(len(table))
+    row = 0.32 if len(table) <= 40 else 0.17
+    figure = Figure(figsize=(8, row * len(table) + 1.6), layout="constrained")
+    panel = figure.subplots()
+    panel.barh(places, table["f1"], height=0.7, color=BLUE, alpha=0.25, label="F1")
+    panel.plot(
+        table["precision"],
+        places,
+        "D",
+        color=BLUE,
+        markersize=6,
+        markeredgecolor="white",
+        label="precision (of those called so, right)",
+    )
+    panel.plot(
+        table["recall"],
+        places,
+        "o",
+        color=ORANGE,
+        markersize=7,
+        markeredgecolor="white",
+        label="recall (of those that are, found)",
+    )
+    names = [
+        shown(name) if support else f"{shown(name)} (no test image)"
+        for name, support in zip(table["class"], table["support"], strict=True)
+    ]
+    panel.set_yticks(places, names, fontsize=9 if len(table) <= 40 else 7)
+    panel.set(xlim=(0, 1.01), ylim=(-0.6, len(table) - 0.4))
+    panel.grid(visible=False, axis="y")
+    figure.suptitle("How well each class is told from the others, on test")
+    figure.legend(loc="outside lower center", ncols=3)
+    return figure
+
+
+def calibration(results: Results, evaluate: Evaluate) -> Figure:
+    """A reliability diagram: how often the model is right, by how sure it is, and how many images are that sure."""
+    table = metrics.calibration(results.labels, results.probabilities, evaluate.calibration_bins)
+    error = metrics.calibration_error(results.labels, results.probabilities, evaluate.calibration_bins)
+    middle, width = (table["low"] + table["high"]) / 2, 1 / evaluate.calibration_bins
+    figure = Figure(figsize=(6.4, 7), layout="constrained")
+    above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
+    above.bar(
+        middle, table["accuracy"], width=width, color=BLUE, alpha=0.35, edgecolor="white", label="how often it is right"
+    )
+    above.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="as sure as right")
+    above.plot(table["confidence"], table["accuracy"], "o", color=ORANGE)
+    above.vlines(
+        table["confidence"],
+        table["accuracy"],
+        table["confidence"],
+        color=ORANGE,
+        linewidth=2,
+        label="gap to how sure it is",
+    )
+    above.set(ylabel="how often it is right", xlim=(0, 1), ylim=(0, 1.02))
+    above.legend(loc="upper left")
+    below.bar(middle, table["images"], width=width, color=GREY, edgecolor="white")
+    below.set(xlabel="how sure the model is (its highest probability)", ylabel="test images")
+    sure, right = results.probabilities.max(axis=1).mean(), np.mean(results.labels == results.predicted)
+    tendency = "too sure" if sure > right else "not sure enough"
+    figure.suptitle(
+        f"{sure:.0%} sure and {right:.0%} right on average: {tendency}\nexpected calibration error {error:.3f}"
+    )
+    return figure

@@ -1,0 +1,37 @@
+"""Every picture, by its file name. A new one is a function of Results and Evaluate, and an entry in `PICTURES`."""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable
+
+import matplotlib as mpl
+from matplotlib.figure import Figure
+
+from convtrack import artifacts
+from convtrack.config import Evaluate
+from convtrack.report import charts, results, thumbnails
+from convtrack.report.style import style
+
+PICTURES: dict[str, Callable[[results.Results, Evaluate], Figure]] = {
+    "curves.png": charts.curves,
+    "confusion.png": charts.confusion,
+    "per_class.png": charts.per_class,
+    "calibration.png": charts.calibration,
+    "confused.png": thumbnails.confused,
+    "ambiguous.png": thumbnails.ambiguous,
+}
+
+
+def draw(evaluate: Evaluate) -> None:
+    """Draw all pictures into reports/pictures, from what train and evaluate wrote: all, or none.
+
+    Raises StorageError where one of those files is missing, or there is no room.
+    """
+    found = results.read()
+    with artifacts.whole_folder(artifacts.PICTURES) as folder, mpl.rc_context(style()), warnings.catch_warnings():
+        # a class name in a script that no installed font has is drawn as boxes, without a line for each letter
+        warnings.filterwarnings("ignore", message="Glyph .* missing from font")
+        for name, picture in PICTURES.items():
+            # without matplotlib's version in the file, the same picture has the same bytes
+            picture(found, evaluate).savefig(folder / name, metadata={"Software": None})

@@ -1,0 +1,65 @@
+"""Tables for the terminal."""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
+
+from convtrack import artifacts
+from convtrack.report.names import shown
+from convtrack.report.results import read_pairs
+
+REMARKS = {
+    "loss": "cross-entropy",
+    "top2_accuracy": "right at the first or second guess",
+    "macro_f1": "F1, the mean over the classes",
+    "calibration_error": "how far its sureness is from its accuracy",
+}
+
+
+def summary() -> RenderableType:
+    """The results of the last pipeline run, and its most confused pairs in words, to be printed by rich.
+
+    Raises StorageError where train or evaluate has not written its files.
+    """
+    return Group(
+        _results(artifacts.read_json(artifacts.METRICS), artifacts.read_json(artifacts.TRAINING)), Text(), _confused()
+    )
+
+
+def _results(metrics: dict[str, Any], training: dict[str, Any]) -> Table:
+    table = Table(title="Results", title_justify="left", title_style="bold")
+    table.add_column("")
+    table.add_column("value", justify="right")
+    table.add_column("")
+    low, high = metrics["accuracy_low"], metrics["accuracy_high"]
+    remarks = REMARKS | {"accuracy": f"95% interval {low:.4f} to {high:.4f}, {metrics['images']:,} test images"}
+    for name, value in metrics.items():
+        if isinstance(value, float) and name not in {"accuracy_low", "accuracy_high"}:
+            table.add_row(f"test {name.replace('_', ' ')}", f"{value:.4f}", remarks.get(name, ""))
+    table.add_section()
+    stopped = training["stopped_epoch"]
+    table.add_row("epochs run", str(training["epochs_run"]), f"stopped early at {stopped}" if stopped else "all")
+    best = f"val accuracy {training['best_val_accuracy']:.4f}, val loss {training['best_val_loss']:.4f}"
+    table.add_row("best epoch", str(training["best_epoch"]), best)
+    table.add_row("gap", f"{training['gap_at_best']:+.4f}", "train accuracy - val accuracy, at the best epoch")
+    table.add_row("training time", str(timedelta(seconds=round(training["seconds"]))), "hours:minutes:seconds")
+    table.add_row("images a second", f"{training['images_per_second']:,.0f}", f"in training, {training['precision']}")
+    return table
+
+
+def _confused() -> Text:
+    """As "cat taken for dog: 87 (8.7% of cat)", a line each."""
+    pairs = read_pairs()
+    if not pairs:
+        return Text("No test image was taken for another class.")
+    lines = [Text("Most confused", style="bold")]
+    for pair in pairs:
+        actual, predicted = shown(pair.actual), shown(pair.predicted)
+        # Text takes no markup, so that a class may be called [red]
+        lines.append(Text(f"  {actual} taken for {predicted}: {pair.count:,} ({pair.share:.1%} of {actual})"))
+    return Text("\n").join(lines)

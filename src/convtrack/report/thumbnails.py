@@ -1,0 +1,100 @@
+"""The pictures of test images: the most confused pairs, and the images that are partly two classes."""
+
+from __future__ import annotations
+
+import math
+
+import numpy as np
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from convtrack import metrics
+from convtrack.config import Evaluate
+from convtrack.report.names import shown
+from convtrack.report.results import Results
+
+PAIRS = 8  # rows of confused pairs
+EXAMPLES = 8  # images in each
+
+
+def confused(results: Results, _: Evaluate) -> Figure:
+    """For each of the most confused pairs, the mistakes of which the model was surest, with its probability."""
+    pairs = results.pairs[:PAIRS]
+    if not pairs:
+        return _nothing("No test image was taken for another class.")
+    figure = Figure(figsize=(2.6 + EXAMPLES, 1.25 * len(pairs) + 0.9))
+    figure.subplots_adjust(left=0.01, right=0.99, top=1 - 0.75 / figure.get_figheight(), bottom=0.02, hspace=0.35)
+    cells = figure.subplots(len(pairs), EXAMPLES + 1, squeeze=False, width_ratios=[2.4] + [1] * EXAMPLES)
+    for row, pair in zip(cells, pairs, strict=True):
+        mistakes = np.flatnonzero(
+            (results.labels == results.classes.index(pair.actual))
+            & (results.predicted == results.classes.index(pair.predicted))
+        )
+        sureness = results.probabilities[mistakes].max(axis=1)
+        surest = np.argsort(-sureness, kind="stable")
+        actual, predicted = shown(pair.actual, 18), shown(pair.predicted, 18)
+        words = f"{actual}\ntaken for\n{predicted}: {pair.count:,}\n({pair.share:.1%} of {actual})"
+        row[0].text(0.97, 0.5, words, ha="right", va="center")
+        for cell in row:
+            cell.set_axis_off()
+        for cell, mistake in zip(row[1:], surest, strict=False):
+            _thumbnail(cell, results.images[mistakes[mistake]])
+            cell.set_title(f"{sureness[mistake]:.0%} sure", fontsize=9, pad=3)
+    figure.suptitle("Most confused: the mistakes it is surest of", y=_from_top(figure))
+    return figure
+
+
+def ambiguous(results: Results, evaluate: Evaluate) -> Figure:
+    """The images whose two highest probabilities are closest to each other, with both, and the actual class."""
+    chosen = metrics.ambiguous(results.probabilities, evaluate.ambiguous_images)
+    if not len(chosen):
+        return _nothing("No test image is partly two classes: none has two probabilities that make half of the whole.")
+    columns = max(4, math.ceil(math.sqrt(len(chosen))))
+    rows = math.ceil(len(chosen) / columns)
+    figure = Figure(figsize=(1.6 * columns + 0.2, 1.9 * rows + 1))
+    figure.subplots_adjust(
+        left=0.01, right=0.99, top=1 - 0.75 / figure.get_figheight(), bottom=0.55 / figure.get_figheight(), hspace=0.5
+    )
+    cells = figure.subplots(rows, columns, squeeze=False).ravel()
+    for cell in cells:
+        cell.set_axis_off()
+    for cell, index in zip(cells, chosen, strict=False):
+        _thumbnail(cell, results.images[index])
+        actual = results.labels[index]
+        best_two = np.argsort(-results.probabilities[index], kind="stable")[:2]
+        lines = [
+            (f"{shown(results.classes[k], 16)} {results.probabilities[index, k]:.2f}", k == actual) for k in best_two
+        ]
+        if actual not in best_two:
+            lines.append((f"is {shown(results.classes[actual], 16)}", True))
+        for number, (line, is_actual) in enumerate(lines):
+            weight = "bold" if is_actual else "normal"
+            cell.annotate(
+                line,
+                (0.5, 0),
+                (0, -3 - 11 * number),
+                "axes fraction",
+                "offset points",
+                ha="center",
+                va="top",
+                fontsize=8.5,
+                weight=weight,
+            )
+    figure.suptitle("Partly two classes, says the model (bold: what it is)", y=_from_top(figure))
+    return figure
+
+
+def _thumbnail(cell: Axes, image: np.ndarray) -> None:
+    grey = image.shape[-1] == 1
+    cell.imshow(image[..., 0] if grey else image, cmap="gray" if grey else None, vmin=0, vmax=255)
+
+
+def _from_top(figure: Figure) -> float:
+    """Where a title goes: a fifth of an inch below the upper edge, whatever the height."""
+    return 1 - 0.2 / float(figure.get_figheight())
+
+
+def _nothing(why: str) -> Figure:
+    figure = Figure(figsize=(8, 1.2))
+    figure.text(0.5, 0.5, why, ha="center", va="center")
+    return figure
