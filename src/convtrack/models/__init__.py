@@ -1,0 +1,33 @@
+"""The networks: one file per architecture, each with a `build` that is a pure function of its section of Params.
+
+Every network takes uint8 images and carries its own scaling as layers, and ends in logits; `with_probabilities` adds
+the softmax that a saved model has.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Sequence
+
+import keras
+
+from convtrack.config import Model
+
+
+def build(
+    model: Model, image_shape: Sequence[int], classes: int, mean: Sequence[float], std: Sequence[float]
+) -> keras.Model:
+    """The network that `model` describes, untrained, from uint8 images of `image_shape` to logits of (n, classes).
+
+    `image_shape` is (height, width, channels); `mean` and `std` are those of the training pixels in 0..1, by channel.
+    Raises ConfigError where the images are too small for the network.
+    """
+    architecture = importlib.import_module(f"{__name__}.{model.name}")
+    network: keras.Model = architecture.build(model, tuple(image_shape), classes, mean, std)
+    return network
+
+
+def with_probabilities(network: keras.Model) -> keras.Model:
+    """`network`, sharing its weights, followed by a softmax in float32: probabilities of shape (n, classes)."""
+    softmax = keras.layers.Softmax(dtype="float32", name="probabilities")
+    return keras.Model(network.inputs, softmax(network.outputs[0]), name=network.name)

@@ -1,0 +1,46 @@
+"""The network of the 2016 script that convtrack starts from: four valid 3x3 convolutions and a wide dense layer."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+from keras import layers
+
+from convtrack.config import Reference
+from convtrack.errors import ConfigError
+
+SMALLEST_SIDE = 24  # 24 -> 22 -> 20 -> pool 10 -> 8 -> pool 4 -> 2 -> pool 1
+
+
+def build(
+    model: Reference, image_shape: tuple[int, ...], classes: int, mean: Sequence[float], std: Sequence[float]
+) -> keras.Model:
+    """Pixels in 0..1 (`mean` and `std` are not used), 32-64-128-128 filters, Dense 1024, logits of (n, classes)."""
+    if min(image_shape[:2]) < SMALLEST_SIDE:
+        raise ConfigError(
+            f"images of {image_shape[0]}x{image_shape[1]} pixels are too small for model.name: reference, "
+            f"whose convolutions and poolings need {SMALLEST_SIDE} a side",
+            "set data.image_size: 32, or model.name: vgg with fewer blocks",
+        )
+    return keras.Sequential(
+        [
+            keras.Input(image_shape, dtype="uint8"),
+            layers.Rescaling(1 / 255, dtype="float32"),
+            layers.Conv2D(32, 3, activation="relu"),
+            layers.Dropout(model.conv_dropout),
+            layers.Conv2D(64, 3, activation="relu"),
+            layers.MaxPooling2D(2),
+            layers.Dropout(model.conv_dropout),
+            layers.Conv2D(128, 3, activation="relu"),
+            layers.MaxPooling2D(2),
+            layers.Conv2D(128, 3, activation="relu"),
+            layers.MaxPooling2D(2),
+            layers.Dropout(model.conv_dropout),
+            layers.Flatten(),
+            layers.Dense(1024, activation="relu"),
+            layers.Dropout(model.dropout),
+            layers.Dense(classes, name="logits", dtype="float32"),
+        ],
+        name="reference",
+    )

@@ -1,0 +1,55 @@
+"""VGG-like networks: blocks of same-padded convolutions, each block ended by max pooling, then dense layers.
+
+After Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", arXiv:1409.1556,
+with the batch normalisation of Ioffe and Szegedy, arXiv:1502.03167, between a convolution and its activation.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import keras
+from keras import layers
+
+from convtrack.config import Vgg
+from convtrack.errors import ConfigError
+
+
+def build(
+    model: Vgg, image_shape: tuple[int, ...], classes: int, mean: Sequence[float], std: Sequence[float]
+) -> keras.Model:
+    """Pixels normalised by channel, one block for each entry of `filters`, dense layers, logits of (n, classes)."""
+    _refuse_small_images(model, image_shape)
+    inputs = keras.Input(image_shape, dtype="uint8")
+    # a channel that never changes has no deviation to divide by
+    deviation = [value or 1.0 for value in std]
+    x = layers.Rescaling(
+        [1 / (255 * value) for value in deviation],
+        [-m / value for m, value in zip(mean, deviation, strict=True)],
+        dtype="float32",
+    )(inputs)
+    dropouts = model.block_dropout if isinstance(model.block_dropout, list) else [model.block_dropout] * len(model.filters)
+    for filters, dropout in zip(model.filters, dropouts, strict=True):
+        for _ in range(model.convs_per_block):
+            x = layers.Conv2D(filters, model.kernel_size, padding="same", use_bias=not model.batch_norm)(x)
+            if model.batch_norm:
+                x = layers.BatchNormalization()(x)
+            x = layers.Activation(model.activation)(x)
+        x = layers.MaxPooling2D(2)(x)
+        x = layers.Dropout(dropout)(x)
+    x = layers.Flatten()(x)
+    for units in model.dense:
+        x = layers.Dropout(model.dropout)(x)
+        x = layers.Dense(units, activation=model.activation)(x)
+    x = layers.Dropout(model.dropout)(x)
+    return keras.Model(inputs, layers.Dense(classes, name="logits", dtype="float32")(x), name="vgg")
+
+
+def _refuse_small_images(model: Vgg, image_shape: tuple[int, ...]) -> None:
+    needed = 2 ** len(model.filters)
+    if min(image_shape[:2]) < needed:
+        raise ConfigError(
+            f"images of {image_shape[0]}x{image_shape[1]} pixels are too small for the {len(model.filters)} poolings "
+            f"of model.filters: {model.filters}, which need {needed} a side",
+            "take an entry out of model.filters, or set a larger data.image_size",
+        )

@@ -1,0 +1,162 @@
+"""Train the network on the train split, watching val: data/processed -> models/."""
+
+from __future__ import annotations
+
+import contextlib
+import time
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import keras
+import tensorflow as tf
+from keras import ops
+from rich.console import Console
+
+from convtrack import artifacts, models
+from convtrack.artifacts import Arrays
+from convtrack.config import Model, Train
+from convtrack.errors import ConfigError
+from convtrack.training.batches import EvalBatches, TrainBatches
+from convtrack.training.early_stopping import StopEarly
+from convtrack.training.history import History
+from convtrack.training.optimizer import make_optimizer
+from convtrack.training.precision import choose_precision
+from convtrack.training.progress import ShowProgress
+from convtrack.training.schedule import make_schedule
+from convtrack.training.threads import hold_threads, usable_cores
+
+EVAL_BATCH = 500
+
+OnEpoch = Callable[[dict[str, float]], None]
+
+
+def run(model: Model, train: Train, *, on_epoch: OnEpoch | None = None) -> dict[str, Any]:
+    """Read data/processed, write models/, return what models/training.json says.
+
+    `on_epoch` gets each row of the history as it is written.
+    """
+    cores = usable_cores()
+    hold_threads(cores)
+    dataset = artifacts.read_json(artifacts.PROCESSED / artifacts.DATASET)
+    arrays = {split: artifacts.read_arrays(artifacts.PROCESSED, split) for split in ("train", "val")}
+    # what stood here belongs to another training, as DVC sees it too
+    for old in (artifacts.MODEL, artifacts.TRAINING, artifacts.HISTORY):
+        old.unlink(missing_ok=True)
+    network, result = fit(
+        arrays["train"], arrays["val"], dataset, model, train, history_path=artifacts.HISTORY, on_epoch=on_epoch
+    )
+    artifacts.save_model(artifacts.MODEL, network)
+    result["threads"] = cores
+    artifacts.write_json(artifacts.TRAINING, result)
+    return result
+
+
+def fit(
+    train_arrays: Arrays,
+    val_arrays: Arrays,
+    dataset: dict[str, Any],
+    model: Model,
+    train: Train,
+    *,
+    history_path: Path,
+    on_epoch: OnEpoch | None = None,
+) -> tuple[keras.Model, dict[str, Any]]:
+    """A trained network, uint8 images to probabilities, and the result: epochs, best epoch, gap, speed.
+
+    `dataset` is the content of dataset.json; `history_path` gets a row an epoch. The same arguments give the same
+    weights, bit for bit, on one machine. Raises ConfigError where data and parameters do not fit each other, and
+    TrainingError where the loss stops being a number.
+    """
+    if train.batch_size > len(train_arrays.labels):
+        raise ConfigError(
+            f"train.batch_size: {train.batch_size} is more than the {len(train_arrays.labels)} images of the train "
+            "split, so that an epoch would have no step",
+            f"set train.batch_size to at most {len(train_arrays.labels)}",
+        )
+    precision, why = choose_precision(train.precision)
+    keras.utils.set_random_seed(train.seed)
+    tf.config.experimental.enable_op_determinism()
+    with _dtype_policy(precision):
+        network = models.build(
+            model, dataset["image_shape"], len(dataset["classes"]), dataset["mean"], dataset["std"]
+        )
+        batches = TrainBatches(train_arrays, train.batch_size, train.augmentation, train.seed)
+        schedule = make_schedule(train.schedule, train.optimizer.learning_rate, train.epochs * len(batches))
+        network.compile(
+            optimizer=make_optimizer(train.optimizer, schedule, network),
+            loss=_crossentropy(train.label_smoothing, len(dataset["classes"])),
+            metrics=["accuracy"],
+            jit_compile=False,  # slower on a CPU, see docs/decisions
+        )
+    images_per_epoch = len(batches) * train.batch_size
+    _say_start(network, train_arrays, val_arrays, precision, why)
+    stop = StopEarly(train.early_stopping)
+    history = History(history_path, images_per_epoch, on_epoch)
+    progress = ShowProgress(train.epochs, len(batches), train.batch_size)
+    began = time.perf_counter()
+    with contextlib.closing(progress):
+        network.fit(
+            batches,
+            validation_data=EvalBatches(val_arrays, EVAL_BATCH),
+            epochs=train.epochs,
+            shuffle=False,  # TrainBatches does
+            verbose=0,
+            callbacks=[history, stop, progress],
+        )
+    result = _result(history, stop, train)
+    result |= {
+        "seconds": round(time.perf_counter() - began, 2),
+        "images_per_second": round(sum(row["images_per_second"] for row in history.rows) / len(history.rows), 1),
+        "parameters": network.count_params(),
+        "precision": precision,
+        "precision_reason": why,
+        "seed": train.seed,
+    }
+    return models.with_probabilities(network), result
+
+
+def _result(history: History, stop: StopEarly, train: Train) -> dict[str, Any]:
+    best = stop.best
+    return {
+        "epochs_run": len(history.rows),
+        "best_epoch": stop.best_epoch,
+        "stopped_epoch": stop.stopped_epoch,
+        "restored_epoch": stop.restored_epoch,
+        "monitor": train.early_stopping.monitor,
+        "best_val_accuracy": float(best["val_accuracy"]),
+        "best_val_loss": float(best["val_loss"]),
+        "train_accuracy_at_best": float(best["accuracy"]),
+        "gap_at_best": float(best["accuracy"] - best["val_accuracy"]),
+    }
+
+
+def _crossentropy(label_smoothing: float, classes: int) -> Callable[[Any, Any], Any]:
+    """Cross-entropy of integer labels and logits, after Szegedy et al., arXiv:1512.00567, where smoothed."""
+
+    def crossentropy(labels: Any, logits: Any) -> Any:
+        labels = ops.reshape(ops.cast(labels, "int32"), (-1,))
+        if not label_smoothing:
+            return ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+        wanted = ops.one_hot(labels, classes) * (1 - label_smoothing) + label_smoothing / classes
+        return ops.categorical_crossentropy(wanted, logits, from_logits=True)
+
+    return crossentropy
+
+
+@contextlib.contextmanager
+def _dtype_policy(name: str) -> Iterator[None]:
+    before = keras.config.dtype_policy()
+    keras.config.set_dtype_policy(name)
+    try:
+        yield
+    finally:
+        keras.config.set_dtype_policy(before)
+
+
+def _say_start(network: keras.Model, train_arrays: Arrays, val_arrays: Arrays, precision: str, why: str) -> None:
+    Console(stderr=True).print(
+        f"{network.name}: {network.count_params():,} parameters; {len(train_arrays.labels):,} train and "
+        f"{len(val_arrays.labels):,} val images; {precision} ({why}); {usable_cores()} cores",
+        highlight=False,
+    )

@@ -1,0 +1,54 @@
+"""Early stopping whose epochs count from 1 and whose best weights are the ones of the named epoch.
+
+Keras's own callback counts from 0 and uses 0 for "did not stop" too; see docs/decisions/early-stopping.md.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import keras
+import numpy as np
+
+from convtrack.config import EarlyStopping
+
+
+class StopEarly(keras.callbacks.Callback):  # type: ignore[misc]
+    """Keeps the weights of the best epoch and ends the training after `patience` epochs without a better one.
+
+    After the training: `best_epoch` (1-based), `best` (that epoch's logs), `stopped_epoch` (1-based, None where all
+    epochs ran) and `restored_epoch` (1-based, None where the model keeps the weights of its last epoch).
+    """
+
+    def __init__(self, settings: EarlyStopping) -> None:
+        super().__init__()
+        self.settings = settings
+        self.best_epoch = 0
+        self.best: dict[str, float] = {}
+        self.stopped_epoch: int | None = None
+        self.restored_epoch: int | None = None
+        self._last_epoch = 0
+        self._weights: list[np.ndarray] = []
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._last_epoch = epoch + 1
+        logs = dict(logs or {})
+        if not self.best or self._gain(logs) > self.settings.min_delta:
+            self.best_epoch, self.best = epoch + 1, logs
+            if self.settings.restore_best:
+                self._weights = self.model.get_weights()
+        patience = self.settings.patience
+        if patience is not None and self._last_epoch - self.best_epoch >= patience:
+            self.stopped_epoch = self._last_epoch
+            self.model.stop_training = True
+
+    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+        if self.settings.restore_best and self.best_epoch != self._last_epoch:
+            self.model.set_weights(self._weights)
+            self.restored_epoch = self.best_epoch
+        self._weights = []
+
+    def _gain(self, logs: dict[str, Any]) -> float:
+        monitor = self.settings.monitor
+        sign = -1 if monitor == "val_loss" else 1
+        return sign * float(logs[monitor] - self.best[monitor])

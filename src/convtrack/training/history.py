@@ -1,0 +1,64 @@
+"""The table of a training's epochs, on disk after each of them."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import keras
+
+from convtrack import artifacts
+from convtrack.errors import TrainingError
+
+COLUMNS = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds", "images_per_second"]
+
+
+class History(keras.callbacks.Callback):  # type: ignore[misc]
+    """Writes one row an epoch (`COLUMNS`) to `path` and hands it to `on_epoch`; stops at a loss that is no number.
+
+    `seconds` are the whole epoch's, validation included; `images_per_second` counts the training part alone.
+    Raises TrainingError (from inside `fit`) at the step whose loss is NaN or infinite.
+    """
+
+    def __init__(self, path: Path, images_per_epoch: int, on_epoch: Callable[[dict[str, float]], None] | None) -> None:
+        super().__init__()
+        self.path, self.images_per_epoch, self.on_epoch = path, images_per_epoch, on_epoch
+        self.rows: list[dict[str, float]] = []
+        self._epoch_began = self._trained = 0.0
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._epoch_began = self._trained = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        self._trained = time.perf_counter()
+        if not math.isfinite((logs or {})["loss"]):
+            optimizer = self.model.optimizer
+            good = f"epoch {len(self.rows)} was the last good one" if self.rows else "no epoch was finished"
+            raise TrainingError(
+                f"the loss became {logs['loss']} at step {int(optimizer.iterations)} (epoch {len(self.rows) + 1}), "  # type: ignore[index]
+                f"learning rate {float(optimizer.learning_rate):.3g}; {good}. {self.path} holds the epochs before",
+                "lower train.optimizer.learning_rate, or give train.schedule.warmup a larger share",
+            )
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        logs = logs or {}
+        row = {name: float(logs[name]) for name in ("loss", "accuracy", "val_loss", "val_accuracy")}
+        row = {
+            "epoch": epoch + 1,
+            **row,
+            "learning_rate": float(self.model.optimizer.learning_rate),
+            "seconds": round(time.perf_counter() - self._epoch_began, 3),
+            "images_per_second": round(self.images_per_epoch / (self._trained - self._epoch_began), 1),
+        }
+        self.rows.append(row)
+        self.write()
+        if self.on_epoch:
+            self.on_epoch(row)
+
+    def write(self) -> None:
+        import pandas as pd
+
+        artifacts.write_table(self.path, pd.DataFrame(self.rows, columns=COLUMNS))

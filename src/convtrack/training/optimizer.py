@@ -1,0 +1,40 @@
+"""The optimizers, one entry each in `OPTIMIZERS`: a new one is a function and an entry here, and its name in config."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import keras
+
+from convtrack.config import Optimizer
+
+
+def _adam(optimizer: Optimizer, rate: Any) -> keras.Optimizer:
+    return keras.optimizers.Adam(rate, beta_1=optimizer.momentum, weight_decay=optimizer.weight_decay or None)
+
+
+def _adamw(optimizer: Optimizer, rate: Any) -> keras.Optimizer:
+    return keras.optimizers.AdamW(rate, beta_1=optimizer.momentum, weight_decay=optimizer.weight_decay)
+
+
+def _sgd(optimizer: Optimizer, rate: Any) -> keras.Optimizer:
+    return keras.optimizers.SGD(
+        rate, momentum=optimizer.momentum, nesterov=optimizer.momentum > 0, weight_decay=optimizer.weight_decay or None
+    )
+
+
+OPTIMIZERS: dict[str, Callable[[Optimizer, Any], keras.Optimizer]] = {"adam": _adam, "adamw": _adamw, "sgd": _sgd}
+
+
+def make_optimizer(optimizer: Optimizer, rate: Any, network: keras.Model) -> keras.Optimizer:
+    """The optimizer for `network` at `rate` (a number or a schedule).
+
+    Weight decay is decoupled (Loshchilov and Hutter, arXiv:1711.05101), scaled by the rate, and spares biases and
+    batch normalisation.
+    """
+    made = OPTIMIZERS[optimizer.name](optimizer, rate)
+    if optimizer.weight_decay:
+        spared = [variable for variable in network.trainable_variables if len(variable.shape) < 2]
+        made.exclude_from_weight_decay(var_list=spared)
+    return made

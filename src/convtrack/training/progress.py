@@ -1,0 +1,80 @@
+"""A training as one watches it: a live bar on a terminal, a line an epoch elsewhere."""
+
+from __future__ import annotations
+
+import time
+from typing import Any
+
+import keras
+from rich.console import Console
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+REFRESH_SECONDS = 0.2
+
+
+class ShowProgress(keras.callbacks.Callback):  # type: ignore[misc]
+    """Epoch, step, loss, accuracies, images a second and the time left if all `epochs` run."""
+
+    def __init__(self, epochs: int, steps: int, batch_size: int, console: Console | None = None) -> None:
+        super().__init__()
+        self.epochs, self.steps, self.batch_size = epochs, steps, batch_size
+        self.console = console or Console(stderr=True)
+        self.live = self.console.is_terminal
+        self.bar = Progress(
+            TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),
+            BarColumn(bar_width=24),
+            MofNCompleteColumn(),
+            TextColumn("{task.description}"),
+            TimeElapsedColumn(),
+            console=self.console,
+            auto_refresh=False,
+        )
+        self._began = self._epoch_began = self._shown = 0.0
+
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self._began = time.perf_counter()
+        if self.live:
+            self.task = self.bar.add_task("", total=self.steps, epoch=1, epochs=self.epochs)
+            self.bar.start()
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self.epoch = epoch
+        self._epoch_began = time.perf_counter()
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        now = time.perf_counter()
+        if not self.live or now - self._shown < REFRESH_SECONDS:
+            return
+        self._shown = now
+        logs = logs or {}
+        rate = (batch + 1) * self.batch_size / (now - self._epoch_began)
+        done = self.epoch + (batch + 1) / self.steps
+        left = _clock((now - self._began) * (self.epochs - done) / done)
+        self.bar.update(
+            self.task,
+            completed=batch + 1,
+            epoch=self.epoch + 1,
+            description=f"loss {logs['loss']:.3f}  accuracy {logs['accuracy']:.3f}  {rate:,.0f} images/s  {left} left",
+        )
+        self.bar.refresh()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        now = time.perf_counter()
+        logs = logs or {}
+        left = _clock((now - self._began) / (epoch + 1) * (self.epochs - epoch - 1))
+        self.console.print(
+            f"epoch {epoch + 1:3d}/{self.epochs}  loss {logs['loss']:.4f}  accuracy {logs['accuracy']:.4f}  "
+            f"val loss {logs['val_loss']:.4f}  val accuracy {logs['val_accuracy']:.4f}  "
+            f"{self.steps * self.batch_size / (now - self._epoch_began):,.0f} images/s  {left} left",
+            highlight=False,
+        )
+
+    def close(self) -> None:
+        """Leave the terminal as it was; also after an error or Ctrl-C."""
+        self.bar.stop()
+
+
+def _clock(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    return f"{hours}:{minutes:02d}:{rest:02d}"
