@@ -101,6 +101,7 @@ def preprocess() -> None:
 def train() -> None:
     """Stage 3: train the network -> models, and a new MLflow run."""
     params = _params()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow greets with a page; its errors are exceptions
     from convtrack import tracking
     from convtrack.stages import train as stage
 
@@ -114,13 +115,14 @@ def evaluate() -> None:
 
     The results also go into the MLflow run of its training, which is opened again."""
     params = _params()
+    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow greets with a page; its errors are exceptions
     from convtrack import tracking
     from convtrack.report import pictures
     from convtrack.stages import evaluate as stage
 
     with tracking.evaluation_run(params) as run:
         metrics = stage.run(params.evaluate)
-        pictures.draw()
+        pictures.draw(params.evaluate)
         run.log_evaluation(metrics)
 
 
@@ -173,7 +175,7 @@ def use(name: str) -> None:
 def doctor() -> None:
     """Say what is wrong here, and how to mend it.
 
-    Looks at versions, the processor, cores, memory, disk, data, the stores, and this repository. The exit code is 1 if something is wrong.
+    Looks at versions, the processor, cores, memory, disk, data, stores and this repository.
     """
     _go_to_root()
     from convtrack import doctor as room
