@@ -66,7 +66,7 @@ def _matrix(panel: Axes, values: np.ndarray, classes: list[str], number: str, ti
     # the root of the value, or the few mistakes would look like none beside the diagonal
     norm = PowerNorm(0.5, vmin=0, vmax=values.sum(axis=1).max())
     drawn = panel.imshow(values, cmap="Blues", norm=norm)
-    size = min(10.0, max(4.5, 800 / (12 * len(classes))))
+    size = min(10, 520 / len(classes))  # points; the largest matrix has 690 for its rows
     step = math.ceil(len(classes) / NAMED_CLASSES)
     named = range(0, len(classes), step)
     panel.set_xticks(named, [shown(classes[index]) for index in named], rotation=90, fontsize=size)
@@ -81,7 +81,7 @@ def _matrix(panel: Axes, values: np.ndarray, classes: list[str], number: str, ti
     for row, column in np.argwhere(values):
         colour = "white" if norm(values[row, column]) > 0.55 else "black"
         text = number.format(values[row, column])
-        panel.text(column, row, text, ha="center", va="center", color=colour, fontsize=size)
+        panel.text(column, row, text, ha="center", va="center", color=colour, fontsize=9)
 
 
 def per_class(results: Results, _: Evaluate) -> Figure:
@@ -123,16 +123,14 @@ def per_class(results: Results, _: Evaluate) -> Figure:
 
 
 def calibration(results: Results, evaluate: Evaluate) -> Figure:
-    """A reliability diagram: how often the model is right, by how sure it is, and how many images are that sure."""
+    """A reliability diagram: accuracy by confidence, and how many images have that confidence."""
     table = metrics.calibration(results.labels, results.probabilities, evaluate.calibration_bins)
     error = metrics.calibration_error(results.labels, results.probabilities, evaluate.calibration_bins)
     middle, width = (table["low"] + table["high"]) / 2, 1 / evaluate.calibration_bins
     figure = Figure(figsize=(6.4, 7), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
-    above.bar(
-        middle, table["accuracy"], width=width, color=BLUE, alpha=0.35, edgecolor="white", label="how often it is right"
-    )
-    above.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="as sure as right")
+    above.bar(middle, table["accuracy"], width=width, color=BLUE, alpha=0.35, edgecolor="white", label="accuracy")
+    above.plot([0, 1], [0, 1], color=GREY, linestyle="--", label="perfect calibration")
     above.plot(table["confidence"], table["accuracy"], "o", color=ORANGE)
     above.vlines(
         table["confidence"],
@@ -140,15 +138,15 @@ def calibration(results: Results, evaluate: Evaluate) -> Figure:
         table["confidence"],
         color=ORANGE,
         linewidth=2,
-        label="gap to how sure it is",
+        label="gap between accuracy and confidence",
     )
-    above.set(ylabel="how often it is right", xlim=(0, 1), ylim=(0, 1.02))
+    above.set(ylabel="accuracy", xlim=(0, 1), ylim=(0, 1.02))
     above.legend(loc="upper left")
     below.bar(middle, table["images"], width=width, color=GREY, edgecolor="white")
-    below.set(xlabel="how sure the model is (its highest probability)", ylabel="test images")
+    below.set(xlabel="confidence (the highest probability)", ylabel="test images")
     sure, right = results.probabilities.max(axis=1).mean(), np.mean(results.labels == results.predicted)
-    tendency = "too sure" if sure > right else "not sure enough"
+    tendency = "overconfident" if sure > right else "underconfident"
     figure.suptitle(
-        f"{sure:.0%} sure and {right:.0%} right on average: {tendency}\nexpected calibration error {error:.3f}"
+        f"Calibration: {sure:.1%} confident, {right:.1%} right, so {tendency}\nexpected calibration error {error:.3f}"
     )
     return figure

@@ -60,28 +60,22 @@ def ambiguous(results: Results, evaluate: Evaluate) -> Figure:
         cell.set_axis_off()
     for cell, index in zip(cells, chosen, strict=False):
         _thumbnail(cell, results.images[index])
-        actual = results.labels[index]
-        best_two = np.argsort(-results.probabilities[index], kind="stable")[:2]
-        lines = [
-            (f"{shown(results.classes[k], 16)} {results.probabilities[index, k]:.2f}", k == actual) for k in best_two
-        ]
-        if actual not in best_two:
-            lines.append((f"is {shown(results.classes[actual], 16)}", True))
-        for number, (line, is_actual) in enumerate(lines):
-            weight = "bold" if is_actual else "normal"
+        for number, (line, weight) in enumerate(_two_classes(results, index)):
+            below = (0, -3 - 11 * number)  # points under the image
             cell.annotate(
-                line,
-                (0.5, 0),
-                (0, -3 - 11 * number),
-                "axes fraction",
-                "offset points",
-                ha="center",
-                va="top",
-                fontsize=8.5,
-                weight=weight,
+                line, (0.5, 0), below, "axes fraction", "offset points", ha="center", va="top", size=8.5, weight=weight
             )
     figure.suptitle("Partly two classes, says the model (bold: what it is)", y=_from_top(figure))
     return figure
+
+
+def _two_classes(results: Results, index: int) -> list[tuple[str, str]]:
+    """The lines under an ambiguous image, and the weight of each: bold for the actual class."""
+    probabilities, actual = results.probabilities[index], results.labels[index]
+    best_two = np.argsort(-probabilities, kind="stable")[:2]
+    names = [shown(name, 16) for name in results.classes]
+    lines = [(f"{names[k]} {probabilities[k]:.2f}", "bold" if k == actual else "normal") for k in best_two]
+    return lines if actual in best_two else [*lines, (f"is {names[actual]}", "bold")]
 
 
 def _thumbnail(cell: Axes, image: np.ndarray) -> None:

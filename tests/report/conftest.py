@@ -1,0 +1,71 @@
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from convtrack import artifacts
+from convtrack.config import Evaluate
+from convtrack.stages import evaluate
+
+
+@pytest.fixture
+def knobs() -> Evaluate:
+    return Evaluate(batch_size=4, calibration_bins=5, confused_pairs=10, ambiguous_images=5)
+
+
+@pytest.fixture
+def write_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, knobs: Evaluate) -> Callable[..., None]:
+    """Go to an empty folder; the function writes into it what preprocess, train and evaluate write."""
+    monkeypatch.chdir(tmp_path)
+
+    def write(classes: list[str], labels: list[int], probabilities: np.ndarray, image_shape: tuple[int, ...]) -> None:
+        found = evaluate.assess(np.array(labels), probabilities, classes, knobs)
+        for path, table in found.tables.items():
+            artifacts.write_table(path, table)
+        artifacts.write_json(artifacts.METRICS, found.metrics)
+        images = np.random.default_rng(0).integers(0, 256, (len(labels), *image_shape), dtype=np.uint8)
+        artifacts.PROCESSED.mkdir(parents=True)
+        np.save(artifacts.images_path(artifacts.PROCESSED, "test"), images)
+        np.save(artifacts.labels_path(artifacts.PROCESSED, "test"), np.array(labels))
+        artifacts.write_table(artifacts.HISTORY, _three_epochs())
+        artifacts.write_json(artifacts.TRAINING, TRAINING)
+
+    return write
+
+
+@pytest.fixture
+def cats_and_dogs(write_results: Callable[..., None]) -> None:
+    """Six colour images of two classes: two cats are taken for dogs, one dog hangs in the balance."""
+    cat = np.array([0.9, 0.8, 0.4, 0.2, 0.1, 0.49], dtype=np.float32)
+    write_results(["cat", "dog"], [0, 0, 0, 0, 1, 1], np.stack([cat, 1 - cat], axis=1), (8, 8, 3))
+
+
+TRAINING = {
+    "epochs_run": 3,
+    "best_epoch": 2,
+    "stopped_epoch": 3,
+    "restored_epoch": 2,
+    "best_val_accuracy": 0.75,
+    "best_val_loss": 0.5,
+    "gap_at_best": 0.05,
+    "seconds": 3725.4,
+    "images_per_second": 1234.5,
+    "precision": "float32",
+}
+
+
+def _three_epochs() -> pd.DataFrame:
+    return pd.DataFrame(
+        {
+            "epoch": [1, 2, 3],
+            "loss": [0.9, 0.6, 0.3],
+            "accuracy": [0.6, 0.8, 0.95],
+            "val_loss": [0.8, 0.5, 0.7],
+            "val_accuracy": [0.65, 0.75, 0.7],
+            "learning_rate": [0.001, 0.01, 0.001],
+            "seconds": [1.5, 1.25, 1.0],
+            "images_per_second": [1000.0, 1200.0, 1400.0],
+        }
+    )

@@ -1,0 +1,63 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from rich.console import Console
+
+from convtrack import artifacts
+from convtrack.errors import StorageError
+from convtrack.report import tables
+
+
+def printed() -> str:
+    console = Console(width=100, color_system=None)
+    with console.capture() as capture:
+        console.print(tables.summary())
+    return capture.get()
+
+
+@pytest.mark.usefixtures("cats_and_dogs")
+def test_the_results_say_what_was_reached_and_at_what_cost() -> None:
+    text = printed()
+    for words in [
+        "test accuracy",
+        "0.6667",
+        "95% interval 0.3000 to 0.9032, 6 test images",
+        "test macro f1",
+        "stopped early at 3",
+        "val accuracy 0.7500, val loss 0.5000",
+        "+0.0500",
+        "1:02:05",
+        "1,234",
+    ]:
+        assert words in text
+
+
+@pytest.mark.usefixtures("cats_and_dogs")
+def test_a_metric_added_to_metrics_json_is_shown() -> None:
+    metrics = artifacts.read_json(artifacts.METRICS)
+    artifacts.write_json(artifacts.METRICS, metrics | {"brier_score": 0.4321})
+    assert "test brier score" in printed()
+    assert "0.4321" in printed()
+
+
+@pytest.mark.usefixtures("cats_and_dogs")
+def test_confused_pairs_are_said_in_words() -> None:
+    assert "cat taken for dog: 2 (50.0% of cat)" in printed()
+
+
+def test_classes_named_like_markup_are_printed_as_they_are(write_results: Callable[..., None]) -> None:
+    write_results(["[red]x[/red]", "back\\"], [0, 1], np.array([[0.1, 0.9], [0.2, 0.8]]), (8, 8, 3))
+    assert "[red]x[/red] taken for back\\: 1 (100.0% of [red]x[/red])" in printed()
+
+
+def test_nothing_confused_is_said(write_results: Callable[..., None]) -> None:
+    write_results(["cat", "dog"], [0, 1], np.array([[0.9, 0.1], [0.2, 0.8]]), (8, 8, 3))
+    assert "No test image was taken for another class." in printed()
+
+
+@pytest.mark.usefixtures("cats_and_dogs")
+def test_results_that_are_not_there_yet_are_named() -> None:
+    artifacts.METRICS.unlink()
+    with pytest.raises(StorageError, match=r"reports/metrics\.json is missing"):
+        tables.summary()

@@ -1,0 +1,60 @@
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+from matplotlib.figure import Figure
+
+from convtrack.config import Evaluate
+from convtrack.report import results, thumbnails
+
+
+def words(figure: Figure) -> list[str]:
+    return [text.get_text() for panel in figure.axes for text in panel.texts]
+
+
+def pictures(figure: Figure) -> list[np.ndarray]:
+    return [np.asarray(image.get_array()) for panel in figure.axes for image in panel.get_images()]
+
+
+@pytest.mark.usefixtures("cats_and_dogs")
+def test_confused_shows_the_surest_mistakes_first(knobs: Evaluate) -> None:
+    found = results.read()
+    figure = thumbnails.confused(found, knobs)
+    assert words(figure) == ["cat\ntaken for\ndog: 2\n(50.0% of cat)"]
+    assert [panel.get_title() for panel in figure.axes][1:3] == ["80% sure", "60% sure"]
+    first, second = pictures(figure)
+    np.testing.assert_array_equal(first, found.images[3])
+    np.testing.assert_array_equal(second, found.images[2])
+
+
+@pytest.mark.usefixtures("cats_and_dogs")
+def test_ambiguous_shows_both_classes_with_the_actual_one_in_bold(knobs: Evaluate) -> None:
+    found = results.read()
+    figure = thumbnails.ambiguous(found, knobs)
+    assert len(pictures(figure)) == 5  # evaluate.ambiguous_images, of six
+    np.testing.assert_array_equal(pictures(figure)[0], found.images[5])
+    assert [(text.get_text(), text.get_fontweight()) for text in figure.axes[0].texts] == [
+        ("dog 0.51", "bold"),
+        ("cat 0.49", "normal"),
+    ]
+
+
+def test_an_ambiguous_image_of_a_third_class_says_so(write_results: Callable[..., None], knobs: Evaluate) -> None:
+    write_results(["cat", "dog", "eel"], [2], np.array([[0.45, 0.44, 0.11]]), (4, 4, 3))
+    assert words(thumbnails.ambiguous(results.read(), knobs)) == ["cat 0.45", "dog 0.44", "is eel"]
+
+
+def test_grey_images_are_shown_in_grey(write_results: Callable[..., None], knobs: Evaluate) -> None:
+    write_results(["cat", "dog"], [0], np.array([[0.4, 0.6]]), (4, 4, 1))
+    (image,) = thumbnails.ambiguous(results.read(), knobs).axes[0].get_images()
+    assert image.get_cmap().name == "gray"
+    assert image.get_clim() == (0, 255)
+
+
+def test_without_mistakes_or_doubts_the_picture_says_so(write_results: Callable[..., None], knobs: Evaluate) -> None:
+    classes = [f"class {index}" for index in range(10)]
+    undecided = np.full((1, 10), 0.1)
+    write_results(classes, [0], undecided, (4, 4, 3))
+    found = results.read()
+    assert "No test image was taken for another class" in thumbnails.confused(found, knobs).texts[0].get_text()
+    assert "No test image is partly two classes" in thumbnails.ambiguous(found, knobs).texts[0].get_text()
