@@ -5,6 +5,7 @@ The rooms, each importing only from those below it:
     cli             the commands; wires the rest together (quickstart, presets, doctor: one command each)
     tracking        the only importer of MLflow
     report          tables and pictures, from the files that stages wrote
+    editing         changes params.yaml and keeps its comments
     stages          download -> preprocess -> train -> evaluate; each is one pure function and a thin run()
     datasets        one file per source of images
     models          one file per architecture

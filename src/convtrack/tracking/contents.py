@@ -51,7 +51,7 @@ def log_setup(client: MlflowClient, run_id: str, params: Params) -> None:
     ]
     for start in range(0, len(knobs), MOST_PARAMS):
         client.log_batch(run_id, params=knobs[start : start + MOST_PARAMS])
-    client.log_inputs(run_id, datasets=[_dataset(params)])
+    client.log_inputs(run_id, datasets=[_dataset()])
     for file in (PARAMS_FILE, Path("dvc.yaml"), facts.LOCK, artifacts.PROCESSED / artifacts.DATASET):
         if file.exists():
             client.log_artifact(run_id, str(file))
@@ -159,14 +159,14 @@ def _log_confusion(client: MlflowClient, run_id: str) -> None:
     client.set_tag(run_id, MLFLOW_LOGGED_ARTIFACTS, json.dumps([{"path": "confusion.json", "type": "table"}]))
 
 
-def _dataset(params: Params) -> Any:
+def _dataset() -> Any:
     """data/processed as an input of the run, named by DVC's hash; nothing of it is read again."""
     from mlflow.entities import Dataset, DatasetInput, InputTag
 
     document = artifacts.read_json(artifacts.PROCESSED / artifacts.DATASET)
     profile = {name: document[name] for name in ("classes", "image_shape", "counts")}
     dataset = Dataset(
-        name=params.data.name,
+        name=document["source"]["name"],
         digest=facts.data_digest(),
         source_type="local",
         source=json.dumps({"uri": str(artifacts.PROCESSED)}),

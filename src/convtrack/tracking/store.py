@@ -84,3 +84,20 @@ def experiment_id(client: MlflowClient, name: str) -> str:
         if not found:
             raise
         return str(found.experiment_id)
+
+
+def state() -> str:
+    """Whether runs can be recorded, in words. Raises TrackingError where the store does not answer."""
+    address = uri()
+    shown = without_password(address)
+    if address.startswith("sqlite:///") and not Path(address.removeprefix("sqlite:///")).exists():
+        return f"{shown}, made by the first run"
+    try:
+        experiments = connect().search_experiments()
+    except Exception as error:  # drivers raise their own
+        cause = " ".join(without_password(str(error)).split())[:300]
+        raise TrackingError(
+            f"MLflow at {shown} does not answer: {cause}",
+            "start that server, or unset MLFLOW_TRACKING_URI, which records in mlflow.db here",
+        ) from error
+    return f"{shown}, {len(experiments)} experiments"

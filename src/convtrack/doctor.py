@@ -1,0 +1,165 @@
+"""`convtrack doctor`: what this machine and this repository have, what is wrong, and how to mend it."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import psutil
+from rich import box
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from convtrack import artifacts, config, quickstart
+from convtrack.config import Params
+from convtrack.errors import ConvtrackError
+from convtrack.tracking import facts, store
+from convtrack.training import precision, threads
+
+GIB = 2**30
+LEAST_MEMORY, LEAST_DISK = 2 * GIB, 2 * GIB  # TensorFlow and all of CIFAR-10; its arrays, twice, and DVC's copies
+
+
+@dataclass(frozen=True)
+class Finding:
+    """One line of the table; `remedy` is empty where nothing is wrong."""
+
+    name: str
+    value: str
+    remedy: str = ""
+
+
+def examine() -> int:
+    """Print what was found; returns 0 where nothing is wrong, else 1."""
+    table = Table(box=box.SIMPLE_HEAD, title="convtrack doctor", title_justify="left")
+    table.add_column("")
+    table.add_column("")
+    table.add_column("found", overflow="fold")
+    wrong = []
+    for finding in findings():
+        mark = Text("!!", style="bold red") if finding.remedy else Text("ok", style="green")
+        table.add_row(mark, finding.name, Text(finding.value))
+        if finding.remedy:
+            wrong.append(finding)
+    console = Console()
+    console.print(table)
+    for finding in wrong:
+        console.print(Text(f"{finding.name}, next: {finding.remedy}"))
+    if not wrong:
+        console.print("Nothing is wrong.")
+    return 1 if wrong else 0
+
+
+def findings() -> Iterator[Finding]:
+    """Everything there is to look at, the machine first."""
+    yield from (_python(), *_packages(), _processor(), _features(), _cores(), _memory(), _disk(), _git(), _dvc())
+    try:
+        params = config.load()
+    except ConvtrackError as error:
+        yield Finding("params.yaml", error.message, error.hint)
+    else:
+        yield Finding("params.yaml", f"{len(params.flat())} knobs, all valid")
+        yield _checked("data", lambda: _data(params))
+    yield _checked("MLflow", store.state)
+
+
+def _checked(name: str, look: Callable[[], str]) -> Finding:
+    try:
+        return Finding(name, look())
+    except ConvtrackError as error:
+        return Finding(name, error.message, error.hint)
+
+
+def _python() -> Finding:
+    fits = (3, 11) <= sys.version_info[:2] <= (3, 13)
+    value = f"{platform.python_version()} ({sys.executable})"
+    return Finding("Python", value, "" if fits else "rm -rf .venv && make setup PYTHON=python3.12")
+
+
+def _packages() -> Iterator[Finding]:
+    for name in facts.PACKAGES:
+        try:
+            yield Finding(name, importlib.metadata.version(name))
+        except importlib.metadata.PackageNotFoundError:
+            yield Finding(name, "not installed", "make setup")
+
+
+def _processor() -> Finding:
+    return Finding("processor", facts.cpu())
+
+
+def _features() -> Finding:
+    flags = precision.cpu_flags()
+    wanted = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
+    has = [flag for flag in wanted if flag in flags] or ["none"]
+    chosen, why = precision.cpu_precision(flags)
+    return Finding("instructions", f"{', '.join(has)} of {', '.join(wanted)}; precision auto is {chosen}: {why}")
+
+
+def _cores() -> Finding:
+    return Finding("cores", f"{threads.usable_cores()} usable of {os.cpu_count()}")
+
+
+def _memory() -> Finding:
+    memory = psutil.virtual_memory()
+    value = f"{memory.available / GIB:.1f} GiB available of {memory.total / GIB:.1f}"
+    return Finding("memory", value, "" if memory.available >= LEAST_MEMORY else "close what else is running here")
+
+
+def _disk() -> Finding:
+    free = shutil.disk_usage(".").free
+    remedy = "make room; .venv/bin/dvc gc -w frees cached data that no params.yaml here asks for"
+    return Finding("disk", f"{free / GIB:.1f} GiB free", "" if free >= LEAST_DISK else remedy)
+
+
+def _git() -> Finding:
+    try:
+        quickstart.check_repository()
+    except ConvtrackError as error:
+        return Finding("git", error.message, error.hint)
+    git = facts.git()
+    if not git:
+        return Finding("git", "no commit yet", "git add . && git commit -m start")
+    return Finding("git", f"{git['git.commit'][:10]}{', with changes' if git['git.dirty'] == 'true' else ''}")
+
+
+def _dvc() -> Finding:
+    status = subprocess.run([sys.executable, "-m", "dvc", "status"], capture_output=True, text=True, check=False)
+    if status.returncode:
+        cause = status.stderr.strip().splitlines() or ["no reason given"]
+        return Finding("pipeline", cause[-1], f"{quickstart.commands_prefix()}dvc status says more")
+    current = "up to date" in status.stdout
+    return Finding("pipeline", "up to date" if current else "dvc repro has work to do")
+
+
+def _data(params: Params) -> str:
+    source = artifacts.RAW / artifacts.SOURCE
+    if source.exists():
+        document = artifacts.read_json(source)
+        if document["name"] == params.data.name:
+            return f"{document['name']}: {document['counts']['train']:,} train and {document['counts']['test']:,} test"
+    if params.data.name == "image_folder":
+        there = "://" in params.data.path or Path(params.data.path).exists()
+        if not there:
+            raise ConvtrackError(f"data.path: {params.data.path} is not there", "set data.path in params.yaml")
+        return f"image_folder: {params.data.path}, not read yet"
+    if params.data.name == "cifar10":
+        from convtrack.datasets import cifar10
+
+        reach = cifar10.reachable(params.data)
+        if not reach.where:
+            place, cause = next(iter(reach.causes.items()))
+            raise ConvtrackError(
+                f"cifar10: none of {len(reach.causes)} places has it for us; {place}: {cause}",
+                "set data.archive to a copy of your own, or data.name to digits, which needs no network",
+            )
+        return f"cifar10: not fetched yet, can be had from {reach.where}"
+    return f"{params.data.name}: not fetched yet"

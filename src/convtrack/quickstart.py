@@ -1,0 +1,107 @@
+"""`convtrack run`: what a newcomer types. It decides what is possible here, says so, and leaves the work to DVC."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import psutil
+from rich.console import Console
+
+from convtrack import artifacts, config
+from convtrack.config import Data
+from convtrack.datasets import cifar10
+from convtrack.editing import edit
+from convtrack.errors import ConfigError
+from convtrack.report import tables
+
+
+def run() -> None:
+    """Choose the data, run `dvc repro`, print the results and three commands to go on with.
+
+    Exits with DVC's code where a stage fails, which has then said why. Raises ConfigError where this is no repository.
+    """
+    console = Console()
+    check_repository()
+    data = config.load().data
+    if data.name == "cifar10":
+        data = _cifar10_or_digits(data, console)
+    console.print(f"[bold]dvc repro[/bold]: download, preprocess, train and evaluate on {data.name}")
+    code = _repro()
+    if code:
+        sys.exit(code)
+    console.print()
+    console.print(tables.summary())
+    console.print(f"\nPictures are in {artifacts.PICTURES}, every number in {artifacts.METRICS.parent}. Next:")
+    prefix = commands_prefix()
+    for command, purpose in {
+        "make ui": "curves, confusion, data and code of every run, in MLflow",
+        f"{prefix}dvc exp run -S train.epochs=4": "try an idea; params.yaml explains every knob",
+        f"{prefix}dvc exp show --only-changed": "compare what was tried",
+    }.items():
+        console.print(f"  {command:44} {purpose}", highlight=False)
+
+
+def check_repository() -> None:
+    """Raise ConfigError unless this folder is in a git repository and has DVC set up."""
+    inside = subprocess.run(["git", "rev-parse", "--git-dir"], capture_output=True, check=False).returncode == 0
+    if not inside:
+        raise ConfigError(
+            f"{Path.cwd()} is in no git repository; DVC tells its runs apart by git's commits. Nothing was run",
+            "git clone the project rather than unpack it, or: git init && git add . && git commit -m start",
+        )
+    if not Path(".dvc").is_dir():
+        raise ConfigError(
+            f"{Path.cwd()} has no .dvc folder. Nothing was run",
+            f"git checkout -- .dvc, or {commands_prefix()}dvc init",
+        )
+
+
+def commands_prefix() -> str:
+    """What to type before a command of this environment: nothing where it is activated."""
+    here = Path(sys.executable).parent
+    if shutil.which("dvc") == str(here / "dvc"):
+        return ""
+    return f"{os.path.relpath(here)}/" if here.is_relative_to(Path.cwd()) else f"{here}/"
+
+
+def _cifar10_or_digits(data: Data, console: Console) -> Data:
+    source = artifacts.RAW / artifacts.SOURCE
+    if source.exists() and artifacts.read_json(source)["name"] == "cifar10":
+        return data
+    with console.status("asking where CIFAR-10 can be had"):
+        reach = cifar10.reachable(data)
+    if reach.where:
+        console.print(f"CIFAR-10 comes from {reach.where}")
+        return data
+    if data.archive is not None:  # the user's own choice: download says what is wrong with it
+        return data
+    cause = next(iter(reach.causes.values()), "no network")
+    console.print(
+        f"CIFAR-10 is out of reach: none of {len(reach.causes)} places answers ({cause}).\n"
+        "So that there is something to see, [bold]data.name in params.yaml is now digits[/bold]: 1,797 handwritten "
+        "digits that come with scikit-learn.\n"
+        "To take it back: git checkout params.yaml. With an archive of your own: data.archive in params.yaml."
+    )
+    edit(lambda params: params["data"].__setitem__("name", "digits"), "params.yaml with data.name: digits")
+    return config.load().data
+
+
+def _repro() -> int:
+    """`dvc repro` in this environment; returns its exit code. A stage that is stopped gets the time to clean up."""
+    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+    dvc = subprocess.Popen([sys.executable, "-m", "dvc", "repro"], env=environment)
+    try:
+        return dvc.wait()
+    except KeyboardInterrupt:  # the terminal has sent it to the stage, too
+        dvc.wait()
+        raise
+    except SystemExit:  # SIGTERM came to this process alone
+        stages = psutil.Process(dvc.pid).children(recursive=True)
+        for process in stages or [psutil.Process(dvc.pid)]:
+            process.terminate()
+        dvc.wait()
+        raise
