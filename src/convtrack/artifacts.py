@@ -125,7 +125,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     Raises StorageError where the disk refuses; what stood at `path` before is then untouched.
     """
-    with _storage_errors(path):
+    with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         # the suffix stays, because Keras and matplotlib choose the format by it
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
@@ -143,7 +143,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 @contextlib.contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """As `whole_file`, for a folder and all that is written into it; an older folder at `path` is replaced."""
-    with _storage_errors(path):
+    with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
         temporary.chmod(0o755)
@@ -177,7 +177,7 @@ def _readable(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def _storage_errors(path: Path) -> Iterator[None]:
+def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:

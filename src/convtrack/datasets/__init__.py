@@ -1,0 +1,28 @@
+"""The sources of images, one file each, and the one table of them.
+
+A source is a function `write(data, folder) -> dict`: it writes `{train,test}_{images,labels}.npy` into `folder` and
+returns the content of source.json. A new one is a new file here, an entry in SOURCES and a name in config.Data.
+"""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from convtrack.config import Data
+
+Write = Callable[[Data, Path], dict[str, Any]]
+
+SOURCES = {  # data.name: the module whose `write` makes it, imported when it is asked for
+    "cifar10": "convtrack.datasets.cifar10",
+    "digits": "convtrack.datasets.digits",
+    "image_folder": "convtrack.datasets.image_folder",
+}
+
+
+def source(name: str) -> Write:
+    """The `write` function of the source `name`, one of SOURCES."""
+    write: Write = importlib.import_module(SOURCES[name]).write
+    return write

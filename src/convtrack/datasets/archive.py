@@ -1,0 +1,189 @@
+"""The members of a .tar, .tar.gz or .zip archive, one after the other, never extracted to disk.
+
+An archive is refused as a whole where it asks for trouble: names that lead out of its own tree, links, devices,
+encrypted or repeated members, and contents out of all proportion to its size (a bomb).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import gzip
+import io
+import lzma
+import stat
+import struct
+import tarfile
+import zipfile
+import zlib
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import IO, BinaryIO, cast
+
+from convtrack.errors import DataError
+
+
+@dataclass(frozen=True)
+class Caps:
+    """What an archive may hold: bytes in one member, members, and bytes unpacked for each byte packed.
+
+    The ratio counts only above `ratio_from` unpacked bytes: small archives of empty files pack well.
+    """
+
+    member: int = 256 * 2**20
+    members: int = 10_000_000
+    ratio: int = 200
+    ratio_from: int = 64 * 2**20
+
+
+@dataclass(frozen=True)
+class Member:
+    """A file or folder: its name with / between the parts, and how to open it while the iteration stands at it."""
+
+    name: str
+    is_folder: bool
+    open: Callable[[], BinaryIO]
+
+
+DEFAULT_CAPS = Caps()
+_BROKEN = (
+    tarfile.TarError,
+    zipfile.BadZipFile,
+    zlib.error,
+    lzma.LZMAError,
+    EOFError,
+    struct.error,
+    ValueError,  # impossible numbers in headers, undecodable names
+    OverflowError,
+    NotImplementedError,  # a compression that zipfile does not know
+    RuntimeError,  # zipfile: encrypted
+)
+
+
+def members(path: Path, caps: Caps = DEFAULT_CAPS) -> Iterator[Member]:
+    """Walk through the archive at `path` in its own order.
+
+    Raises DataError where it is not whole, not an archive, or unsafe, naming the member.
+    """
+    with _told(path):
+        for count, member in enumerate(_zip(path, caps) if _starts_as_zip(path) else _tar(path, caps), start=1):
+            if count > caps.members:
+                raise _unsafe(path, f"holds more than {caps.members:,} members")
+            yield member
+
+
+def _starts_as_zip(path: Path) -> bool:
+    # zipfile.is_zipfile looks at the end of the file, and so takes a tar for a zip whose last member is a zip
+    with path.open("rb") as file:
+        return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
+
+
+@contextlib.contextmanager
+def _told(path: Path) -> Iterator[None]:
+    try:
+        yield
+    except FileNotFoundError:
+        raise DataError(f"{path} is not here", "check the path in params.yaml") from None
+    except _BROKEN as error:
+        raise _broken(path, error) from error
+    except OSError as error:
+        if error.errno is None:  # BadGzipFile, and what zipfile and tarfile make of broken bytes
+            raise _broken(path, error) from error
+        raise DataError(f"{path} cannot be read: {error.strerror}", "make it readable for you") from error
+
+
+def _broken(path: Path, error: Exception) -> DataError:
+    cause = " ".join(str(error).split()) or type(error).__name__
+    return DataError(
+        f"{path} is not a whole .tar, .tar.gz or .zip archive: {cause}. Nothing was written",
+        "fetch or pack it again (tar -tzf or unzip -t shows whether it is whole)",
+    )
+
+
+def _unsafe(path: Path, what: str) -> DataError:
+    return DataError(
+        f"{path} {what}. Such an archive is refused as a whole; nothing was written",
+        "pack the images again as plain files, or unpack it yourself and give the directory",
+    )
+
+
+def _safe_name(path: Path, name: str) -> str:
+    parts = [part for part in name.split("/") if part not in ("", ".")]
+    if name.startswith("/") or ".." in parts:
+        raise _unsafe(path, f"holds {name!r}, a name that leads out of the archive")
+    return "/".join(parts)
+
+
+def _check_size(path: Path, name: str, size: int, caps: Caps) -> None:
+    if size > caps.member:
+        raise _unsafe(path, f"holds {name} of {size:,} bytes (allowed: {caps.member:,})")
+
+
+class _Metered:
+    """A stream that refuses to give more bytes than `caps` allows for its packed size."""
+
+    def __init__(self, stream: IO[bytes], path: Path, caps: Caps) -> None:
+        self._stream, self._path, self._caps = stream, path, caps
+        self._allowed = max(caps.ratio_from, caps.ratio * path.stat().st_size)
+        self._given = 0
+        self.tail = b""  # the last bytes given
+
+    def read(self, size: int) -> bytes:
+        content = self._stream.read(size)
+        self._given += len(content)
+        if self._given > self._allowed:
+            raise _unsafe(self._path, f"unpacks to more than {self._caps.ratio} times its size (a zip bomb?)")
+        self.tail = (self.tail + content)[-tarfile.BLOCKSIZE :]
+        return content
+
+
+def _tar(path: Path, caps: Caps) -> Iterator[Member]:
+    with path.open("rb") as file:
+        packed = file.read(2) == b"\x1f\x8b"
+        file.seek(0)
+        stream = _Metered(cast(IO[bytes], gzip.GzipFile(fileobj=file)) if packed else file, path, caps)
+        with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|", errors="strict") as tar:
+            while (info := tar.next()) is not None:
+                name = _safe_name(path, info.name)
+                if info.issym() or info.islnk():
+                    raise _unsafe(path, f"holds a link, {info.name} -> {info.linkname}")
+                if not (info.isfile() or info.isdir()) or info.issparse():
+                    raise _unsafe(path, f"holds {info.name}, which is neither a file nor a folder")
+                _check_size(path, name, info.size, caps)
+                yield Member(name, info.isdir(), functools.partial(_tar_content, path, tar, info))
+                tar.members = []  # type: ignore[attr-defined]  # tarfile remembers them all: a GiB for a million
+            _check_end(tar, stream)
+
+
+def _check_end(tar: tarfile.TarFile, stream: _Metered) -> None:
+    """Read on to the end. tarfile takes a broken header, and the end of a cut file, for the end of the archive."""
+    while rest := tar.fileobj.read(tarfile.RECORDSIZE):
+        if rest.strip(b"\0"):
+            raise tarfile.ReadError("a broken header in the middle, or something after the end")
+    if stream.tail != bytes(tarfile.BLOCKSIZE):
+        raise EOFError("it ends without an end mark, as if cut off")
+
+
+def _tar_content(path: Path, tar: tarfile.TarFile, info: tarfile.TarInfo) -> BinaryIO:
+    with _told(path):
+        return io.BytesIO(cast(IO[bytes], tar.extractfile(info)).read())
+
+
+def _zip(path: Path, caps: Caps) -> Iterator[Member]:
+    with zipfile.ZipFile(path) as archive:
+        infos = archive.infolist()
+        unpacked = sum(info.file_size for info in infos)
+        if unpacked > max(caps.ratio_from, caps.ratio * path.stat().st_size):
+            raise _unsafe(path, f"unpacks to {unpacked:,} bytes, more than {caps.ratio} times its size (a zip bomb?)")
+        for info in infos:
+            name = _safe_name(path, info.filename)
+            if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
+                raise _unsafe(path, f"holds {info.filename}, a link or a device")
+            _check_size(path, name, info.file_size, caps)
+            yield Member(name, info.is_dir(), functools.partial(_zip_content, path, archive, info))
+
+
+def _zip_content(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
+    with _told(path):
+        return io.BytesIO(archive.read(info))

@@ -1,0 +1,93 @@
+"""Arrays written and read block by block, so that memory stays flat however many images there are.
+
+Plain file writes rather than a memory map: a full disk is then an OSError that can be told, not a SIGBUS, and
+pages already written don't count as memory of the process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import mmap
+from collections.abc import Iterator
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+
+import numpy as np
+
+BLOCK_BYTES = 8 * 2**20
+
+
+class ArrayWriter:
+    """An .npy file of known shape, filled front to back. To be used as a context manager."""
+
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: Any = np.uint8) -> None:
+        self.shape = tuple(int(side) for side in shape)
+        self.dtype = np.dtype(dtype)
+        self.rows = 0
+        self._sha256 = hashlib.sha256()
+        self._file = path.open("w+b")
+        np.lib.format.write_array_header_1_0(
+            self._file,
+            {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": self.shape},
+        )
+        self._file.seek(0)
+        self._sha256.update(self._file.read())
+
+    def append(self, rows: np.ndarray) -> None:
+        """Add `rows`, of shape (any, *shape[1:]). Raises ValueError for another shape or type."""
+        if rows.shape[1:] != self.shape[1:] or rows.dtype != self.dtype:
+            raise ValueError(f"rows of {rows.dtype} {rows.shape} do not fit into {self.dtype} {self.shape}")
+        content = np.ascontiguousarray(rows).data
+        self._file.write(content)
+        self._sha256.update(content)
+        self.rows += len(rows)
+
+    def digest(self) -> str:
+        """SHA-256 of the file as written so far, as hex digits."""
+        return self._sha256.hexdigest()
+
+    def __enter__(self) -> ArrayWriter:
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._file.close()
+        if error is None and self.rows != self.shape[0]:
+            raise ValueError(f"{self.rows} rows were written into an array of {self.shape[0]}")
+
+
+def write_array(path: Path, array: np.ndarray) -> str:
+    """Write a whole array and return the SHA-256 of the file."""
+    with ArrayWriter(path, array.shape, array.dtype) as writer:
+        writer.append(array)
+        return writer.digest()
+
+
+def blocks(array: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
+    """The rows of an array a few MiB at a time, each block with its place.
+
+    A memory map is opened anew for each block, so that its pages leave the process with it.
+    """
+    row_bytes, step = _steps(array)
+    for start in range(0, len(array), step):
+        place = slice(start, min(start + step, len(array)))
+        if isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap):  # not a part of another map
+            shape = (place.stop - place.start, *array.shape[1:])
+            offset = array.offset + start * row_bytes
+            yield place, np.array(np.memmap(Path(array.filename or ""), array.dtype, "r", offset, shape))
+        else:
+            yield place, array[place]
+
+
+def block_count(array: np.ndarray) -> int:
+    """How many blocks `blocks` gives."""
+    return -(-len(array) // _steps(array)[1])
+
+
+def _steps(array: np.ndarray) -> tuple[int, int]:
+    """Bytes in a row, and rows in a block."""
+    row_bytes = max(1, math.prod(array.shape[1:]) * array.itemsize)
+    return row_bytes, max(1, BLOCK_BYTES // row_bytes)

@@ -1,0 +1,40 @@
+"""The files below a directory, in the shape in which archive.py gives the members of an archive."""
+
+from __future__ import annotations
+
+import functools
+import os
+from collections.abc import Iterator
+from pathlib import Path
+from typing import BinaryIO
+
+from convtrack.datasets.archive import Member
+from convtrack.errors import DataError
+
+DEPTH = 5  # a top folder, train, class, file, and one more; it also ends circles of links, which are followed
+
+
+def members(path: Path) -> Iterator[Member]:
+    """Walk through the directory at `path`, at most DEPTH levels deep, in the order of the file system.
+
+    Opening a member raises OSError where it cannot be read. Raises DataError where a directory cannot be.
+    """
+    yield from _members(path, "", DEPTH)
+
+
+def _members(path: Path, prefix: str, depth: int) -> Iterator[Member]:
+    try:
+        with os.scandir(path) as found:
+            entries = list(found)
+    except OSError as error:
+        raise DataError(f"{path} cannot be read: {error.strerror}", "make it readable for you") from error
+    for entry in entries:
+        yield Member(prefix + entry.name, entry.is_dir(), functools.partial(_open, Path(entry.path)))
+        if entry.is_dir() and depth > 1:
+            yield from _members(Path(entry.path), f"{prefix}{entry.name}/", depth - 1)
+
+
+def _open(path: Path) -> BinaryIO:
+    if path.exists() and not path.is_file():
+        raise OSError(0, "neither a file nor a folder")  # opening a pipe would wait for ever
+    return path.open("rb")

@@ -1,0 +1,111 @@
+"""One image file: its header, and its pixels as bytes. PNG and JPEG, decoded by Pillow.
+
+What is made of the kinds of images there are:
+- An EXIF orientation that stands before the pixels (where JPEG has it) is applied: the array shows what a viewer shows.
+- Transparent pixels are laid on white, as on a page.
+- 16-bit channels keep their higher 8 bits. Palettes count as colour.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import BinaryIO
+
+from PIL import Image, UnidentifiedImageError
+
+MAX_PIXELS = 64_000_000
+SUFFIXES = (".png", ".jpg", ".jpeg")
+_GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "F"}
+_ORIENTATION = 0x0112  # the EXIF tag
+_UPRIGHT = {  # what turns an image of that orientation upright
+    2: Image.Transpose.FLIP_LEFT_RIGHT,
+    3: Image.Transpose.ROTATE_180,
+    4: Image.Transpose.FLIP_TOP_BOTTOM,
+    5: Image.Transpose.TRANSPOSE,
+    6: Image.Transpose.ROTATE_270,
+    7: Image.Transpose.TRANSVERSE,
+    8: Image.Transpose.ROTATE_90,
+}
+
+
+class UnreadableImageError(Exception):
+    """Why one file is no usable image, in a few words."""
+
+
+@dataclass(frozen=True)
+class Header:
+    """height and width in pixels, as shown; grey where the file has no colour channels."""
+
+    height: int
+    width: int
+    grey: bool
+
+
+def header(file: BinaryIO) -> Header:
+    """Read the size and kind of an image without decoding it. Raises UnreadableImageError."""
+    with _explained(), _opened(file) as image:
+        width, height = image.size
+        if _orientation(image) >= 5:  # lying on its side
+            width, height = height, width
+        return Header(height, width, image.mode in _GREY_MODES)
+
+
+def decode(file: BinaryIO, *, channels: int, size: int | None) -> tuple[tuple[int, int], bytes]:
+    """Decode an image to 8 bits a channel.
+
+    channels: 1 (grey) or 3 (red, green, blue). size: resize to a square of so many pixels a side (Lanczos, without
+    keeping the aspect ratio), or None. Returns (height, width) and the pixels row by row, channels last.
+    Raises UnreadableImageError.
+    """
+    with _explained(), _opened(file) as image:
+        orientation = _orientation(image)  # before loading, as `header` does: a PNG may say more after its pixels
+        image.load()
+        pixels = _eight_bits(image, "L" if channels == 1 else "RGB")
+        if orientation in _UPRIGHT:
+            pixels = pixels.transpose(_UPRIGHT[orientation])
+        if size is not None and pixels.size != (size, size):
+            pixels = pixels.resize((size, size), Image.Resampling.LANCZOS)
+        return (pixels.height, pixels.width), pixels.tobytes()
+
+
+@contextlib.contextmanager
+def _explained() -> Iterator[None]:
+    try:
+        yield
+    except UnreadableImageError:
+        raise
+    except MemoryError:
+        raise
+    except UnidentifiedImageError:
+        raise UnreadableImageError("neither PNG nor JPEG inside") from None
+    except Image.DecompressionBombError as error:
+        raise UnreadableImageError(f"{error} (allowed: {MAX_PIXELS:,} pixels)") from None
+    except Exception as error:  # bytes can break a decoder in any way: struct.error, SyntaxError, KeyError, …
+        raise UnreadableImageError(f"broken: {' '.join(str(error).split()) or type(error).__name__}") from error
+
+
+@contextlib.contextmanager
+def _opened(file: BinaryIO) -> Iterator[Image.Image]:
+    with Image.open(file, formats=("PNG", "JPEG")) as image:
+        width, height = image.size
+        if width * height > MAX_PIXELS:
+            raise UnreadableImageError(f"{width:,} x {height:,} pixels (allowed: {MAX_PIXELS:,} in all)")
+        yield image
+
+
+def _orientation(image: Image.Image) -> int:
+    value = image.getexif().get(_ORIENTATION, 1) if "exif" in image.info else 1
+    return value if value in _UPRIGHT else 1
+
+
+def _eight_bits(image: Image.Image, mode: str) -> Image.Image:
+    if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion clips at 255 instead of scaling
+        import numpy as np
+
+        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+    if image.has_transparency_data:
+        image = image.convert("RGBA")
+        image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
+    return image if image.mode == mode else image.convert(mode)
