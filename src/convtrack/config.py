@@ -23,6 +23,7 @@ PARAMS_FILE = Path("params.yaml")
 Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[int, Field(ge=1)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
+Convs = Annotated[int, Field(ge=1, le=8)]
 
 
 class Section(BaseModel):
@@ -56,7 +57,7 @@ class Reference(Section):
 class Vgg(Section):
     name: Literal["vgg"]
     filters: Annotated[list[Positive], Field(min_length=1, max_length=8)]
-    convs_per_block: Annotated[int, Field(ge=1, le=8)]
+    convs_per_block: Convs | list[Convs]
     kernel_size: Annotated[int, Field(ge=1, le=11)]
     batch_norm: bool
     activation: Literal["relu", "gelu", "silu", "elu", "selu", "tanh"]
@@ -65,12 +66,14 @@ class Vgg(Section):
     dropout: Fraction
 
     @model_validator(mode="after")
-    def _one_dropout_per_block(self) -> Vgg:
-        if isinstance(self.block_dropout, list) and len(self.block_dropout) != len(self.filters):
-            raise ValueError(
-                f"block_dropout has {len(self.block_dropout)} values for {len(self.filters)} blocks; "
-                "give one number for all blocks or one for each entry of filters"
-            )
+    def _one_value_per_block(self) -> Vgg:
+        for name in ("convs_per_block", "block_dropout"):
+            values = getattr(self, name)
+            if isinstance(values, list) and len(values) != len(self.filters):
+                raise ValueError(
+                    f"{name} has {len(values)} values for {len(self.filters)} blocks; "
+                    "give one number for all blocks or one for each entry of filters"
+                )
         return self
 
 

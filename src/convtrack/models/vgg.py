@@ -7,6 +7,7 @@ with the batch normalisation of Ioffe and Szegedy, arXiv:1502.03167, between a c
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import layers
@@ -28,9 +29,11 @@ def build(
         [-m / value for m, value in zip(mean, deviation, strict=True)],
         dtype="float32",
     )(inputs)
-    dropouts = model.block_dropout if isinstance(model.block_dropout, list) else [model.block_dropout] * len(model.filters)
-    for filters, dropout in zip(model.filters, dropouts, strict=True):
-        for _ in range(model.convs_per_block):
+    blocks = len(model.filters)
+    for filters, convs, dropout in zip(
+        model.filters, _each(model.convs_per_block, blocks), _each(model.block_dropout, blocks), strict=True
+    ):
+        for _ in range(convs):
             x = layers.Conv2D(filters, model.kernel_size, padding="same", use_bias=not model.batch_norm)(x)
             if model.batch_norm:
                 x = layers.BatchNormalization()(x)
@@ -43,6 +46,11 @@ def build(
         x = layers.Dense(units, activation=model.activation)(x)
     x = layers.Dropout(model.dropout)(x)
     return keras.Model(inputs, layers.Dense(classes, name="logits", dtype="float32")(x), name="vgg")
+
+
+def _each(one_or_list: Any, blocks: int) -> list[Any]:
+    """A value for each block, where one number stands for all of them."""
+    return one_or_list if isinstance(one_or_list, list) else [one_or_list] * blocks
 
 
 def _refuse_small_images(model: Vgg, image_shape: tuple[int, ...]) -> None:

@@ -12,7 +12,7 @@ from convtrack.config import Augmentation
 from convtrack.training.augmentation import augment
 
 
-class TrainBatches(keras.utils.PyDataset):  # type: ignore[misc]
+class TrainBatches(keras.utils.PyDataset):
     """One epoch of shuffled, augmented batches: uint8 (batch_size, h, w, c) and int64 (batch_size,); the rest is cut.
 
     Chance comes from (seed, epoch) for the order and (seed, epoch, batch) for the augmentation alone: any batch of
@@ -40,7 +40,7 @@ class TrainBatches(keras.utils.PyDataset):  # type: ignore[misc]
         self._start(self.epoch + 1)
 
 
-class EvalBatches(keras.utils.PyDataset):  # type: ignore[misc]
+class EvalBatches(keras.utils.PyDataset):
     """A split in its own order, every image once, in batches of up to `batch_size`."""
 
     def __init__(self, arrays: Arrays, batch_size: int) -> None:

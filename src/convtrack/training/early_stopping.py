@@ -13,7 +13,7 @@ import numpy as np
 from convtrack.config import EarlyStopping
 
 
-class StopEarly(keras.callbacks.Callback):  # type: ignore[misc]
+class StopEarly(keras.callbacks.Callback):
     """Keeps the weights of the best epoch and ends the training after `patience` epochs without a better one.
 
     After the training: `best_epoch` (1-based), `best` (that epoch's logs), `stopped_epoch` (1-based, None where all

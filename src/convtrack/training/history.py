@@ -16,7 +16,7 @@ from convtrack.errors import TrainingError
 COLUMNS = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds", "images_per_second"]
 
 
-class History(keras.callbacks.Callback):  # type: ignore[misc]
+class History(keras.callbacks.Callback):
     """Writes one row an epoch (`COLUMNS`) to `path` and hands it to `on_epoch`; stops at a loss that is no number.
 
     `seconds` are the whole epoch's, validation included; `images_per_second` counts the training part alone.

@@ -12,7 +12,7 @@ from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, T
 REFRESH_SECONDS = 0.2
 
 
-class ShowProgress(keras.callbacks.Callback):  # type: ignore[misc]
+class ShowProgress(keras.callbacks.Callback):
     """Epoch, step, loss, accuracies, images a second and the time left if all `epochs` run."""
 
     def __init__(self, epochs: int, steps: int, batch_size: int, console: Console | None = None) -> None:

@@ -11,7 +11,7 @@ from keras import ops
 from convtrack.config import Schedule
 
 
-class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):  # type: ignore[misc]
+class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
     """A climb from 0 to `peak` over `warmup` (0..1) of all `steps`, then constant, linear or cosine decay to 0."""
 
     def __init__(self, name: str, peak: float, warmup: float, steps: int) -> None:

@@ -1,0 +1,182 @@
+"""The train stage on two kinds of bright and dark images, small enough to learn in seconds."""
+
+from __future__ import annotations
+
+import io
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from rich.console import Console
+
+from convtrack import artifacts
+from convtrack.config import Augmentation, EarlyStopping, Optimizer, Schedule, Train, Vgg
+from convtrack.errors import ConfigError, TrainingError
+from convtrack.stages import train as stage
+from convtrack.training.progress import ShowProgress
+
+MODEL = Vgg(
+    name="vgg",
+    filters=[4],
+    convs_per_block=1,
+    kernel_size=3,
+    batch_norm=True,
+    activation="relu",
+    block_dropout=0.1,
+    dense=[],
+    dropout=0.1,
+)
+TRAIN = Train(
+    seed=1,
+    epochs=3,
+    batch_size=16,
+    optimizer=Optimizer(name="adam", learning_rate=0.01, momentum=0.9, weight_decay=0.0),
+    schedule=Schedule(name="constant", warmup=0.0),
+    label_smoothing=0.1,
+    augmentation=Augmentation(flip=True, shift=1),
+    precision="auto",
+    early_stopping=EarlyStopping(monitor="val_loss", patience=None, min_delta=0.0, restore_best=True),
+)
+
+
+@pytest.fixture
+def data(tmp_path, monkeypatch):
+    """data/processed as preprocess leaves it: 70 train and 20 val images of 8x8 pixels, dark or bright."""
+    monkeypatch.chdir(tmp_path)
+    artifacts.PROCESSED.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    sizes: dict[artifacts.Split, int] = {"train": 70, "val": 20}
+    for split, count in sizes.items():
+        labels = np.arange(count, dtype=np.int64) % 2
+        images = random.integers(0, 128, (count, 8, 8, 3)) + 127 * labels[:, None, None, None]
+        np.save(artifacts.images_path(artifacts.PROCESSED, split), images.astype(np.uint8))
+        np.save(artifacts.labels_path(artifacts.PROCESSED, split), labels)
+    dataset = {"classes": ["dark", "bright"], "image_shape": [8, 8, 3], "mean": [0.5] * 3, "std": [0.3] * 3}
+    artifacts.write_json(artifacts.PROCESSED / artifacts.DATASET, dataset)
+
+
+def changed(section, **values):
+    return type(section).model_validate(section.model_dump() | values)
+
+
+def rate(value):
+    return TRAIN.optimizer.model_dump() | {"learning_rate": value}
+
+
+@pytest.mark.usefixtures("data")
+def test_it_learns_and_leaves_model_history_and_result():
+    rows: list[dict[str, float]] = []
+    result = stage.run(MODEL, changed(TRAIN, epochs=12, optimizer=rate(0.02)), on_epoch=rows.append)
+    assert result["best_val_accuracy"] == 1.0
+    assert json.loads(artifacts.TRAINING.read_text()) == result
+    history = pd.read_csv(artifacts.HISTORY)
+    assert history.to_dict("records") == pytest.approx([pytest.approx(row) for row in rows])
+    assert history["epoch"].tolist() == list(range(1, 13))
+    assert history["loss"].iloc[-1] < history["loss"].iloc[0]
+    model = artifacts.load_model(artifacts.MODEL)
+    val = artifacts.read_arrays(artifacts.PROCESSED, "val")
+    probabilities = model.predict(np.asarray(val.images), verbose=0)
+    assert (probabilities.argmax(axis=1) == val.labels).all()
+
+
+@pytest.mark.usefixtures("data")
+def test_the_result_names_the_epochs_and_the_gap_of_the_best():
+    settings = changed(
+        TRAIN,
+        epochs=30,
+        optimizer=rate(0.02),
+        early_stopping={"monitor": "val_accuracy", "patience": 2, "min_delta": 0.0, "restore_best": True},
+    )
+    result = stage.run(MODEL, settings)
+    history = pd.read_csv(artifacts.HISTORY)
+    best = history.iloc[int(history["val_accuracy"].argmax())]
+    assert result["best_epoch"] == best["epoch"]
+    assert result["stopped_epoch"] == result["epochs_run"] == best["epoch"] + 2 == len(history)
+    assert result["restored_epoch"] == result["best_epoch"]
+    assert result["gap_at_best"] == pytest.approx(best["accuracy"] - best["val_accuracy"])
+
+
+@pytest.mark.usefixtures("data")
+def test_the_same_seed_gives_the_same_weights_bit_for_bit_and_another_does_not():
+    def weights(seed):
+        stage.run(MODEL, changed(TRAIN, seed=seed))
+        return [value.tobytes() for value in artifacts.load_model(artifacts.MODEL).get_weights()]
+
+    first = weights(1)
+    assert weights(1) == first
+    assert weights(2) != first
+
+
+@pytest.mark.usefixtures("data")
+def test_an_infinite_loss_names_step_rate_and_last_good_epoch_and_leaves_no_model():
+    with pytest.raises(TrainingError, match=r"loss became (nan|inf) at step \d+ \(epoch \d+\), learning rate 100"):
+        stage.run(
+            changed(MODEL, batch_norm=False),
+            changed(
+                TRAIN,
+                epochs=50,
+                optimizer={"name": "sgd", "learning_rate": 100.0, "momentum": 0.9, "weight_decay": 0.0},
+            ),
+        )
+    assert not artifacts.MODEL.exists()
+    assert not artifacts.TRAINING.exists()
+
+
+@pytest.mark.usefixtures("data")
+def test_what_an_older_training_left_is_gone_when_the_next_one_fails():
+    stage.run(MODEL, changed(TRAIN, epochs=1))
+    with pytest.raises(ConfigError):
+        stage.run(MODEL, changed(TRAIN, batch_size=71))
+    assert not artifacts.MODEL.exists()
+
+
+@pytest.mark.usefixtures("data")
+def test_a_batch_larger_than_the_train_split_is_refused_with_the_numbers():
+    with pytest.raises(ConfigError, match="batch_size: 71 is more than the 70 images"):
+        stage.run(MODEL, changed(TRAIN, batch_size=71))
+
+
+@pytest.mark.usefixtures("data")
+def test_history_is_on_disk_while_the_training_goes_on():
+    seen = []
+
+    def stop_after_two(row):
+        seen.append(len(pd.read_csv(artifacts.HISTORY)))
+        if row["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stage.run(MODEL, TRAIN, on_epoch=stop_after_two)
+    assert seen == [1, 2]
+    assert len(pd.read_csv(artifacts.HISTORY)) == 2
+    assert not artifacts.MODEL.exists()
+
+
+def test_label_smoothing_is_the_cross_entropy_with_softened_labels():
+    logits = np.array([[2.0, 0.0, -1.0]], "float32")
+    log_p = logits - np.log(np.exp(logits).sum())
+    plain = stage._crossentropy(0.0, 3)(np.array([[0]]), logits)
+    smoothed = stage._crossentropy(0.3, 3)(np.array([[0]]), logits)
+    assert float(np.squeeze(plain)) == pytest.approx(-log_p[0, 0], rel=1e-5)
+    assert float(np.squeeze(smoothed)) == pytest.approx(-(0.8 * log_p[0, 0] + 0.1 * log_p[0, 1:].sum()), rel=1e-5)
+
+
+@pytest.mark.parametrize("terminal", [True, False])
+def test_progress_shows_epoch_step_loss_accuracy_speed_and_time_left(terminal):
+    out = io.StringIO()
+    progress = ShowProgress(
+        epochs=2, steps=3, batch_size=16, console=Console(file=out, force_terminal=terminal, width=160)
+    )
+    logs = {"loss": 0.5, "accuracy": 0.75, "val_loss": 0.25, "val_accuracy": 0.875}
+    progress.on_train_begin()
+    progress.on_epoch_begin(0)
+    for step in range(3):
+        progress.on_train_batch_end(step, logs)
+    progress.on_epoch_end(0, logs)
+    progress.close()
+    text = out.getvalue()
+    assert "epoch   1/2" in text
+    for part in ("loss 0.5000", "val accuracy 0.8750", "images/s", "left"):
+        assert part in text
+    assert ("1/3" in text) == terminal  # the live bar with its steps, on a terminal only
