@@ -78,9 +78,7 @@ def fit(
     keras.utils.set_random_seed(train.seed)
     tf.config.experimental.enable_op_determinism()
     with _dtype_policy(precision):
-        network = models.build(
-            model, dataset["image_shape"], len(dataset["classes"]), dataset["mean"], dataset["std"]
-        )
+        network = models.build(model, dataset["image_shape"], len(dataset["classes"]), dataset["mean"], dataset["std"])
         batches = TrainBatches(train_arrays, train.batch_size, train.augmentation, train.seed)
         schedule = make_schedule(train.schedule, train.optimizer.learning_rate, train.epochs * len(batches))
         network.compile(
