@@ -101,7 +101,9 @@ def preprocess() -> None:
 def train() -> None:
     """Stage 3: train the network -> models, and a new MLflow run."""
     params = _params()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow greets with a page; its errors are exceptions
+    from convtrack.training.native_logs import load_tensorflow_quietly
+
+    load_tensorflow_quietly()
     from convtrack import tracking
     from convtrack.stages import train as stage
 
@@ -115,7 +117,9 @@ def evaluate() -> None:
 
     The results also go into the MLflow run of its training, which is opened again."""
     params = _params()
-    os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # TensorFlow greets with a page; its errors are exceptions
+    from convtrack.training.native_logs import load_tensorflow_quietly
+
+    load_tensorflow_quietly()
     from convtrack import tracking
     from convtrack.report import pictures
     from convtrack.stages import evaluate as stage

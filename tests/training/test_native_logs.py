@@ -1,0 +1,24 @@
+"""What TensorFlow's libraries say at their start."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from convtrack.training.native_logs import _stderr_held_back
+
+LOAD = "from convtrack.training.native_logs import load_tensorflow_quietly as load; load()"
+
+
+def test_tensorflow_starts_without_a_word():
+    done = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
+
+
+def test_what_was_said_is_shown_when_the_start_fails(capfd):
+    with pytest.raises(ImportError), _stderr_held_back():
+        print("a library is missing", file=sys.stderr)
+        raise ImportError
+    assert "a library is missing" in capfd.readouterr().err
