@@ -18,7 +18,11 @@ def test_tensorflow_starts_without_a_word():
 
 
 def test_what_was_said_is_shown_when_the_start_fails(capfd):
-    with pytest.raises(ImportError), _stderr_held_back():
-        print("a library is missing", file=sys.stderr)
-        raise ImportError
+    def fail_to_start():
+        with _stderr_held_back():
+            sys.stderr.write("a library is missing")
+            raise ImportError
+
+    with pytest.raises(ImportError):
+        fail_to_start()
     assert "a library is missing" in capfd.readouterr().err
