@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import threading
 import time
 from collections.abc import Iterator, Sequence
@@ -250,8 +251,8 @@ def _cause(error: Exception) -> str:
         (part for part in getattr(reason, "args", ()) if isinstance(part, Exception)), None
     ):
         reason = inner
-    text = str(reason)
-    return text.split(": ", 1)[-1] if "object at 0x" in text else text or type(reason).__name__
+    # urllib3 begins with the connection it was trying: HTTPSConnection(host='…', port=443): …
+    return re.sub(r"^<?\w[\w.]*[( ].*?[)>]: ", "", str(reason)) or type(reason).__name__
 
 
 def _progress() -> Progress:

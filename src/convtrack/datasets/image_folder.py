@@ -1,19 +1,17 @@
 """Any images of one's own: a directory, or an archive of one, laid out as layout.py says.
 
 Two walks, so that memory stays flat and the order of files on the disk or in the archive changes nothing: the first
-lists the images and reads their headers, the second decodes each to the row that its name has in the natural order.
+lists the names, the second decodes each image to the row that its name has in the natural order.
 """
 
 from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
-import math
 import urllib.parse
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from io import BytesIO
 from pathlib import Path
 from typing import Any, BinaryIO
 
@@ -31,16 +29,6 @@ from convtrack.datasets.split import held_out
 from convtrack.errors import DataError
 
 
-@dataclass
-class Survey:
-    """What the first walk found. unreadable: why, by name. sizes: the first size, and the first other one."""
-
-    layout: Layout
-    unreadable: dict[str, str] = field(default_factory=dict)
-    sizes: dict[tuple[int, int], str] = field(default_factory=dict)
-    grey: bool = True
-
-
 def write(data: Data, target: Path) -> dict[str, Any]:
     """Write the images at data.path as uint8 arrays of shape (n, height, width, channels) with int64 labels.
 
@@ -50,32 +38,31 @@ def write(data: Data, target: Path) -> dict[str, Any]:
     does not give a file.
     """
     with _at_hand(data.path) as path:
-        survey = _survey(path, data.path)
-        _check(survey, data)
-        height, width = (data.image_size, data.image_size) if data.image_size else next(iter(survey.sizes))
-        stage = Stage(target / "decoded.raw", survey.layout, (height, width, 1 if survey.grey else 3))
-        _decode(path, survey, stage, data)
-        _check(survey, data)
-    counts = _split(stage, survey.layout, data, target)
+        layout = _listed(path, data.path)
+        stage = Stage(target / "decoded.raw", layout)
+        unreadable = _decode(path, stage, data)
+    _check(layout, unreadable, data)
+    counts = _split(stage, layout, data, target)
     stage.path.unlink()
     return {
         "name": "image_folder",
-        "classes": survey.layout.classes,
+        "classes": layout.classes,
         "counts": counts,
         "image_shape": list(stage.shape),
         "files": [{"name": _base_name(data.path), "sha256": stage.digest()}],
-        "left_out": {**dict(sorted(survey.layout.left_out.items())), "unreadable": sorted(survey.unreadable)},
+        "left_out": {**dict(sorted(layout.left_out.items())), "unreadable": natsorted(unreadable)},
     }
 
 
 class Stage:
-    """The decoded images of all splits and classes in natural order, on disk, one row an image.
+    """The decoded images of all splits and classes in natural order, on disk: a row each, of red, green and blue.
 
     good: which rows hold an image. labels: the class of each row. is_test: whether it comes from test/.
+    grey: no image had colours.
     """
 
-    def __init__(self, path: Path, layout: Layout, shape: tuple[int, int, int]) -> None:
-        self.path, self.shape = path, shape
+    def __init__(self, path: Path, layout: Layout) -> None:
+        self.path, self.what = path, layout.what
         self.rows: dict[tuple[RawSplit, str], dict[str, int]] = {}
         count, labels, is_test = 0, [], []
         for split, classes in layout.files.items():
@@ -86,21 +73,38 @@ class Stage:
                 count += len(files)
         self.labels, self.is_test = np.concatenate(labels), np.concatenate(is_test)
         self.good = np.zeros(count, dtype=bool)
+        self.grey = True
         self._digests = np.zeros((count, 32), dtype=np.uint8)
+        self._first: tuple[str, images.Picture] | None = None
 
-    def __len__(self) -> int:
-        return len(self.good)
+    @property
+    def shape(self) -> tuple[int, int, int]:
+        """(height, width, channels), known once an image has been put."""
+        assert self._first is not None
+        return self._first[1].height, self._first[1].width, 1 if self.grey else 3
 
-    def put(self, file: BinaryIO, place: Place, pixels: bytes, digest: bytes) -> None:
-        """Write the pixels of an image to its row. digest: SHA-256 of its file."""
+    def put(self, file: BinaryIO, place: Place, picture: images.Picture, digest: bytes) -> None:
+        """Write an image to its row in `file`. digest: SHA-256 of its file. Raises DataError for a second size."""
+        name, first = self._first = self._first or (place.name, picture)
+        if (picture.height, picture.width) != (first.height, first.width):
+            raise DataError(
+                f"{self.what} has images of different sizes: {name} is {first.width} x {first.height}, {place.name} is "
+                f"{picture.width} x {picture.height} pixels. Nothing was written",
+                "set data.image_size to the pixels a side that all shall be resized to",
+            )
         row = self.rows[place.split, place.class_name][place.file]
-        file.seek(row * len(pixels))
-        file.write(pixels)
+        file.seek(row * len(picture.rgb))
+        file.write(picture.rgb)
         self._digests[row] = np.frombuffer(digest, dtype=np.uint8)
         self.good[row] = True
+        self.grey = self.grey and picture.grey
 
-    def images(self) -> np.memmap:
-        return np.memmap(self.path, dtype=np.uint8, mode="r", shape=(len(self), *self.shape))
+    def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
+        """The rows a few MiB at a time, as arrays of shape (n, *shape), each with its place."""
+        height, width, channels = self.shape
+        whole = np.memmap(self.path, dtype=np.uint8, mode="r", shape=(len(self.good), height, width, 3))
+        for place, rows in blocks(whole):
+            yield place, rows[..., :channels]
 
     def digest(self) -> str:
         """SHA-256 over the lines "<sha256>  <name>" of all good rows."""
@@ -139,80 +143,60 @@ def _members(path: Path) -> Iterator[archive.Member]:
     return folder.members(path) if path.is_dir() else archive.members(path)
 
 
-def _survey(path: Path, what: str) -> Survey:
-    survey = Survey(Layout(what))
+def _listed(path: Path, what: str) -> Layout:
+    layout = Layout(what)
     for member in track(_members(path), "listing images", console=Console(stderr=True)):
-        place = survey.layout.add(member.name, member.is_folder)
-        if place is None:
-            continue
-        try:
-            with _opened(member) as file:
-                header = images.header(file)
-        except images.UnreadableImageError as error:
-            survey.unreadable[place.name] = str(error)
-            continue
-        survey.grey = survey.grey and header.grey
-        size = (header.height, header.width)
-        # the file that the error names is the first by name, whatever the order of the walk
-        if size in survey.sizes or len(survey.sizes) < 2:
-            survey.sizes[size] = min(place.name, survey.sizes.get(size, place.name))
-    survey.layout.finish()
-    return survey
+        layout.add(member.name, member.is_folder)
+    layout.finish()
+    return layout
 
 
-@contextlib.contextmanager
-def _opened(member: archive.Member) -> Iterator[BinaryIO]:
-    try:
-        file = member.open()
-    except OSError as error:
-        raise images.UnreadableImageError(f"cannot be opened: {error.strerror}") from error
-    with file:
-        yield file
-
-
-def _decode(path: Path, survey: Survey, stage: Stage, data: Data) -> None:
+def _decode(path: Path, stage: Stage, data: Data) -> dict[str, str]:
+    """Fill `stage`. Returns why, by name, the unreadable images are."""
+    unreadable = {}
+    total = len(stage.good)
     with stage.path.open("w+b") as file:
-        file.truncate(len(stage) * math.prod(stage.shape))
-        for place, member in track(_placed(path, survey), "decoding images", len(stage), console=Console(stderr=True)):
+        for place, member in track(_images(path), "decoding images", total, console=Console(stderr=True)):
             try:
-                with _opened(member) as image:
-                    content = image.read()
-                size, pixels = images.decode(io.BytesIO(content), channels=stage.shape[2], size=data.image_size)
-                if size != stage.shape[:2]:
-                    raise images.UnreadableImageError("its size is not what its header said")
+                content = _content(member)
+                picture = images.decode(BytesIO(content), data.image_size)
             except images.UnreadableImageError as error:
-                survey.unreadable[place.name] = str(error)
+                unreadable[place.name] = str(error)
             else:
-                stage.put(file, place, pixels, hashlib.sha256(content).digest())
+                stage.put(file, place, picture, hashlib.sha256(content).digest())
+        if stage.good.any():
+            file.truncate(total * stage.shape[0] * stage.shape[1] * 3)  # the last rows may be of unreadable images
+    return unreadable
 
 
-def _placed(path: Path, survey: Survey) -> Iterator[tuple[Place, archive.Member]]:
+def _images(path: Path) -> Iterator[tuple[Place, archive.Member]]:
     for member in _members(path):
         place = locate(member.name, member.is_folder)
-        if place is not None and place.file and place.name not in survey.unreadable:
+        if place is not None and place.file:
             yield place, member
 
 
-def _check(survey: Survey, data: Data) -> None:
-    """After each walk: refuse unreadable images or what is left without them, and images of several sizes."""
-    broken = [f"{name}: {survey.unreadable[name]}" for name in natsorted(survey.unreadable)]
-    if broken and data.unreadable == "refuse":
-        more = f"\n  and {len(broken) - 10:,} more" if len(broken) > 10 else ""
+def _content(member: archive.Member) -> bytes:
+    try:
+        with member.open() as file:
+            return file.read()
+    except OSError as error:
+        raise images.UnreadableImageError(f"cannot be read: {error.strerror}") from error
+
+
+def _check(layout: Layout, unreadable: dict[str, str], data: Data) -> None:
+    """Refuse unreadable images, or what is left without them."""
+    if unreadable and data.unreadable == "refuse":
+        lines = [f"{name}: {unreadable[name]}" for name in natsorted(unreadable)]
+        if len(lines) > 10:
+            lines[10:] = [f"and {len(lines) - 10:,} more"]
         raise DataError(
-            f"{survey.layout.what} has {len(broken):,} unreadable images; nothing was written\n  "
-            + "\n  ".join(broken[:10])
-            + more,
+            f"{layout.what} has {len(unreadable):,} unreadable images; nothing was written\n  " + "\n  ".join(lines),
             "mend or delete them, or set data.unreadable to skip to leave them out",
         )
-    for split, classes in survey.layout.files.items():
-        lost = Counter(name.split("/")[1] for name in survey.unreadable if name.startswith(f"{split}/"))
-        survey.layout.check({name: len(files) - lost[name] for name, files in classes.items()}, split)
-    if data.image_size is None and len(survey.sizes) > 1:
-        one, other = (f"{name} is {width} x {height}" for (height, width), name in survey.sizes.items())
-        raise DataError(
-            f"{survey.layout.what} has images of different sizes: {one}, {other} pixels. Nothing was written",
-            "set data.image_size to the pixels a side that all shall be resized to",
-        )
+    lost = Counter(name.rsplit("/", 1)[0] for name in unreadable)
+    for split, classes in layout.files.items():
+        layout.check({name: len(files) - lost[f"{split}/{name}"] for name, files in classes.items()}, split)
 
 
 def _split(stage: Stage, layout: Layout, data: Data, target: Path) -> dict[str, int]:
@@ -223,7 +207,7 @@ def _split(stage: Stage, layout: Layout, data: Data, target: Path) -> dict[str, 
     chosen: dict[RawSplit, np.ndarray] = {"train": stage.good & ~is_test, "test": stage.good & is_test}
     for split, mask in chosen.items():
         with ArrayWriter(artifacts.images_path(target, split), (mask.sum(), *stage.shape)) as writer:
-            for place, rows in blocks(stage.images()):
+            for place, rows in stage.blocks():
                 writer.append(rows[mask[place]])
         write_array(artifacts.labels_path(target, split), stage.labels[mask])
     return {split: int(mask.sum()) for split, mask in chosen.items()}

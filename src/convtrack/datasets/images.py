@@ -1,4 +1,4 @@
-"""One image file: its header, and its pixels as bytes. PNG and JPEG, decoded by Pillow.
+"""One image file, PNG or JPEG, decoded by Pillow.
 
 What is made of the kinds of images there are:
 - An EXIF orientation that stands before the pixels (where JPEG has it) is applied: the array shows what a viewer shows.
@@ -13,6 +13,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
+import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 MAX_PIXELS = 64_000_000
@@ -35,39 +36,34 @@ class UnreadableImageError(Exception):
 
 
 @dataclass(frozen=True)
-class Header:
-    """height and width in pixels, as shown; grey where the file has no colour channels."""
+class Picture:
+    """A decoded image: height and width in pixels, red, green and blue bytes row by row, and whether it is grey.
+
+    grey: the file has no colour channels, so that red, green and blue are the same.
+    """
 
     height: int
     width: int
+    rgb: bytes
     grey: bool
 
 
-def header(file: BinaryIO) -> Header:
-    """Read the size and kind of an image without decoding it. Raises UnreadableImageError."""
-    with _explained(), _opened(file) as image:
-        width, height = image.size
-        if _orientation(image) >= 5:  # lying on its side
-            width, height = height, width
-        return Header(height, width, image.mode in _GREY_MODES)
-
-
-def decode(file: BinaryIO, *, channels: int, size: int | None) -> tuple[tuple[int, int], bytes]:
+def decode(file: BinaryIO, size: int | None = None) -> Picture:
     """Decode an image to 8 bits a channel.
 
-    channels: 1 (grey) or 3 (red, green, blue). size: resize to a square of so many pixels a side (Lanczos, without
-    keeping the aspect ratio), or None. Returns (height, width) and the pixels row by row, channels last.
+    size: resize to a square of so many pixels a side (Lanczos, without keeping the aspect ratio); None leaves it.
     Raises UnreadableImageError.
     """
     with _explained(), _opened(file) as image:
-        orientation = _orientation(image)  # before loading, as `header` does: a PNG may say more after its pixels
+        grey = image.mode in _GREY_MODES
+        turn = _UPRIGHT.get(_orientation(image))  # before loading: what a PNG says after its pixels is not heeded
         image.load()
-        pixels = _eight_bits(image, "L" if channels == 1 else "RGB")
-        if orientation in _UPRIGHT:
-            pixels = pixels.transpose(_UPRIGHT[orientation])
+        pixels = _as_rgb(image)
+        if turn is not None:
+            pixels = pixels.transpose(turn)
         if size is not None and pixels.size != (size, size):
             pixels = pixels.resize((size, size), Image.Resampling.LANCZOS)
-        return (pixels.height, pixels.width), pixels.tobytes()
+        return Picture(pixels.height, pixels.width, pixels.tobytes(), grey)
 
 
 @contextlib.contextmanager
@@ -96,16 +92,13 @@ def _opened(file: BinaryIO) -> Iterator[Image.Image]:
 
 
 def _orientation(image: Image.Image) -> int:
-    value = image.getexif().get(_ORIENTATION, 1) if "exif" in image.info else 1
-    return value if value in _UPRIGHT else 1
+    return image.getexif().get(_ORIENTATION, 1) if "exif" in image.info else 1
 
 
-def _eight_bits(image: Image.Image, mode: str) -> Image.Image:
+def _as_rgb(image: Image.Image) -> Image.Image:
     if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion clips at 255 instead of scaling
-        import numpy as np
-
         image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
-    return image if image.mode == mode else image.convert(mode)
+    return image if image.mode == "RGB" else image.convert("RGB")

@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal
+from typing import Literal, NamedTuple
 
 from natsort import natsorted
 
@@ -23,8 +23,7 @@ _LEAST = {"train": 2, "test": 1}  # images in a class: train gives one to val
 _LEAST_WITHOUT_TEST = 3
 
 
-@dataclass(frozen=True)
-class Place:
+class Place(NamedTuple):
     """Where an image belongs, or, with an empty `file`, a class folder. `top` is what stands before train/ or test/."""
 
     top: str
