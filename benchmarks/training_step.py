@@ -48,7 +48,8 @@ params = config.parse(params)
 keras.config.set_dtype_policy(choose_precision(params.train.precision)[0])
 size = params.train.batch_size
 random = np.random.default_rng(0)
-arrays = Arrays(random.integers(0, 256, (steps * size, 32, 32, 3), dtype=np.uint8), random.integers(0, 10, steps * size))
+images = random.integers(0, 256, (steps * size, 32, 32, 3), dtype=np.uint8)
+arrays = Arrays(images, random.integers(0, 10, steps * size))
 network = models.build(params.model, (32, 32, 3), 10, [0.5] * 3, [0.25] * 3)
 network.compile(
     make_optimizer(params.train.optimizer, 1e-4, network),
