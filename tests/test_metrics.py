@@ -110,12 +110,13 @@ def test_nothing_confused_gives_no_pairs() -> None:
 
 def test_ambiguous_images_come_with_the_smallest_margin_first() -> None:
     assert metrics.margins(PROBABILITIES) == pytest.approx([0.5, 0.2, 0.3, 0.85])
-    assert metrics.ambiguous(PROBABILITIES, most=3).tolist() == [1, 2, 0]
+    assert metrics.ambiguous(PROBABILITIES, most=2).tolist() == [1, 2]
+    assert metrics.ambiguous(PROBABILITIES, most=1).tolist() == [1]
 
 
-def test_an_image_that_could_be_anything_is_not_partly_two_classes() -> None:
-    probabilities = np.array([[0.2, 0.2, 0.2, 0.2, 0.2], [0.4, 0.3, 0.1, 0.1, 0.1]])
-    assert metrics.ambiguous(probabilities, most=2).tolist() == [1]
+def test_an_image_that_could_be_anything_or_is_clearly_one_class_is_not_partly_two() -> None:
+    probabilities = np.array([[0.2, 0.2, 0.2, 0.2, 0.2], [0.4, 0.3, 0.1, 0.1, 0.1], [0.8, 0.2, 0, 0, 0]])
+    assert metrics.ambiguous(probabilities, most=3).tolist() == [1]
 
 
 @given(judged())

@@ -154,8 +154,9 @@ def margins(probabilities: np.ndarray) -> np.ndarray:
 def ambiguous(probabilities: np.ndarray, most: int) -> np.ndarray:
     """The images that are partly two classes: up to `most` row numbers, int64, the smallest margin first.
 
-    The two highest probabilities must hold at least half of the whole, or the image would be partly anything.
+    Each of the two must hold a quarter of the whole or more, which leaves out the images that could be anything, and
+    those that are clearly one class.
     """
-    best_two = np.sort(probabilities, axis=1)[:, -2:].sum(axis=1)
-    candidates = np.flatnonzero(best_two >= 0.5)
+    second = np.sort(probabilities, axis=1)[:, -2]
+    candidates = np.flatnonzero(second >= 0.25)
     return candidates[np.argsort(margins(probabilities[candidates]), kind="stable")][:most]

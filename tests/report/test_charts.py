@@ -77,7 +77,7 @@ def test_classes_come_with_the_best_on_top_and_those_without_test_images_at_the_
 def test_calibration_says_whether_the_model_is_overconfident(knobs: Evaluate) -> None:
     figure = charts.calibration(results.read(), knobs)
     # confidences 0.9, 0.8, 0.6, 0.8, 0.9 and 0.51; four of six are right
-    assert "75.2% confident, 66.7% right, so overconfident" in figure.get_suptitle()
+    assert "75.2% confident, 66.7% right: overconfident" in figure.get_suptitle()
     assert bars(figure.axes[1]) == [0, 0, 2, 2, 2]
 
 

@@ -31,12 +31,19 @@ def test_confused_shows_the_surest_mistakes_first(knobs: Evaluate) -> None:
 def test_ambiguous_shows_both_classes_with_the_actual_one_in_bold(knobs: Evaluate) -> None:
     found = results.read()
     figure = thumbnails.ambiguous(found, knobs)
-    assert len(pictures(figure)) == 5  # evaluate.ambiguous_images, of six
-    np.testing.assert_array_equal(pictures(figure)[0], found.images[5])
+    undecided, less_undecided = pictures(figure)
+    np.testing.assert_array_equal(undecided, found.images[5])
+    np.testing.assert_array_equal(less_undecided, found.images[2])
     assert [(text.get_text(), text.get_fontweight()) for text in figure.axes[0].texts] == [
         ("dog 0.51", "bold"),
         ("cat 0.49", "normal"),
     ]
+
+
+@pytest.mark.usefixtures("cats_and_dogs")
+def test_no_more_ambiguous_images_are_shown_than_asked_for(knobs: Evaluate) -> None:
+    one = knobs.model_copy(update={"ambiguous_images": 1})
+    assert len(pictures(thumbnails.ambiguous(results.read(), one))) == 1
 
 
 def test_an_ambiguous_image_of_a_third_class_says_so(write_results: Callable[..., None], knobs: Evaluate) -> None:

@@ -92,24 +92,10 @@ def per_class(results: Results, _: Evaluate) -> Figure:
     figure = Figure(figsize=(8, row * len(table) + 1.6), layout="constrained")
     panel = figure.subplots()
     panel.barh(places, table["f1"], height=0.7, color=BLUE, alpha=0.25, label="F1")
-    panel.plot(
-        table["precision"],
-        places,
-        "D",
-        color=BLUE,
-        markersize=6,
-        markeredgecolor="white",
-        label="precision (of those called so, right)",
-    )
-    panel.plot(
-        table["recall"],
-        places,
-        "o",
-        color=ORANGE,
-        markersize=7,
-        markeredgecolor="white",
-        label="recall (of those that are, found)",
-    )
+    marks = [("precision", BLUE, "D", "of those called so, right"), ("recall", ORANGE, "o", "of those that are, found")]
+    for name, colour, mark, meaning in marks:
+        label = f"{name} ({meaning})"
+        panel.plot(table[name], places, mark, color=colour, markeredgecolor="white", clip_on=False, label=label)
     names = [
         shown(name) if support else f"{shown(name)} (no test image)"
         for name, support in zip(table["class"], table["support"], strict=True)
@@ -146,7 +132,5 @@ def calibration(results: Results, evaluate: Evaluate) -> Figure:
     below.set(xlabel="confidence (the highest probability)", ylabel="test images")
     sure, right = results.probabilities.max(axis=1).mean(), np.mean(results.labels == results.predicted)
     tendency = "overconfident" if sure > right else "underconfident"
-    figure.suptitle(
-        f"Calibration: {sure:.1%} confident, {right:.1%} right, so {tendency}\nexpected calibration error {error:.3f}"
-    )
+    figure.suptitle(f"{sure:.1%} confident, {right:.1%} right: {tendency}\nexpected calibration error {error:.3f}")
     return figure

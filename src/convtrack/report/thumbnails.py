@@ -48,7 +48,7 @@ def ambiguous(results: Results, evaluate: Evaluate) -> Figure:
     """The images whose two highest probabilities are closest to each other, with both, and the actual class."""
     chosen = metrics.ambiguous(results.probabilities, evaluate.ambiguous_images)
     if not len(chosen):
-        return _nothing("No test image is partly two classes: none has two probabilities that make half of the whole.")
+        return _nothing("No test image is partly two classes: none has two probabilities of 0.25 or more.")
     columns = max(4, math.ceil(math.sqrt(len(chosen))))
     rows = math.ceil(len(chosen) / columns)
     figure = Figure(figsize=(1.6 * columns + 0.2, 1.9 * rows + 1))
