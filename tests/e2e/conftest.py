@@ -1,0 +1,114 @@
+"""Temporary clones with git, DVC and MLflow of their own, and a training that takes seconds."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from ruamel.yaml import YAML
+
+from convtrack import artifacts, config, editing
+
+ROOT = Path(__file__).parent.parent.parent
+TINY = {
+    "data.name": "digits",
+    "model.filters": [4, 4],
+    "model.convs_per_block": 1,
+    "model.block_dropout": 0.0,
+    "train.epochs": 2,
+    "train.batch_size": 256,
+}
+
+
+class Clone:
+    """A repository in a temporary folder, whose commands are those of the environment that runs the tests."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.environment = dict(os.environ)
+        # no environment is activated
+        self.environment["PATH"] = os.pathsep.join(
+            folder for folder in os.environ["PATH"].split(os.pathsep) if Path(folder) != Path(sys.executable).parent
+        )
+        self.environment |= {
+            f"GIT_{who}_{what}": "test@localhost" for who in ("AUTHOR", "COMMITTER") for what in ("NAME", "EMAIL")
+        }
+
+    def run(self, *command: str, expect: int | None = 0) -> str:
+        """Run a command in the clone; returns what it printed, stderr included."""
+        done = subprocess.run(
+            self.command(*command),
+            cwd=self.path,
+            env=self.environment,
+            text=True,
+            check=False,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+        )
+        assert expect is None or done.returncode == expect, f"{command} gave {done.returncode}:\n{done.stdout}"
+        return done.stdout
+
+    def command(self, name: str, *arguments: str) -> list[str]:
+        if name == "git":
+            return [name, *arguments]
+        return [str(Path(".venv/bin") / name), *arguments]
+
+    def change(self, knobs: dict[str, Any]) -> None:
+        """Set knobs, by their dotted paths, in params.yaml, comments kept."""
+
+        def change(params: Any) -> None:
+            for path, value in knobs.items():
+                section = params
+                *sections, name = path.split(".")
+                for key in sections:
+                    section = section[key]
+                section[name] = value
+
+        editing.edit(change, "the test", self.path / config.PARAMS_FILE)
+
+    def json(self, path: Path) -> dict[str, Any]:
+        return artifacts.read_json(self.path / path)
+
+    def lock(self) -> dict[str, Any]:
+        return YAML(typ="safe").load(self.path / "dvc.lock")["stages"]
+
+
+@pytest.fixture(scope="session")
+def make_clone() -> Callable[[Path], Clone]:
+    """Put the repository as it stands, uncommitted changes included, into an empty folder and commit it there."""
+
+    def make(folder: Path) -> Clone:
+        listed = subprocess.run(
+            ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            check=True,
+        ).stdout
+        for name in filter(None, listed.split("\0")):
+            if (ROOT / name).is_file():
+                target = folder / name
+                target.parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / name, target)
+        (folder / ".venv").symlink_to(Path(sys.prefix))
+        clone = Clone(folder)
+        clone.change(TINY)
+        clone.run("git", "init", "-q", "-b", "main")
+        (folder / ".git/info").mkdir(exist_ok=True)
+        (folder / ".git/info/exclude").write_text("/.venv\n")  # a link here, and .gitignore means folders
+        clone.run("git", "add", "-A")
+        clone.run("git", "commit", "-qm", "start")
+        return clone
+
+    return make
+
+
+@pytest.fixture
+def clone(make_clone: Callable[[Path], Clone], tmp_path: Path) -> Clone:
+    return make_clone(tmp_path)

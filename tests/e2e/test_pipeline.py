@@ -1,0 +1,192 @@
+"""The whole pipeline by DVC, and its record in MLflow. The tests of this file share one clone, in their order."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+
+from convtrack import artifacts, config
+from convtrack.tracking import facts
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Clone
+
+
+@pytest.fixture(scope="module")
+def clone(make_clone: Callable[[Path], Clone], tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """A clone in which the pipeline ran once."""
+    clone = make_clone(tmp_path_factory.mktemp("pipeline"))
+    clone.run("dvc", "repro")
+    clone.run("git", "add", "-A")
+    clone.run("git", "commit", "-qm", "first results")
+    return clone
+
+
+def client(clone: Clone) -> Any:
+    from mlflow import MlflowClient
+
+    return MlflowClient(f"sqlite:///{clone.path / 'mlflow.db'}")
+
+
+def runs(clone: Clone) -> list[Any]:
+    """All MLflow runs of the clone, the newest first."""
+    mlflow = client(clone)
+    return list(mlflow.search_runs([experiment.experiment_id for experiment in mlflow.search_experiments()]))
+
+
+def ran(output: str) -> list[str]:
+    """The stages that a `dvc repro` ran."""
+    return [line.split("'")[1] for line in output.splitlines() if line.startswith("Running stage")]
+
+
+def test_every_declared_output_is_there(clone: Clone) -> None:
+    outs = [out["path"] for stage in clone.lock().values() for out in stage["outs"]]
+    assert outs
+    assert [path for path in outs if not (clone.path / path).exists()] == []
+
+
+def test_a_second_repro_runs_nothing(clone: Clone) -> None:
+    assert ran(clone.run("dvc", "repro")) == []
+    assert len(runs(clone)) == 1
+
+
+def test_a_run_has_its_params_flat_and_its_evaluation_knobs_as_tags(clone: Clone) -> None:
+    (run,) = runs(clone)
+    flat = config.load(clone.path / "params.yaml").flat()
+    assert run.info.status == "FINISHED"
+    assert run.data.params["train.epochs"] == "2"
+    assert run.data.params["model.filters"] == "[4, 4]"
+    assert set(run.data.params) == {name for name in flat if not name.startswith(("evaluate.", "tracking."))}
+    assert run.data.tags["evaluate.calibration_bins"] == str(flat["evaluate.calibration_bins"])
+
+
+def test_a_run_has_a_point_an_epoch_on_each_curve(clone: Clone) -> None:
+    (run,) = runs(clone)
+    history = artifacts.read_table(clone.path / artifacts.HISTORY)
+    for name in history.columns.drop("epoch"):
+        curve = client(clone).get_metric_history(run.info.run_id, name)
+        assert [point.step for point in curve] == history["epoch"].tolist()
+        assert [point.value for point in curve] == pytest.approx(history[name].tolist())
+
+
+def test_a_run_has_the_scalars_of_both_stages_and_leaves_null_out(clone: Clone) -> None:
+    (run,) = runs(clone)
+    training, metrics = clone.json(artifacts.TRAINING), clone.json(artifacts.METRICS)
+    assert training["stopped_epoch"] is None
+    assert "stopped_epoch" not in run.data.metrics
+    for name in ("best_epoch", "epochs_run", "best_val_accuracy", "gap_at_best"):
+        assert run.data.metrics[name] == pytest.approx(training[name])
+    assert run.data.metrics["test_accuracy"] == pytest.approx(metrics["accuracy"])
+    assert {f"recall/{digit}" for digit in range(10)} <= set(run.data.metrics)
+
+
+def test_a_run_says_which_code_data_packages_and_host_made_it(clone: Clone) -> None:
+    (run,) = runs(clone)
+    tags = run.data.tags
+    start = clone.run("git", "rev-parse", "HEAD~1").strip()
+    assert (tags["git.commit"], tags["mlflow.source.git.commit"]) == (start, start)
+    assert tags["git.dirty"] == "false"
+    assert {f"version.{name}" for name in facts.PACKAGES} <= set(tags)
+    assert tags["host.cpu"]
+    assert {"dvc.stage.download", "dvc.stage.preprocess"} <= set(tags)
+    assert "dvc.stage.train" not in tags
+    assert "evaluate.dvc.stage.train" in tags
+
+
+def test_a_runs_dataset_carries_the_hash_that_dvc_gave_it(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    (run,) = runs(clone)
+    (dataset,) = (entry.dataset for entry in run.inputs.dataset_inputs)
+    (out,) = clone.lock()["preprocess"]["outs"]
+    assert (dataset.name, dataset.digest) == ("digits", out["md5"])
+    monkeypatch.chdir(clone.path)
+    assert facts.data_digest() == out["md5"]  # computed, as outside DVC
+
+
+def test_a_run_has_the_confusion_matrix_as_a_table_and_all_tables_and_pictures(clone: Clone) -> None:
+    (run,) = runs(clone)
+    folder = Path(run.info.artifact_uri)
+    assert folder.is_relative_to(clone.path / "mlartifacts")
+    table = json.loads((folder / "confusion.json").read_text())
+    counts = np.array([row[1:] for row in table["data"]])
+    images = artifacts.read_table(clone.path / artifacts.CONFUSION)
+    assert counts.shape == (10, 10)
+    assert np.trace(counts) == (images["actual"] == images["predicted"]).sum()
+    assert {"path": "confusion.json", "type": "table"} in json.loads(run.data.tags["mlflow.loggedArtifacts"])
+    for written in (clone.path / "reports").rglob("*"):
+        assert (folder / written.relative_to(clone.path)).exists()
+    assert (folder / "reports/pictures/confusion.png").exists()
+    assert (folder / "history.csv").read_bytes() == (clone.path / artifacts.HISTORY).read_bytes()
+
+
+def test_the_logged_model_takes_uint8_images_and_gives_probabilities(clone: Clone) -> None:
+    import mlflow
+
+    (run,) = runs(clone)
+    (output,) = run.outputs.model_outputs
+    folder = clone.path / "mlartifacts/models" / output.model_id / "artifacts"
+    model = mlflow.pyfunc.load_model(str(folder))
+    test = artifacts.read_arrays(clone.path / artifacts.PROCESSED, "test")
+    probabilities = model.predict(np.asarray(test.images[:5]))
+    expected = artifacts.read_table(clone.path / artifacts.PREDICTIONS).iloc[:5, -10:].to_numpy()
+    assert probabilities == pytest.approx(expected, abs=1e-4)
+    assert model.input_example.dtype == np.uint8
+    assert [spec.type for spec in model.metadata.signature.inputs] == [np.uint8]
+
+
+def test_dvcs_table_names_the_mlflow_run(clone: Clone) -> None:
+    (run,) = runs(clone)
+    shown = json.loads(clone.run("dvc", "metrics", "show", "--json"))
+    values = [metrics for revision in shown.values() for metrics in revision["data"].values()]
+    assert run.info.run_id in [metrics["data"].get("run_id") for metrics in values]
+
+
+def test_changed_evaluate_params_rerun_only_evaluate_and_reopen_the_run(clone: Clone) -> None:
+    (before,) = runs(clone)
+    clone.change({"evaluate.calibration_bins": 5})
+    assert ran(clone.run("dvc", "repro")) == ["evaluate"]
+    (after,) = runs(clone)
+    assert after.info.run_id == before.info.run_id
+    assert after.info.status == "FINISHED"
+    assert after.data.tags["evaluate.calibration_bins"] == "5"
+    assert after.info.end_time > before.info.end_time
+    table = json.loads((Path(after.info.artifact_uri) / "confusion.json").read_text())
+    assert len(table["data"]) == 10
+
+
+def test_dvc_compares_metrics_and_plots_with_the_last_commit(clone: Clone) -> None:
+    difference = json.loads(clone.run("dvc", "metrics", "diff", "--json"))
+    assert "calibration_error" in difference["reports/metrics.json"]
+    clone.run("dvc", "plots", "diff", "HEAD", "-o", "plots")
+    page = (clone.path / "plots/index.html").read_text()
+    for title in ("Accuracy", "Loss", "Learning rate", "Confusion, normalised", "Recall by class"):
+        assert title in page
+
+
+def test_a_queued_experiment_with_a_list_is_recorded_here_under_its_name(clone: Clone) -> None:
+    clone.run("git", "commit", "-qam", "fewer bins")
+    (before,) = runs(clone)
+    knobs = ("-S", "model.filters=[4,4,4]", "-S", "train.epochs=1")
+    clone.run("dvc", "exp", "run", "--queue", "--name", "three-blocks", *knobs)
+    clone.run("dvc", "exp", "run", "--run-all")
+    added = [run for run in runs(clone) if run.info.run_id != before.info.run_id]
+    assert [run.data.tags["dvc.exp_name"] for run in added] == ["three-blocks"]
+    assert added[0].data.tags["dvc.exp_baseline_rev"] == clone.run("git", "rev-parse", "HEAD").strip()
+    assert added[0].data.params["model.filters"] == "[4, 4, 4]"
+    assert added[0].info.status == "FINISHED"
+    assert "test_accuracy" in added[0].data.metrics
+    table = clone.run("dvc", "exp", "show", "--csv")
+    assert added[0].info.run_id in table
+    assert "three-blocks" in table
+
+
+def test_a_temporary_experiment_reopens_the_run_in_the_store_here(clone: Clone) -> None:
+    count = len(runs(clone))
+    output = clone.run("dvc", "exp", "run", "--temp", "-S", "evaluate.calibration_bins=7")
+    assert ran(output) == ["evaluate"]
+    assert len(runs(clone)) == count
+    assert "7" in {run.data.tags["evaluate.calibration_bins"] for run in runs(clone)}

@@ -1,0 +1,66 @@
+"""A store of its own for each module, made once, since making its tables takes seconds."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import mlflow
+import numpy as np
+import pytest
+
+from convtrack import artifacts, config
+from convtrack.config import Params
+
+ROOT = Path(__file__).parent.parent.parent
+RESULT = {"epochs_run": 2, "best_epoch": 1, "stopped_epoch": None, "precision": "float32", "seconds": 3.5}
+
+
+@pytest.fixture(scope="module")
+def store_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """The current folder: what train finds there, and what it and evaluate leave behind."""
+    folder = tmp_path_factory.mktemp("store")
+    shutil.copy(ROOT / "params.yaml", folder)
+    before = Path.cwd()
+    os.chdir(folder)
+    try:
+        _write_data()
+        yield folder
+    finally:
+        os.chdir(before)
+
+
+@pytest.fixture
+def params(store_folder: Path) -> Params:
+    """params.yaml, without what takes seconds or TensorFlow."""
+    loaded = config.load(store_folder / "params.yaml")
+    return loaded.model_copy(
+        update={"tracking": loaded.tracking.model_copy(update={"log_model": False, "system_metrics": False})}
+    )
+
+
+@pytest.fixture
+def result() -> dict[str, Any]:
+    """What train returns; its files are written too."""
+    artifacts.write_json(artifacts.TRAINING, RESULT)
+    artifacts.HISTORY.write_text("epoch,loss\n1,0.5\n2,0.25\n")
+    return dict(RESULT)
+
+
+@pytest.fixture
+def mlflow_client(store_folder: Path) -> mlflow.MlflowClient:
+    return mlflow.MlflowClient(f"sqlite:///{store_folder / 'mlflow.db'}")
+
+
+def _write_data() -> None:
+    artifacts.PROCESSED.mkdir(parents=True)
+    for split in ("train", "val", "test"):
+        np.save(artifacts.images_path(artifacts.PROCESSED, split), np.zeros((4, 8, 8, 1), dtype=np.uint8))
+        np.save(artifacts.labels_path(artifacts.PROCESSED, split), np.zeros(4, dtype=np.int64))
+    artifacts.write_json(
+        artifacts.PROCESSED / artifacts.DATASET,
+        {"classes": ["cat", "dog"], "image_shape": [8, 8, 1], "counts": {}, "source": {"name": "pets"}},
+    )

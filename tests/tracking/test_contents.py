@@ -1,0 +1,34 @@
+"""Names and values as MLflow takes them."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from mlflow.utils.validation import _validate_metric_name
+
+from convtrack.config import Params
+from convtrack.tracking import contents
+
+
+@given(st.lists(st.text(min_size=1, max_size=300), unique=True))
+def test_any_class_name_makes_a_valid_metric_name_of_its_own(classes: list[str]) -> None:
+    names = contents._metric_names(classes)
+    for name in names:
+        _validate_metric_name(f"recall/{name}")
+    assert len(set(names)) == len(classes)
+
+
+def test_plain_class_names_stay_as_they_are() -> None:
+    assert contents._metric_names(["cat", "great white shark", "0"]) == ["cat", "great white shark", "0"]
+
+
+def test_a_run_is_named_after_network_data_and_time_unless_dvc_names_it(
+    params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+    assert contents.run_name(params, now) == f"{params.model.name}-{params.data.name}-20260102-030405"
+    monkeypatch.setenv("DVC_EXP_NAME", "quick-fox")
+    assert contents.run_name(params, now) == "quick-fox"

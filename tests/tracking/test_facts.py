@@ -1,0 +1,66 @@
+"""What a run is traced back by."""
+
+from __future__ import annotations
+
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from convtrack.tracking import facts
+
+
+@pytest.fixture
+def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder: a git repository with one commit of one file."""
+    monkeypatch.chdir(tmp_path)
+    Path("params.yaml").write_text("a: 1\n")
+    identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    for command in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "start"]):
+        subprocess.run(["git", *command], check=True)
+    return tmp_path
+
+
+def test_a_committed_tree_is_clean_and_dvc_lock_does_not_change_that(repository: Path) -> None:
+    (repository / "dvc.lock").write_text("schema: '2.0'\n")
+    assert facts.git()["git.dirty"] == "false"
+    assert facts.uncommitted() == ""
+
+
+@pytest.mark.parametrize("name", ["params.yaml", "new_file.py"])
+def test_a_changed_or_new_file_makes_the_tree_dirty(name: str, repository: Path) -> None:
+    (repository / name).write_text("a: 2\n")
+    assert facts.git()["git.dirty"] == "true"
+
+
+def test_the_patch_holds_what_was_not_committed(repository: Path) -> None:
+    (repository / "params.yaml").write_text("a: 2\n")
+    assert "-a: 1\n+a: 2" in facts.uncommitted()
+
+
+def test_outside_a_repository_nothing_is_said_of_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
+    assert facts.git() == {}
+
+
+def test_stages_up_to_the_current_one_have_a_hash_that_follows_their_entry_in_dvc_lock(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_STAGE", "train")
+    stages = "stages:\n  download: {cmd: a}\n  preprocess: {cmd: b}\n  train: {cmd: of an earlier run}\n"
+    Path("dvc.lock").write_text(stages)
+    first = facts.dvc()
+    assert set(first) == {"dvc.stage.download", "dvc.stage.preprocess"}
+    Path("dvc.lock").write_text(stages.replace("cmd: b", "cmd: c"))
+    second = facts.dvc()
+    assert first["dvc.stage.download"] == second["dvc.stage.download"]
+    assert first["dvc.stage.preprocess"] != second["dvc.stage.preprocess"]
+
+
+def test_the_processor_has_the_name_its_maker_gave_it(tmp_path: Path) -> None:
+    cpu_info = tmp_path / "cpuinfo"
+    cpu_info.write_text("processor\t: 0\nmodel name\t: Fast: 9000\n")
+    assert facts.cpu(cpu_info) == "Fast: 9000"
+    assert facts.cpu(tmp_path / "none")

@@ -1,0 +1,150 @@
+"""One run for each training, in a real store."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from convtrack import artifacts
+from convtrack.config import Params
+from convtrack.errors import TrackingError
+from convtrack.tracking import evaluation_run, training_run
+
+HOUR = 3_600_000  # milliseconds
+
+
+def status(client: MlflowClient, run_id: str | None) -> str:
+    assert run_id is not None
+    return str(client.get_run(run_id).info.status)
+
+
+def train(params: Params, result: dict[str, Any]) -> str:
+    """A finished training; returns the id of its run."""
+    with training_run(params) as run:
+        run.log_epoch({"epoch": 1, "loss": 0.5})
+        run.log_epoch({"epoch": 2, "loss": 0.25})
+        run.log_training(result)
+    assert run.id is not None
+    return run.id
+
+
+def evaluate(params: Params) -> None:
+    """An evaluation of two images, one of them wrong."""
+    artifacts.CONFUSION.parent.mkdir(exist_ok=True)
+    artifacts.CONFUSION.write_text("actual,predicted\ncat,dog\ndog,dog\n")
+    with evaluation_run(params) as run:
+        run.log_evaluation({"accuracy": 0.5, "recall": {"cat": 0.0, "dog": 1.0}})
+
+
+def test_a_training_that_succeeds_is_finished_and_named_in_run_json(
+    params: Params, result: dict[str, Any], mlflow_client: MlflowClient
+) -> None:
+    run_id = train(params, result)
+    assert status(mlflow_client, run_id) == "FINISHED"
+    assert artifacts.read_json(artifacts.RUN)["run_id"] == run_id
+
+
+@pytest.mark.parametrize(
+    ("error", "expected"), [(ValueError(), "FAILED"), (KeyboardInterrupt(), "KILLED"), (SystemExit(143), "KILLED")]
+)
+def test_a_training_that_ends_early_is_failed_by_an_error_and_killed_by_a_signal(
+    error: BaseException, expected: str, params: Params, mlflow_client: MlflowClient
+) -> None:
+    artifacts.write_json(artifacts.RUN, {"run_id": "of an earlier training"})
+    with pytest.raises(type(error)), training_run(params) as run:
+        raise error
+    assert status(mlflow_client, run.id) == expected
+    assert not artifacts.RUN.exists()
+
+
+def test_an_evaluation_reopens_the_run_and_adds_its_own_time_only(
+    params: Params, result: dict[str, Any], mlflow_client: MlflowClient
+) -> None:
+    run_id = train(params, result)
+    yesterday = mlflow_client.get_run(run_id).info.end_time - 24 * HOUR
+    mlflow_client.set_terminated(run_id, "FINISHED", end_time=yesterday)
+    evaluate(params)
+    evaluate(params)
+    run = mlflow_client.get_run(run_id)
+    assert run.info.status == "FINISHED"
+    assert run.data.metrics["test_accuracy"] == 0.5
+    assert (run.data.metrics["recall/cat"], run.data.metrics["recall/dog"]) == (0.0, 1.0)
+    assert yesterday <= run.info.end_time < yesterday + 12 * HOUR
+
+
+def test_an_evaluation_that_fails_marks_the_run_and_a_good_one_mends_it(
+    params: Params, result: dict[str, Any], mlflow_client: MlflowClient
+) -> None:
+    run_id = train(params, result)
+    with pytest.raises(ValueError, match="broken"), evaluation_run(params):
+        raise ValueError("broken")
+    assert status(mlflow_client, run_id) == "FAILED"
+    evaluate(params)
+    assert status(mlflow_client, run_id) == "FINISHED"
+
+
+def test_an_evaluation_of_a_training_without_a_run_says_so_and_goes_on(
+    params: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    artifacts.write_json(artifacts.RUN, {"run_id": None})
+    evaluate(params)
+    assert "has no MLflow run" in capsys.readouterr().err
+
+
+def test_an_evaluation_of_a_run_that_the_store_does_not_know_says_so_and_goes_on(
+    params: Params, capsys: pytest.CaptureFixture[str]
+) -> None:
+    artifacts.write_json(artifacts.RUN, {"run_id": "0" * 32})
+    evaluate(params)
+    assert "0" * 32 in capsys.readouterr().err
+
+
+def test_a_server_that_is_down_costs_one_warning(
+    params: Params, result: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://someone:secret@127.0.0.1:9")  # discard: nobody listens
+    with training_run(params) as run:
+        run.log_epoch({"epoch": 1, "loss": 0.5})
+        run.log_training(result)
+    warning = capsys.readouterr().err
+    assert warning.count("not everything reaches MLflow") == 1
+    assert "secret" not in warning
+    assert artifacts.read_json(artifacts.RUN) == {
+        "run_id": None,
+        "experiment_id": None,
+        "tracking_uri": "http://127.0.0.1:9",
+    }
+
+
+def test_a_tracking_uri_that_mlflow_has_no_store_for_is_refused_before_the_training(
+    params: Params, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:///tmp/mlruns")
+    with pytest.raises(TrackingError, match="should begin with one of sqlite:"), training_run(params):
+        pytest.fail("the training began")
+
+
+def test_the_experiment_is_that_of_the_environment_variable_if_set(
+    params: Params, result: dict[str, Any], mlflow_client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "elsewhere")
+    run = mlflow_client.get_run(train(params, result))
+    experiment = mlflow_client.get_experiment(run.info.experiment_id)
+    assert experiment.name == "elsewhere"
+    assert experiment.artifact_location == str(Path.cwd() / "mlartifacts")
+
+
+def test_a_run_in_a_temporary_folder_of_dvc_is_recorded_in_the_repository_it_came_from(
+    params: Params, result: dict[str, Any], mlflow_client: MlflowClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setenv("DVC_ROOT", str(Path.cwd()))
+    monkeypatch.setenv("DVC_EXP_NAME", "quick-fox")
+    (tmp_path / "data").symlink_to(Path.cwd() / "data")
+    (tmp_path / "models").symlink_to(Path.cwd() / "models")
+    monkeypatch.chdir(tmp_path)
+    run = mlflow_client.get_run(train(params, result))
+    assert run.info.run_name == run.data.tags["dvc.exp_name"] == "quick-fox"
+    assert not (tmp_path / "mlflow.db").exists()
