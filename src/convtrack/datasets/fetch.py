@@ -180,6 +180,9 @@ def _receive(url: str, source: Source, partial: Path, limits: Limits) -> None:
             if response.status_code != 206:
                 start = 0  # the server does not resume
             _copy(response, source, partial, start, limits)
+    except urllib3.exceptions.ProtocolError as error:
+        of = f" of {source.size:,}" if source.size is not None else ""
+        raise _InterruptedError(f"cut off after {partial.stat().st_size:,}{of} bytes") from error
     except (requests.ReadTimeout, urllib3.exceptions.HTTPError, ConnectionError, TimeoutError) as error:
         raise _InterruptedError(_cause(error)) from error
     except requests.RequestException as error:
@@ -206,8 +209,6 @@ def _copy(response: requests.Response, source: Source, partial: Path, start: int
             if source.size is not None and received > source.size:
                 raise _WrongBytesError(f"sends more than the {source.size:,} bytes expected; thrown away")
             bar.update(task, completed=received)
-    if total is not None and received < total:
-        raise _InterruptedError(f"cut off after {received:,} of {total:,} bytes")
 
 
 def _pieces(response: requests.Response) -> Iterator[bytes]:

@@ -1,0 +1,242 @@
+import dataclasses
+import hashlib
+import io
+import os
+import pickle
+import tarfile
+
+import numpy as np
+import pytest
+
+from convtrack import artifacts
+from convtrack.datasets import cifar10
+from convtrack.datasets.fetch import Limits, Source
+from convtrack.errors import DataError, DownloadError
+
+from . import hostile
+from .samples import as_tar, data
+
+LIMITS = Limits(connect=1, silence=0.5, rate=5_000, window=0.3, attempts=2, pause=0)
+BATCH = 12
+RNG = np.random.default_rng(0)
+PIXELS = [RNG.integers(0, 256, (BATCH, 3072), dtype=np.uint8) for _ in range(6)]
+LABELS = [RNG.integers(0, 10, BATCH) for _ in range(6)]
+
+
+def records(pixels, labels):
+    return np.hstack([np.asarray(labels, dtype=np.uint8)[:, np.newaxis], pixels]).tobytes()
+
+
+def pickled(pixels, labels):
+    return pickle.dumps({b"data": pixels, b"labels": [int(label) for label in labels]}, protocol=2)
+
+
+def small(form, tmp_path, pack, *urls, labels=LABELS, without=""):
+    """The form `form` of an archive of a few images each batch: (the form, the archive)."""
+    members = {n: pack(p, y) for n, p, y in zip(form.members, PIXELS, labels, strict=True)}
+    others = {"cifar-10-batches-bin/readme.html": b"<html>", "batches.meta.txt": b"airplane"}
+    shuffled = {
+        n: members[n] for n in reversed(form.members) if n != without
+    }  # as in the official archive, batches come in no order
+    path = as_tar({**others, **shuffled}, tmp_path / form.source.name)
+    digests = tuple(hashlib.sha256(members[n]).hexdigest() for n in form.members) if form.digests else ()
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    source = Source(form.source.name, urls, digest, path.stat().st_size)
+    return dataclasses.replace(form, source=source, batch_size=BATCH, digests=digests), path
+
+
+@pytest.fixture
+def binary(tmp_path):
+    (folder := tmp_path / "mirror").mkdir()
+    return small(cifar10.BINARY, folder, records)
+
+
+@pytest.fixture
+def python(tmp_path):
+    (folder := tmp_path / "mirror").mkdir(exist_ok=True)
+    return small(cifar10.PYTHON, folder, pickled)
+
+
+def with_urls(form, *urls):
+    return dataclasses.replace(form, source=dataclasses.replace(form.source, urls=urls))
+
+
+def written(tmp_path, forms, **knobs):
+    """Write, and read back: the arrays of train and test, and the content of source.json."""
+    (folder := tmp_path / "out").mkdir()
+    source = cifar10.write(data("cifar10", **knobs), folder, forms, LIMITS)
+    return artifacts.read_arrays(folder, "train"), artifacts.read_arrays(folder, "test"), source
+
+
+@pytest.mark.parametrize("which", ["binary", "python"])
+def test_images_come_out_upright_in_official_order_from_both_forms(which, request, tmp_path):
+    form, path = request.getfixturevalue(which)
+    train, test, source = written(tmp_path, [form], archive=str(path))
+    assert train.images.shape == (5 * BATCH, 32, 32, 3)
+    assert test.images.shape == (BATCH, 32, 32, 3)
+    assert (train.images.dtype, train.labels.dtype) == (np.uint8, np.int64)
+    assert (train.labels == np.concatenate(LABELS[:5])).all()
+    assert (test.labels == LABELS[5]).all()
+    # plane by plane in the file, channels last in the array
+    assert train.images[0, 0, 1].tolist() == [PIXELS[0][0, plane * 1024 + 1] for plane in range(3)]
+    assert test.images[3, 2, 5].tolist() == [PIXELS[5][3, plane * 1024 + 2 * 32 + 5] for plane in range(3)]
+    assert source["classes"][3] == "cat"
+    assert source["counts"] == {"train": 60, "test": 12}
+    assert source["files"] == [{"name": form.source.name, "sha256": form.source.sha256}]
+
+
+def test_the_expected_bytes_are_the_official_ones():
+    assert cifar10.BINARY.source.size == 170_052_171
+    assert cifar10.PYTHON.source.size == 170_498_071
+    assert len(cifar10.BINARY.digests) == len(cifar10.BINARY.members) == 6
+    for form in cifar10.FORMS:
+        assert all(url.startswith("https://") and url.endswith(form.source.name) for url in form.source.urls)
+
+
+def test_what_was_fetched_once_needs_no_network_again(binary, server, tmp_path):
+    form, path = binary
+    form = with_urls(form, server.serve("/a", path.read_bytes()))
+    written(tmp_path, [form])
+    server.answers.clear()
+    assert cifar10.reachable(data("cifar10"), [form], LIMITS).where == f".convtrack/downloads/{form.source.name}"
+    (tmp_path / "again").mkdir()
+    written(tmp_path / "again", [form])
+
+
+def test_an_archive_that_rotted_in_the_downloads_is_fetched_again(binary, server, tmp_path):
+    form, path = binary
+    form = with_urls(form, server.serve("/a", path.read_bytes()))
+    kept = tmp_path / ".convtrack/downloads" / form.source.name
+    kept.parent.mkdir(parents=True)
+    kept.write_bytes(b"rotten")
+    written(tmp_path, [form])
+    assert kept.read_bytes() == path.read_bytes()
+
+
+def test_the_python_form_stands_in_for_the_binary_one(binary, python, server, tmp_path):
+    forms = [
+        with_urls(binary[0], server.serve("/binary", b"", hostile.status(404))),
+        with_urls(python[0], server.serve("/python", python[1].read_bytes())),
+    ]
+    assert written(tmp_path, forms)[2]["files"][0]["name"] == "cifar-10-python.tar.gz"
+
+
+def test_a_mirror_of_ones_own_goes_first_as_url(binary, server, tmp_path, monkeypatch):
+    form, path = binary
+    server.serve(f"/mine/{form.source.name}", path.read_bytes())
+    form = with_urls(form, server.serve("/public", path.read_bytes()))
+    monkeypatch.setenv(cifar10.MIRROR_VARIABLE, f"{server.address}/mine/")
+    assert cifar10.reachable(data("cifar10"), [form], LIMITS).where == f"{server.address}/mine/{form.source.name}"
+    server.ranges.clear()
+    written(tmp_path, [form])
+    assert [path for path, asked in server.ranges if asked is None] == [f"/mine/{form.source.name}"]
+
+
+def test_a_mirror_of_ones_own_may_be_a_folder(binary, tmp_path, monkeypatch):
+    form, path = binary
+    monkeypatch.setenv(cifar10.MIRROR_VARIABLE, str(path.parent))
+    assert cifar10.reachable(data("cifar10"), [form], LIMITS).where == str(path)
+    assert len(written(tmp_path, [form])[0].labels) == 60
+
+
+def test_with_all_mirrors_out_of_reach_each_is_named_with_its_cause_and_three_ways_out(server, tmp_path, monkeypatch):
+    gone = server.serve("/gone", b"", hostile.status(404))
+    refused, page = "http://127.0.0.1:9/a", server.serve("/page", b"", hostile.web_page)
+    forms = [with_urls(cifar10.BINARY, gone, refused), with_urls(cifar10.PYTHON, page)]
+    monkeypatch.setenv(cifar10.MIRROR_VARIABLE, str(tmp_path))
+    with pytest.raises(DownloadError) as raised:
+        written(tmp_path, forms)
+    message, hint = raised.value.message, raised.value.hint
+    assert f"{gone}: answers 404 Not Found" in message
+    assert f"{refused}: " in message
+    assert f"{page}: sent a web page in place of the file" in message
+    assert f"{tmp_path / 'cifar-10-binary.tar.gz'}: not there" in message
+    for way_out in ("data.archive", "CONVTRACK_CIFAR10_MIRROR", "dvc exp run -S data.name=digits"):
+        assert way_out in hint
+    assert message.count("\n") + hint.count("\n") < 24  # one screen
+    reach = cifar10.reachable(data("cifar10"), forms, LIMITS)
+    assert reach.where == ""
+    assert reach.causes[gone] == "answers 404 Not Found"
+
+
+def test_a_mirror_with_other_bytes_is_named_with_both_hashes(binary, server, tmp_path):
+    form, path = binary
+    url = server.serve("/a", path.read_bytes()[:-4] + b"evil")
+    with pytest.raises(DownloadError, match=f"its SHA-256 is .*, expected {form.source.sha256}"):
+        written(tmp_path, [with_urls(form, url)])
+
+
+def test_an_archive_of_ones_own_with_a_wrong_hash_is_refused_and_left_alone(binary, tmp_path):
+    form, path = binary
+    truncated = tmp_path / "mine.tar.gz"
+    truncated.write_bytes(path.read_bytes()[:1000])
+    with pytest.raises(DataError) as raised:
+        written(tmp_path, [form], archive=str(truncated))
+    assert "1,000 bytes" in raised.value.message
+    assert f"{form.source.size:,} bytes, {form.source.sha256}" in raised.value.message
+    assert truncated.stat().st_size == 1000
+    assert cifar10.reachable(data("cifar10", archive=str(truncated)), [form]).causes["data.archive"]
+
+
+def test_an_archive_of_ones_own_that_is_not_there_is_named(binary, tmp_path):
+    with pytest.raises(DataError, match=r"data\.archive: there is no file missing\.tar\.gz"):
+        written(tmp_path, [binary[0]], archive="missing.tar.gz")
+
+
+def test_an_archive_of_ones_own_is_reachable_without_network(binary):
+    assert cifar10.reachable(data("cifar10", archive=str(binary[1])), [binary[0]]).where.startswith("data.archive")
+
+
+@pytest.mark.parametrize(("form", "pack"), [(cifar10.BINARY, records), (cifar10.PYTHON, pickled)])
+def test_a_label_of_ten_is_refused_with_its_place(form, pack, tmp_path):
+    labels = [label.copy() for label in LABELS]
+    labels[2][7] = 10
+    form, path = small(form, tmp_path, pack, labels=labels)
+    with pytest.raises(DataError, match=r"data_batch_3.*: image 7 has the label 10; allowed are 0 to 9"):
+        written(tmp_path, [form], archive=str(path))
+
+
+def test_a_batch_of_the_wrong_size_is_refused(binary, tmp_path):
+    form = dataclasses.replace(binary[0], batch_size=BATCH + 1)
+    with pytest.raises(DataError, match=r"expected uint8 \(13, 3072\)"):
+        written(tmp_path, [form], archive=str(binary[1]))
+
+
+def test_a_member_with_a_wrong_hash_is_refused_by_name(binary, tmp_path):
+    form = dataclasses.replace(binary[0], digests=(*binary[0].digests[:5], "0" * 64))
+    with pytest.raises(DataError, match=r"test_batch\.bin: its SHA-256 is"):
+        written(tmp_path, [form], archive=str(binary[1]))
+
+
+def test_a_batch_that_is_missing_is_named(tmp_path):
+    form, path = small(cifar10.BINARY, tmp_path, records, without="cifar-10-batches-bin/data_batch_4.bin")
+    with pytest.raises(DataError, match=r"lacks cifar-10-batches-bin/data_batch_4\.bin"):
+        written(tmp_path, [form], archive=str(path))
+
+
+def test_a_pickle_that_would_run_code_runs_nothing(tmp_path):
+    class Evil:
+        def __reduce__(self):
+            return os.system, (f"touch {tmp_path}/ran",)
+
+    form, path = small(cifar10.PYTHON, tmp_path, lambda pixels, labels: pickle.dumps(Evil(), protocol=2))
+    with pytest.raises(DataError, match=r"system has no place in a batch of images"):
+        written(tmp_path, [form], archive=str(path))
+    assert not (tmp_path / "ran").exists()
+
+
+def test_pickles_written_by_numpy_1_are_read():
+    content = pickled(PIXELS[0], LABELS[0]).replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
+    assert (cifar10.python_batch(content)[0] == PIXELS[0]).all()
+
+
+def test_an_archive_with_a_link_is_refused_even_with_the_right_hash(tmp_path):
+    path = tmp_path / "cifar-10-binary.tar.gz"
+    with tarfile.open(path, "w:gz") as tar:
+        link = tarfile.TarInfo(cifar10.BINARY.test)
+        link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
+        tar.addfile(link, io.BytesIO())
+    digest = hashlib.sha256(path.read_bytes()).hexdigest()
+    source = dataclasses.replace(cifar10.BINARY.source, sha256=digest)
+    with pytest.raises(DataError, match="holds a link"):
+        written(tmp_path, [dataclasses.replace(cifar10.BINARY, source=source)], archive=str(path))

@@ -1,0 +1,157 @@
+import hashlib
+import resource
+import socket
+
+import pytest
+
+from convtrack.datasets import fetch
+from convtrack.datasets.fetch import Limits, MirrorsFailedError, Source
+
+from . import hostile
+
+BODY = bytes(range(256)) * 400
+SIZE = len(BODY)
+SHA256 = hashlib.sha256(BODY).hexdigest()
+LIMITS = Limits(connect=1, silence=0.5, rate=5_000, window=0.3, attempts=3, pause=0)
+
+
+def source(*urls, sha256=SHA256, size=SIZE):
+    return Source("a.tar.gz", urls, sha256, size)
+
+
+def causes_of(found, folder):
+    """Fetch, which must fail; the cause by URL."""
+    with pytest.raises(MirrorsFailedError) as raised:
+        fetch.fetch(found, folder, LIMITS)
+    assert not (folder / found.name).exists()
+    for url in found.urls:
+        assert url in raised.value.message
+    return raised.value.causes
+
+
+def test_a_file_arrives_whole_under_its_name(server, tmp_path):
+    path = fetch.fetch(source(server.serve("/a", BODY)), tmp_path / "new", LIMITS)
+    assert path.read_bytes() == BODY
+    assert [file.name for file in path.parent.iterdir()] == ["a.tar.gz"]
+
+
+def test_the_next_mirror_is_asked_when_one_fails(server, tmp_path):
+    urls = [server.serve("/missing", b"", hostile.status(404)), server.serve("/good", BODY)]
+    assert fetch.fetch(source(*urls), tmp_path, LIMITS).read_bytes() == BODY
+
+
+def test_redirects_are_followed(server, tmp_path):
+    server.serve("/there", BODY)
+    assert fetch.fetch(source(server.serve("/here", b"", hostile.redirect_to("/there"))), tmp_path, LIMITS).is_file()
+
+
+@pytest.mark.parametrize("failure", [hostile.status(500), hostile.status(503), hostile.reset, hostile.silent])
+def test_a_passing_failure_is_tried_again(server, tmp_path, failure):
+    url = server.serve("/a", BODY, failure, hostile.whole)
+    assert fetch.fetch(source(url), tmp_path, LIMITS).read_bytes() == BODY
+
+
+def test_a_failure_that_stays_is_given_up_and_counted(server, tmp_path):
+    url = server.serve("/a", BODY, hostile.status(500))
+    assert causes_of(source(url), tmp_path) == {url: "answers 500 Internal Server Error (3 attempts)"}
+    assert len(server.ranges) == 3
+
+
+def test_a_cut_download_goes_on_where_it_stopped(server, tmp_path):
+    url = server.serve("/a", BODY, hostile.cut_after(50_000), hostile.whole)
+    assert fetch.fetch(source(url), tmp_path, LIMITS).read_bytes() == BODY
+    assert [asked for _, asked in server.ranges] == [None, "bytes=50000-"]
+
+
+def test_a_later_run_goes_on_where_an_earlier_one_gave_up(server, tmp_path):
+    url = server.serve("/a", BODY, hostile.cut_after(1000))
+    cause = causes_of(source(url), tmp_path)[url]
+    assert cause == "cut off after 3,000 of 102,400 bytes (3 attempts)"
+    server.serve("/a", BODY)
+    assert fetch.fetch(source(url), tmp_path, LIMITS).read_bytes() == BODY
+    assert server.ranges[-1] == ("/a", "bytes=3000-")
+
+
+def test_a_server_that_cannot_resume_sends_all_again(server, tmp_path):
+    url = server.serve("/a", BODY, hostile.cut_after(50_000), hostile.without_range)
+    assert fetch.fetch(source(url), tmp_path, LIMITS).read_bytes() == BODY
+
+
+def test_parts_of_an_unknown_file_are_not_joined(server, tmp_path):
+    url = server.serve("/a", BODY, hostile.cut_after(50_000), hostile.whole)
+    assert fetch.fetch(source(url, sha256=None, size=None), tmp_path, LIMITS).read_bytes() == BODY
+    assert [asked for _, asked in server.ranges] == [None, None]
+
+
+def test_a_wrong_part_left_behind_costs_one_more_try(server, tmp_path):
+    (tmp_path / "a.tar.gz.partial").write_bytes(b"something else")
+    url = server.serve("/a", BODY)
+    assert fetch.fetch(source(url), tmp_path, LIMITS).read_bytes() == BODY
+
+
+def test_a_part_longer_than_the_file_is_thrown_away(server, tmp_path):
+    (tmp_path / "a.tar.gz.partial").write_bytes(BODY + b"more")
+    url = server.serve("/a", BODY, hostile.status(416), hostile.whole)
+    assert fetch.fetch(source(url), tmp_path, LIMITS).read_bytes() == BODY
+
+
+def test_wrong_bytes_are_named_by_both_hashes_and_thrown_away(server, tmp_path):
+    other = BODY[::-1]
+    url = server.serve("/a", other)
+    cause = causes_of(source(url), tmp_path)[url]
+    assert hashlib.sha256(other).hexdigest() in cause
+    assert SHA256 in cause
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_of_another_size_is_not_even_fetched(server, tmp_path):
+    url = server.serve("/a", BODY[:-1])
+    assert causes_of(source(url), tmp_path) == {url: "offers 102,399 bytes, expected 102,400"}
+
+
+def test_a_server_of_ten_bytes_a_second_is_left(server, tmp_path):
+    slow, good = server.serve("/slow", BODY, hostile.trickle), server.serve("/good", BODY)
+    assert fetch.fetch(source(slow, good), tmp_path, LIMITS).read_bytes() == BODY
+    assert "bytes a second (at least 5,000 wanted)" in causes_of(source(slow), tmp_path / "again")[slow]
+
+
+@pytest.mark.parametrize("page", [hostile.web_page, hostile.disguised_web_page])
+def test_a_web_page_in_place_of_the_file_is_called_that(server, tmp_path, page):
+    url = server.serve("/a", b"", page)
+    assert causes_of(source(url, sha256=None, size=None), tmp_path) == {url: "sent a web page in place of the file"}
+
+
+def test_asking_tells_who_answers_and_why_others_do_not(server):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        closed = f"http://127.0.0.1:{free.getsockname()[1]}/a"
+        good = server.serve("/good", BODY)
+        gone = server.serve("/gone", b"", hostile.status(404))
+        page = server.serve("/page", b"", hostile.web_page)
+        mute = server.serve("/mute", b"", hostile.silent)
+        unknown = "http://no-such-host.invalid/a"
+        answers = fetch.answering([good, closed, gone, page, mute, unknown], LIMITS)
+    assert answers[good] == ""
+    assert "Connection refused" in answers[closed]
+    assert answers[gone] == "answers 404 Not Found"
+    assert answers[page] == "sent a web page in place of the file"
+    assert answers[mute] == "silent for too long"
+    assert "no-such-host.invalid" in answers[unknown]
+    assert "HTTPConnection" not in "".join(answers.values())
+
+
+def test_an_address_that_is_none_is_a_cause_too(tmp_path):
+    assert causes_of(source("http://"), tmp_path)["http://"]
+    assert fetch.answering(["http://"], LIMITS)["http://"]
+
+
+def test_a_full_disk_keeps_what_arrived(server, tmp_path):
+    url = server.serve("/a", BODY)
+    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (70_000, limit[1]))
+    try:
+        with pytest.raises(OSError, match="File too large"):
+            fetch.fetch(source(url), tmp_path, LIMITS)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    assert fetch.fetch(source(url), tmp_path, LIMITS).read_bytes() == BODY

@@ -1,0 +1,253 @@
+import os
+import subprocess
+import zlib
+from io import BytesIO
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from convtrack import artifacts
+from convtrack.datasets import image_folder
+from convtrack.errors import DataError, DownloadError
+
+from .samples import as_folder, as_tar, as_zip, data, drawn, tree
+
+
+def written(tmp_path, files=None, name="out", **knobs):
+    """Lay `files` out in images/, write, and read back: the arrays of train and test, and source.json."""
+    if files is not None:
+        as_folder(files, tmp_path / "images")
+    target = tmp_path / name
+    target.mkdir(exist_ok=True)
+    source = image_folder.write(data(**knobs), target)
+    assert sorted(file.name for file in target.iterdir()) == [
+        "test_images.npy",
+        "test_labels.npy",
+        "train_images.npy",
+        "train_labels.npy",
+    ]
+    return artifacts.read_arrays(target, "train"), artifacts.read_arrays(target, "test"), source
+
+
+def refused(tmp_path, files=None, **knobs):
+    """Write, which must fail with a message of one screen; the message."""
+    with pytest.raises(DataError) as raised:
+        written(tmp_path, files, **knobs)
+    assert raised.value.hint
+    assert raised.value.message.count("\n") < 20
+    return raised.value.message
+
+
+def original(content):
+    return np.asarray(Image.open(BytesIO(content)))
+
+
+def test_images_become_arrays_in_natural_order_of_classes_and_files(tmp_path):
+    files = tree(train=11, test=2, classes=("class 10", "class 9"))
+    train, test, source = written(tmp_path, files)
+    assert source["classes"] == ["class 9", "class 10"]
+    assert source["counts"] == {"train": 22, "test": 4}
+    assert source["image_shape"] == [5, 6, 3]
+    assert train.labels.tolist() == [0] * 11 + [1] * 11
+    assert (train.images[10] == original(files["train/class 9/10.png"])).all()
+    assert (train.images[13] == original(files["train/class 10/2.png"])).all()
+    assert (test.images[3] == original(files["test/class 10/1.png"])).all()
+
+
+@pytest.mark.parametrize("top", ["", "my-images/"])
+def test_folder_tar_and_zip_in_any_order_give_the_same(top, tmp_path):
+    files = {f"{top}{name}": content for name, content in tree(train=12, test=3).items()}
+    backwards = dict(sorted(files.items(), reverse=True))
+    as_folder(files, tmp_path / "images")
+    as_tar(backwards, tmp_path / "a.tar")
+    as_tar(files, tmp_path / "a.tar.gz")
+    as_zip(backwards, tmp_path / "a.zip")
+    found = [written(tmp_path, None, f"out {name}", path=name) for name in ("images", "a.tar", "a.tar.gz", "a.zip")]
+    for other in found[1:]:
+        for split in (0, 1):
+            assert (found[0][split].images == other[split].images).all()
+            assert (found[0][split].labels == other[split].labels).all()
+        assert found[0][2]["files"][0]["sha256"] == other[2]["files"][0]["sha256"]
+
+
+def test_the_digest_is_that_of_sha256sum(tmp_path):
+    files = tree(train=3, test=1, classes=("a", "a-b", "ä"))
+    source = written(tmp_path, files)[2]
+    command = "find train test -type f | LC_ALL=C sort | xargs sha256sum | sha256sum"
+    printed = subprocess.run(["sh", "-c", command], cwd=tmp_path / "images", capture_output=True, text=True, check=True)
+    assert source["files"] == [{"name": "images", "sha256": printed.stdout.split()[0]}]
+
+
+def test_without_a_test_folder_a_stratified_share_is_set_aside(tmp_path):
+    train, test, source = written(tmp_path, tree(train=8), test_fraction=0.25)
+    assert source["counts"] == {"train": 12, "test": 4}
+    assert np.bincount(test.labels).tolist() == [2, 2]
+    together = np.concatenate([train.images, test.images])
+    assert len(np.unique(together.reshape(16, -1), axis=0)) == 16
+
+
+def test_only_grey_images_make_one_channel(tmp_path):
+    files = tree(train=3, mode="L")
+    assert written(tmp_path, files)[2]["image_shape"] == [5, 6, 1]
+    files["train/cat/0.png"] = drawn(9, "RGB")
+    train, _, source = written(tmp_path, files, "mixed")
+    assert source["image_shape"] == [5, 6, 3]
+    assert (train.images[-1, ..., 0] == train.images[-1, ..., 2]).all()
+
+
+def test_images_of_two_sizes_are_named_with_both(tmp_path):
+    files = {**tree(train=3), "train/dog/2.png": drawn(9, size=(8, 7))}
+    message = refused(tmp_path, files)
+    assert "6 x 5" in message
+    assert "train/dog/2.png is 8 x 7" in message
+    assert written(tmp_path, None, "resized", image_size=4)[2]["image_shape"] == [4, 4, 3]
+
+
+def test_hidden_other_and_misplaced_files_are_left_out_and_counted(tmp_path):
+    others = {
+        "README.md": b"",
+        "train/Thumbs.db": b"",
+        "train/cat/.hidden.png": b"",
+        ".git/train/cat/1.png": b"",
+        "__MACOSX/train/cat/._1.png": b"",
+        "train/loose.png": b"",
+        "train/cat/deeper/1.png": b"",
+        "val/cat/1.png": b"",
+    }
+    _, _, source = written(tmp_path, {**tree(train=3), **others})
+    assert source["left_out"] == {"hidden": 3, "misplaced": 3, "not_images": 2, "unreadable": []}
+
+
+def test_broken_images_are_all_named_and_refused(tmp_path):
+    files = {**tree(train=20), "train/cat/3.png": b"no image", "train/dog/4.png": drawn(0)[:60]}
+    message = refused(tmp_path, files)
+    assert "2 unreadable images" in message
+    assert "train/cat/3.png: neither PNG nor JPEG inside" in message
+    assert "train/dog/4.png: broken" in message
+    many = {f"train/cat/{number}.png": b"" for number in range(15)}
+    assert "and 6 more" in refused(tmp_path, many)
+
+
+def test_broken_images_are_left_out_where_the_knob_says_so(tmp_path):
+    files = {**tree(train=4), "train/cat/3.png": b"no image", "train/dog/3.png": b"the last one"}
+    train, test, source = written(tmp_path, files, unreadable="skip")
+    assert source["left_out"]["unreadable"] == ["train/cat/3.png", "train/dog/3.png"]
+    assert source["counts"] == {"train": 4, "test": 2}
+    kept = {tree(train=4)[f"train/{c}/{n}.png"] for c in ("cat", "dog") for n in range(3)}
+    assert {image.tobytes() for image in (*train.images, *test.images)} == {original(f).tobytes() for f in kept}
+
+
+def test_an_image_of_four_hundred_million_pixels_is_refused_by_name(tmp_path):
+    files = tree(train=3)
+    huge = bytearray(files["train/cat/1.png"])
+    huge[16:24] = (20_000).to_bytes(4, "big") * 2
+    huge[29:33] = zlib.crc32(huge[12:29]).to_bytes(4, "big")
+    assert "train/cat/1.png: Image size (400000000 pixels)" in refused(
+        tmp_path, {**files, "train/cat/1.png": bytes(huge)}
+    )
+
+
+def test_a_class_whose_images_are_all_broken_is_named(tmp_path):
+    files = {**tree(train=3), **{f"train/cat/{number}.png": b"" for number in range(3)}}
+    assert "class folders without an image: train/cat" in refused(tmp_path, files, unreadable="skip")
+
+
+def test_an_empty_class_folder_is_named(tmp_path):
+    (tmp_path / "images/train/emu").mkdir(parents=True)
+    assert "class folders without an image: train/emu" in refused(tmp_path, tree(train=3))
+
+
+def test_a_single_class_is_refused(tmp_path):
+    assert "there is a single class, cat" in refused(tmp_path, tree(train=5, classes=("cat",)))
+
+
+def test_a_class_of_one_image_is_named_with_its_count(tmp_path):
+    lonely = {"train/emu/1.png": drawn(0)}
+    assert "fewer than 3 images, one of them for val and one for test: train/emu (1)" in refused(
+        tmp_path, {**tree(train=3), **lonely}
+    )
+    message = refused(tmp_path, {**tree(train=0, test=1), "test/emu/1.png": drawn(1)})
+    assert "fewer than 2 images, one of them for val: train/emu (1)" in message
+
+
+def test_classes_that_differ_between_train_and_test_are_named(tmp_path):
+    message = refused(tmp_path, {**tree(train=3, classes=("a", "b")), **tree(0, 2, classes=("b", "c"))})
+    assert "classes in train/ but not in test/: a" in message
+    assert "classes in test/ but not in train/: c" in message
+
+
+def test_a_folder_without_train_says_what_is_there_instead(tmp_path):
+    message = refused(tmp_path, {"cats/1.png": drawn(0), "dogs/1.png": drawn(1)})
+    assert "has no train/<class>/ folders; at its top: cats, dogs" in message
+
+
+def test_two_trees_in_one_are_refused(tmp_path):
+    files = {**tree(train=3), **{f"old/{name}": content for name, content in tree(train=3).items()}}
+    assert "in two places" in refused(tmp_path, files)
+
+
+def test_a_path_with_nothing_there_is_named(tmp_path):
+    assert "there is nothing at nowhere" in refused(tmp_path, path="nowhere")
+
+
+def test_a_name_that_cannot_be_shown_is_refused(tmp_path):
+    assert r"'train/c\nat" in refused(tmp_path, {"train/c\nat/0.png": drawn(0), **tree(train=3)})
+
+
+def test_an_image_twice_in_an_archive_is_refused(tmp_path):
+    as_tar(tree(train=3), tmp_path / "one.tar")
+    first, second = (as_tar(tree(train=3), tmp_path / name).read_bytes() for name in ("one.tar", "two.tar"))
+    (tmp_path / "both.tar").write_bytes(
+        first.rstrip(b"\0").ljust(-(-len(first.rstrip(b"\0")) // 512) * 512, b"\0") + second
+    )
+    assert "twice" in refused(tmp_path, path="both.tar")
+
+
+def test_a_link_to_a_class_kept_elsewhere_is_followed_and_a_circle_ends(tmp_path):
+    files = tree(train=3)
+    as_folder({name: content for name, content in files.items() if "cat" in name}, tmp_path / "images")
+    as_folder({name: content for name, content in files.items() if "dog" in name}, tmp_path / "elsewhere")
+    (tmp_path / "images/train/dog").symlink_to(tmp_path / "elsewhere/train/dog")
+    (tmp_path / "images/train/cat/circle").symlink_to(tmp_path / "images")
+    assert written(tmp_path)[2]["counts"] == {"train": 4, "test": 2}
+
+
+def test_a_dead_link_and_a_pipe_are_unreadable_images(tmp_path):
+    as_folder(tree(train=3), tmp_path / "images")
+    (tmp_path / "images/train/cat/dead.png").symlink_to(tmp_path / "nothing")
+    os.mkfifo(tmp_path / "images/train/cat/pipe.png")
+    message = refused(tmp_path)
+    assert "train/cat/dead.png: cannot be read: No such file" in message
+    assert "train/cat/pipe.png: cannot be read: neither a file nor a folder" in message
+
+
+def test_a_remote_archive_is_fetched_and_not_kept(server, tmp_path):
+    body = as_tar(tree(train=4), tmp_path / "a.tar.gz").read_bytes()
+    url = server.serve("/sets/a.tar.gz?key=secret", body)
+    source = written(tmp_path, None, path=url)[2]
+    assert source["files"][0]["name"] == "a.tar.gz"
+    assert not list((tmp_path / ".convtrack/downloads").iterdir())
+
+
+def test_a_remote_archive_that_is_not_there_is_a_download_error(server, tmp_path):
+    with pytest.raises(DownloadError, match="answers 404 Not Found"):
+        written(tmp_path, None, path=f"{server.address}/a.zip")
+
+
+def test_a_truncated_archive_is_refused(tmp_path):
+    path = as_tar(tree(train=20), tmp_path / "a.tar.gz")
+    path.write_bytes(path.read_bytes()[:-300])
+    assert "a.tar.gz is not a whole .tar, .tar.gz or .zip archive" in refused(tmp_path, path="a.tar.gz")
+
+
+@pytest.mark.slow
+def test_all_of_cifar10_as_jpeg_has_the_digest_of_its_files(tmp_path):
+    archive = os.environ.get("CONVTRACK_CIFAR10_JPEG")
+    if not archive:
+        pytest.skip("CONVTRACK_CIFAR10_JPEG does not name the archive of CIFAR-10 as JPEG")
+    train, test, source = written(tmp_path, None, path=archive)
+    assert source["counts"] == {"train": 50_000, "test": 10_000}
+    assert np.bincount(train.labels).tolist() == [5000] * 10
+    assert np.bincount(test.labels).tolist() == [1000] * 10
+    assert source["files"][0]["sha256"] == "f10d4c9e536a564f17fa5e8d68ba087d1235e60cd1f21700e11ff43f0647bbb0"

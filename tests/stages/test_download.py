@@ -1,0 +1,136 @@
+import resource
+import subprocess
+import sys
+import tempfile
+import typing
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from convtrack import artifacts
+from convtrack.config import Data
+from convtrack.datasets import SOURCES
+from convtrack.errors import DataError
+from convtrack.stages import download
+
+# the stage in a process of its own, for the sake of what is done to that process: ./images into ./data/raw
+RUN = """
+import os, sys
+from convtrack.config import Data
+from convtrack.errors import ConvtrackError
+from convtrack.stages import download
+if "nobody" in sys.argv and os.geteuid() == 0:  # nothing is read-only for root
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+knobs = {"path": "images", "archive": None, "image_size": None, "test_fraction": 0.2, "seed": 0}
+try:
+    download.run(Data(name="image_folder", unreadable="refuse", **knobs))
+except ConvtrackError as error:
+    sys.exit(f"{type(error).__name__}: {error}")
+"""
+
+
+def data(name="digits", **changes):
+    knobs = {"path": "images", "archive": None, "image_size": None, "test_fraction": 0.25, "seed": 0}
+    return Data.model_validate({"name": name, "unreadable": "refuse", **knobs, **changes})
+
+
+@pytest.fixture(autouse=True)
+def at_an_empty_root(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+
+
+@pytest.fixture
+def images(tmp_path):
+    """A folder of six images in two classes."""
+    for name in ("cat", "dog"):
+        (tmp_path / "images/train" / name).mkdir(parents=True)
+        for number in range(3):
+            Image.new("RGB", (4, 4), (number, 2, 3)).save(tmp_path / "images/train" / name / f"{number}.png")
+    return tmp_path / "images"
+
+
+def test_every_name_that_params_allow_has_a_source():
+    assert set(SOURCES) == set(typing.get_args(Data.model_fields["name"].annotation))
+
+
+def test_the_stage_writes_its_arrays_and_what_is_in_them(tmp_path, capsys):
+    download.run(data())
+    source = artifacts.read_json(artifacts.RAW / artifacts.SOURCE)
+    assert sorted(path.name for path in artifacts.RAW.iterdir()) == [
+        "source.json",
+        "test_images.npy",
+        "test_labels.npy",
+        "train_images.npy",
+        "train_labels.npy",
+    ]
+    for split, count in source["counts"].items():
+        arrays = artifacts.read_arrays(artifacts.RAW, split)
+        assert arrays.images.shape == (count, *source["image_shape"])
+        assert (arrays.images.dtype.name, arrays.labels.dtype.name) == ("uint8", "int64")
+    assert list(source) == ["name", "classes", "counts", "image_shape", "files", "left_out"]
+    printed = capsys.readouterr().out
+    assert "digits: 1,346 train and 451 test images of 32x32x1 in 10 classes: 0, 1, 2" in printed
+
+
+def test_what_was_left_out_is_said(images, capsys):
+    (images / "notes.txt").write_text("hello")
+    (images / "train/cat/broken.png").write_bytes(b"")
+    download.run(data("image_folder", unreadable="skip"))
+    assert "left out: 1 not images, 1 unreadable" in capsys.readouterr().out
+
+
+def test_the_same_input_gives_the_same_bytes(images, tmp_path):
+    for folder in ("one", "two"):
+        download.download(data("image_folder"), tmp_path / folder)
+    for path in (tmp_path / "one").iterdir():
+        assert path.read_bytes() == (tmp_path / "two" / path.name).read_bytes()
+
+
+def test_bad_data_leaves_nothing_half_written_and_what_was_there_before(images):
+    download.run(data("image_folder"))
+    before = (artifacts.RAW / artifacts.SOURCE).read_bytes()
+    (images / "train/dog/2.png").write_bytes(b"broken")
+    with pytest.raises(DataError, match=r"train/dog/2\.png"):
+        download.run(data("image_folder"))
+    assert (artifacts.RAW / artifacts.SOURCE).read_bytes() == before
+    assert [path.name for path in artifacts.RAW.parent.iterdir()] == ["raw"]
+
+
+def test_with_no_space_left_the_error_names_the_place_and_nothing_is_written(images, tmp_path):
+    def little_space():
+        resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
+
+    done = subprocess.run(
+        [sys.executable, "-B", "-c", RUN], preexec_fn=little_space, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 1
+    assert "StorageError: data/raw cannot be written: File too large" in done.stderr
+    assert "next: make room" in done.stderr
+    assert list((tmp_path / "data").iterdir()) == []
+
+
+def test_a_read_only_data_folder_is_named_and_nothing_is_written():
+    with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to others
+        Path(folder).chmod(0o755)
+        (Path(folder) / "data").mkdir(mode=0o555)
+        done = subprocess.run(
+            [sys.executable, "-c", RUN, "nobody"], cwd=folder, capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 1
+        assert "StorageError: data/raw cannot be written: Permission denied" in done.stderr
+        assert "next: make data writable" in done.stderr
+        assert list((Path(folder) / "data").iterdir()) == []
+
+
+def test_neither_tensorflow_nor_mlflow_is_loaded():
+    program = (
+        "import sys\n"
+        "from convtrack.stages import download, preprocess\n"
+        "from convtrack.datasets import SOURCES, source\n"
+        "loaded = [source(name) for name in SOURCES]\n"
+        "sys.exit(bool({'tensorflow', 'keras', 'mlflow'} & set(sys.modules)))"
+    )
+    assert subprocess.run([sys.executable, "-c", program], check=False).returncode == 0
