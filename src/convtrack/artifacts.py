@@ -130,8 +130,8 @@ def whole_file(path: Path) -> Iterator[Path]:
         # the suffix stays, because Keras and matplotlib choose the format by it
         handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
         os.close(handle)
-        os.chmod(name, 0o644)
         temporary = Path(name)
+        temporary.chmod(0o644)
         try:
             yield temporary
             _flush(temporary)
@@ -181,13 +181,15 @@ def storage_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        if error.errno not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EPERM}:
+        # numpy's ndarray.tofile says only "… requested and … written" where the disk is full
+        number = errno.ENOSPC if error.errno is None and "requested and" in str(error) else error.errno
+        if number not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EPERM}:
             raise
         where = path.parent if path.parent.exists() else path
         free = f"{shutil.disk_usage(where).free / 2**20:,.0f} MiB free there" if where.exists() else "no such folder"
-        room = error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+        room = number in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
         raise StorageError(
-            f"{path} cannot be written: {os.strerror(error.errno)} ({free}). What stood there before is untouched",
+            f"{path} cannot be written: {os.strerror(number)} ({free}). What stood there before is untouched",
             "make room (dvc gc -w frees cached data that no params.yaml here asks for) and run the same command again"
             if room
             else f"make {where} writable for you and run the same command again",

@@ -1,0 +1,138 @@
+"""Files that are whole or absent."""
+
+from __future__ import annotations
+
+import errno
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from convtrack import artifacts
+from convtrack.errors import StorageError
+
+
+def test_a_file_takes_its_place_when_the_block_ends_well(tmp_path: Path) -> None:
+    target = tmp_path / "new/folder/table.csv"
+    with artifacts.whole_file(target) as temporary:
+        temporary.write_text("whole")
+        assert temporary.suffix == ".csv"
+        assert not target.exists()
+    assert target.read_text() == "whole"
+    assert os.listdir(target.parent) == ["table.csv"]
+
+
+def test_a_file_stays_as_it_was_when_the_block_fails(tmp_path: Path) -> None:
+    target = tmp_path / "table.csv"
+    target.write_text("before")
+    with pytest.raises(ValueError, match="half-way"), artifacts.whole_file(target) as temporary:
+        temporary.write_text("half")
+        raise ValueError("half-way")
+    assert target.read_text() == "before"
+    assert os.listdir(tmp_path) == ["table.csv"]
+
+
+def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
+    target = tmp_path / "raw"
+    with artifacts.whole_folder(target) as temporary:
+        (temporary / "old").write_text("1")
+    with pytest.raises(ValueError, match="half-way"), artifacts.whole_folder(target) as temporary:
+        (temporary / "new").write_text("2")
+        raise ValueError("half-way")
+    assert os.listdir(target) == ["old"]
+    with artifacts.whole_folder(target) as temporary:
+        (temporary / "new").write_text("2")
+    assert os.listdir(target) == ["new"]
+    assert os.listdir(tmp_path) == ["raw"]
+
+
+FILL = """
+import resource, signal, sys
+from pathlib import Path
+import numpy as np
+from convtrack import artifacts
+from convtrack.errors import StorageError
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
+try:
+    with artifacts.whole_folder(Path("data/raw")) as folder:
+        np.save(folder / "train_images.npy", np.zeros(1_000_000, dtype=np.uint8))
+except StorageError as error:
+    sys.exit(str(error))
+"""
+
+
+def test_a_disk_without_room_is_a_storage_error_and_leaves_nothing(tmp_path: Path) -> None:
+    done = subprocess.run([sys.executable, "-c", FILL], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert done.returncode == 1
+    assert "data/raw cannot be written: No space left on device" in done.stderr
+    assert "make room" in done.stderr
+    assert os.listdir(tmp_path / "data") == []
+
+
+@pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
+def test_a_disk_that_refuses_is_a_storage_error_with_a_next_step(code: int, tmp_path: Path) -> None:
+    with pytest.raises(StorageError) as raised, artifacts.whole_file(tmp_path / "table.csv"):
+        raise OSError(code, os.strerror(code))
+    assert os.strerror(code) in raised.value.message
+    assert raised.value.hint
+    assert os.listdir(tmp_path) == []
+
+
+def test_other_system_errors_pass(tmp_path: Path) -> None:
+    with pytest.raises(ConnectionResetError), artifacts.whole_file(tmp_path / "table.csv"):
+        raise ConnectionResetError(errno.ECONNRESET, "reset")
+
+
+def test_arrays_are_opened_without_being_read(tmp_path: Path) -> None:
+    images = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
+    np.save(artifacts.images_path(tmp_path, "val"), images)
+    np.save(artifacts.labels_path(tmp_path, "val"), np.array([1, 0]))
+    read = artifacts.read_arrays(tmp_path, "val")
+    assert isinstance(read.images, np.memmap)
+    assert np.array_equal(read.images, images)
+    assert read.labels.tolist() == [1, 0]
+
+
+def test_an_array_of_python_objects_is_not_unpickled(tmp_path: Path) -> None:
+    np.save(artifacts.images_path(tmp_path, "val"), np.array([{}], dtype=object))
+    with pytest.raises(StorageError, match="val_images.npy cannot be read"):
+        artifacts.read_arrays(tmp_path, "val")
+
+
+@pytest.mark.parametrize("content", ["", "{", '{"a": '])
+def test_a_broken_document_is_a_storage_error(content: str, tmp_path: Path) -> None:
+    (tmp_path / "source.json").write_text(content)
+    with pytest.raises(StorageError, match="source.json cannot be read"):
+        artifacts.read_json(tmp_path / "source.json")
+
+
+def test_a_missing_document_is_a_storage_error_that_names_what_makes_it(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match=r"dvc repro makes it"):
+        artifacts.read_json(tmp_path / "source.json")
+
+
+def test_a_document_comes_back_as_it_was_and_nan_is_refused(tmp_path: Path) -> None:
+    content = {"name": "grün", "best": None, "rate": 0.001, "classes": ["cat"]}
+    artifacts.write_json(tmp_path / "a.json", content)
+    assert artifacts.read_json(tmp_path / "a.json") == content
+    with pytest.raises(ValueError, match="not JSON compliant"):
+        artifacts.write_json(tmp_path / "b.json", {"loss": float("nan")})
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_a_class_called_na_survives_a_table(tmp_path: Path) -> None:
+    artifacts.write_table(tmp_path / "t.csv", pd.DataFrame({"class": ["NA", "null"], "recall": [0.5, float("nan")]}))
+    read = artifacts.read_table(tmp_path / "t.csv")
+    assert read["class"].tolist() == ["NA", "null"]
+    assert read["recall"].isna().tolist() == [False, True]
+
+
+def test_a_model_file_that_is_none_is_a_storage_error(tmp_path: Path) -> None:
+    (tmp_path / "model.keras").write_bytes(b"PK\x03\x04 not a model")
+    with pytest.raises(StorageError, match=r"model\.keras cannot be read"):
+        artifacts.load_model(tmp_path / "model.keras")

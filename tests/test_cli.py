@@ -1,0 +1,121 @@
+"""The command line: what it says, what it loads, and how it ends."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from pathlib import Path
+
+import click
+import pytest
+from ruamel.yaml import YAML
+
+from convtrack import cli, config
+
+HEAVY = ("pydantic", "ruamel", "rich", "pandas", "numpy", "tensorflow", "keras", "mlflow", "dvc", "optuna", "requests")
+
+
+def convtrack(*arguments: str, code: int = 0) -> str:
+    """Run the command; returns what it printed."""
+    done = subprocess.run([sys.executable, "-m", "convtrack", *arguments], capture_output=True, text=True, check=False)
+    assert done.returncode == code, done.stderr
+    return done.stdout + done.stderr
+
+
+def commands(group: click.Group, *names: str) -> list[tuple[str, ...]]:
+    found: list[tuple[str, ...]] = [names]
+    for name, command in group.commands.items():
+        found += commands(command, *names, name) if isinstance(command, click.Group) else [(*names, name)]
+    return found
+
+
+def test_help_loads_nothing_heavy() -> None:
+    program = (
+        "import sys; sys.argv = ['convtrack', '--help']\n"
+        "from convtrack.cli import main\n"
+        "try: main()\n"
+        f"except SystemExit: print('LOADED', [name for name in {HEAVY!r} if name in sys.modules])"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert "Start here" in done.stdout
+    assert done.stdout.endswith("LOADED []\n")
+
+
+@pytest.mark.parametrize("names", commands(cli.cli), ids=" ".join)
+def test_every_command_explains_itself(names: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
+    cli.cli.main([*names, "--help"], prog_name="convtrack", standalone_mode=False)
+    explained = capsys.readouterr().out
+    assert len(explained.split("\n\n")) > 1
+    assert "Usage: convtrack" in explained
+
+
+def test_the_version_is_that_of_the_package() -> None:
+    assert "0." in convtrack("--version")
+
+
+def test_wrong_params_end_with_2_before_tensorflow_is_loaded(workplace: Path) -> None:
+    params = workplace / "params.yaml"
+    params.write_text(params.read_text().replace("epochs:", "epoch:"))
+    program = (
+        "import sys; sys.argv = ['convtrack', 'train']\n"
+        "from convtrack.cli import main\n"
+        "try: main()\n"
+        "except SystemExit as end: print(end.code, 'tensorflow' in sys.modules, 'mlflow' in sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stdout == "2 False False\n"
+    assert "train.epoch: unknown key; did you mean epochs?" in done.stderr
+    assert "next: mend params.yaml" in done.stderr
+
+
+def test_outside_a_clone_every_command_says_where_to_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    assert "cd into a clone of convtrack" in convtrack("download", code=2)
+
+
+def test_outside_a_git_repository_run_says_how_to_make_one(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(workplace.parent))
+    output = convtrack("run", code=2)
+    assert "is in no git repository" in output
+    assert "git init" in output
+
+
+def test_an_unknown_command_ends_with_2() -> None:
+    assert "No such command 'trian'" in convtrack("trian", code=2)
+
+
+def test_commands_work_from_a_subfolder(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (workplace / "deep/inside").mkdir(parents=True)
+    monkeypatch.chdir(workplace / "deep/inside")
+    convtrack("preset", "use", "reference")
+    assert config.load(workplace / "params.yaml").model.name == "reference"
+
+
+def test_presets_are_listed_with_what_they_are_for(workplace: Path) -> None:
+    listed = convtrack("preset", "list")
+    for preset in (workplace / "presets").glob("*.yaml"):
+        assert preset.stem in listed
+        assert " ".join(YAML(typ="safe").load(preset)["description"].split()) in listed
+
+
+def test_a_preset_is_shown_as_it_is_written(workplace: Path) -> None:
+    assert convtrack("preset", "show", "reference") == (workplace / "presets/reference.yaml").read_text()
+
+
+def test_using_a_preset_prints_the_difference_and_then_that_there_is_none(workplace: Path) -> None:
+    assert "+  name: reference" in convtrack("preset", "use", "reference")
+    assert "already" in convtrack("preset", "use", "reference")
+
+
+@pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+def test_signals_end_with_their_exit_codes(number: signal.Signals, code: int, workplace: Path) -> None:
+    # the command waits for a line from a named pipe, so that the signal finds it at work
+    os.mkfifo(workplace / "presets/waiting.yaml")
+    process = subprocess.Popen([sys.executable, "-m", "convtrack", "preset", "list"], stderr=subprocess.PIPE, text=True)
+    with (workplace / "presets/waiting.yaml").open("w"):  # opens once the command reads
+        process.send_signal(number)
+        _, stderr = process.communicate()
+    assert process.returncode == code
+    assert "Traceback" not in stderr

@@ -1,0 +1,154 @@
+"""params.yaml -> Params: everything that is wrong is said, at once and in one way."""
+
+from __future__ import annotations
+
+import copy
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from convtrack import config
+from convtrack.config import Params
+from convtrack.errors import ConfigError
+
+ROOT = Path(__file__).parent.parent
+CONTENT = config.read_yaml(ROOT / "params.yaml")
+
+
+def paths(tree: dict[str, Any], prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
+    """The path of every section and every knob."""
+    found = []
+    for key, value in tree.items():
+        found.append((*prefix, key))
+        if isinstance(value, dict):
+            found += paths(value, (*prefix, key))
+    return found
+
+
+def changed(*changes: tuple[tuple[str, ...], Any]) -> dict[str, Any]:
+    """params.yaml's content with other values at some paths."""
+    content = copy.deepcopy(CONTENT)
+    for path, value in changes:
+        section = content
+        for key in path[:-1]:
+            section = section[key]
+        section[path[-1]] = value
+    return content
+
+
+anything = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(max_size=8), inner, max_size=3),
+    max_leaves=6,
+)
+
+
+@given(st.sampled_from(paths(CONTENT)), anything)
+def test_any_value_anywhere_is_either_valid_or_a_config_error_that_names_its_section(
+    path: tuple[str, ...], value: Any
+) -> None:
+    try:
+        said = " ".join(config.parse(changed((path, value))).flat())
+    except ConfigError as error:
+        said = error.message
+    assert path[0] in said
+
+
+@given(st.sampled_from(paths(CONTENT)))
+def test_any_missing_key_is_named(path: tuple[str, ...]) -> None:
+    content = changed()
+    section = content
+    for key in path[:-1]:
+        section = section[key]
+    del section[path[-1]]
+    with pytest.raises(ConfigError, match=path[0]):
+        config.parse(content)
+
+
+@given(anything)
+def test_any_document_is_either_valid_or_a_config_error(document: Any) -> None:
+    with pytest.raises(ConfigError):
+        config.parse(document)
+
+
+@given(st.text(max_size=200))
+def test_any_text_in_params_yaml_is_a_config_error(tmp_path_factory: pytest.TempPathFactory, text: str) -> None:
+    path = tmp_path_factory.getbasetemp() / "params.yaml"
+    path.write_text(text, encoding="utf-8")
+    with pytest.raises(ConfigError):
+        config.load(path)
+
+
+def test_all_problems_are_said_at_once_with_what_was_got_and_what_is_allowed() -> None:
+    content = changed((("train", "epochs"), 0), (("train", "precision"), "float8"), (("data", "seed"), "one"))
+    with pytest.raises(ConfigError) as raised:
+        config.parse(content)
+    message = raised.value.message
+    assert "3 problems" in message
+    assert "train.epochs: should be greater than or equal to 1. Received: 0 (int)" in message
+    assert "'mixed_bfloat16'" in message
+    assert "Received: 'float8'" in message
+    assert "data.seed: should be a valid integer. Received: 'one' (str)" in message
+    assert raised.value.exit_code == 2
+
+
+@pytest.mark.parametrize(
+    ("path", "guess"),
+    [
+        (("train", "epoch"), "train.epoch: unknown key; did you mean epochs?"),
+        (("trian",), "trian: unknown key; did you mean train?"),
+        (("model", "dropuot"), "model.dropuot: unknown key; did you mean dropout?"),
+        (("train", "early_stopping", "pateince"), "did you mean patience?"),
+    ],
+)
+def test_an_unknown_key_gets_a_guess(path: tuple[str, ...], guess: str) -> None:
+    with pytest.raises(ConfigError) as raised:
+        config.parse(changed((path, 1)))
+    assert guess in raised.value.message
+
+
+def test_an_unknown_network_is_answered_with_those_there_are() -> None:
+    with pytest.raises(ConfigError, match="'reference', 'vgg'"):
+        config.parse(changed((("model", "name"), "resnet")))
+
+
+@pytest.mark.parametrize("written", ["1e-3", "0.001", "1.0e-3", "1E-3"])
+def test_a_number_may_be_written_with_an_exponent(written: str, tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(f"rate: {written}\n")
+    assert config.read_yaml(path) == {"rate": 0.001}
+
+
+@pytest.mark.parametrize("value", [True, "3", 3.5, None, [3]])
+def test_nothing_is_converted_in_silence(value: Any) -> None:
+    with pytest.raises(ConfigError, match="epochs"):
+        config.parse(changed((("train", "epochs"), value)))
+
+
+def test_flat_names_every_knob_by_its_dotted_path() -> None:
+    flat = config.load(ROOT / "params.yaml").flat()
+    leaves = [".".join(path) for path in paths(CONTENT) if not any(other[:-1] == path for other in paths(CONTENT))]
+    assert list(flat) == leaves
+
+
+def test_params_cannot_be_changed() -> None:
+    params: Params = config.load(ROOT / "params.yaml")
+    with pytest.raises(ValueError, match="frozen"):
+        params.train.epochs = 3  # type: ignore[misc]
+
+
+def test_a_file_that_is_not_there_and_one_that_is_not_text_are_config_errors(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="is not here"):
+        config.load(tmp_path / "params.yaml")
+    (tmp_path / "params.yaml").write_bytes(b"\xff\xfe\x00")
+    with pytest.raises(ConfigError, match="cannot be read"):
+        config.load(tmp_path / "params.yaml")
+
+
+@pytest.mark.parametrize("preset", sorted((ROOT / "presets").glob("*.yaml")), ids=lambda path: path.stem)
+def test_every_preset_fits_into_params_yaml(preset: Path) -> None:
+    content = config.read_yaml(preset)
+    config.parse(changed((("model",), content["model"]), (("train",), content["train"])))

@@ -1,0 +1,76 @@
+"""Presets in params.yaml, whose comments stay."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+
+import pytest
+
+from convtrack import config, presets
+from convtrack.errors import ConfigError
+
+ROOT = Path(__file__).parent.parent
+NAMES = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
+
+
+def comments(text: str) -> set[str]:
+    return set(re.findall(r"#.*", text))
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_after_use_params_has_exactly_the_sections_of_the_preset(name: str, workplace: Path) -> None:
+    before = config.read_yaml(workplace / "params.yaml")
+    presets.use(name)
+    after = config.read_yaml(workplace / "params.yaml")
+    preset = config.read_yaml(workplace / "presets" / f"{name}.yaml")
+    assert (after["model"], after["train"]) == (preset["model"], preset["train"])
+    others = set(before) - {"model", "train"}
+    assert {section: after[section] for section in others} == {section: before[section] for section in others}
+    assert list(after) == list(before)
+
+
+def test_use_keeps_every_comment_outside_model_and_on_every_knob_that_stays(workplace: Path) -> None:
+    before = (workplace / "params.yaml").read_text()
+    presets.use("reference")
+    after = (workplace / "params.yaml").read_text()
+    start, end = before.index("\nmodel:"), before.index("\ntrain:")
+    assert comments(before[:start] + before[end:]) <= comments(after)
+
+
+def test_use_there_and_back_gives_the_same_values(workplace: Path) -> None:
+    presets.use("fast")
+    before = config.load()
+    presets.use("reference")
+    assert config.load() != before
+    presets.use("fast")
+    assert config.load() == before
+    assert presets.use("fast") == ""
+
+
+def test_sections_stay_apart_by_an_empty_line(workplace: Path) -> None:
+    presets.use("reference")
+    text = (workplace / "params.yaml").read_text()
+    for section in list(config.read_yaml(workplace / "params.yaml"))[1:]:
+        assert f"\n\n{section}:" in text
+
+
+def test_a_preset_that_is_not_valid_leaves_params_yaml_as_it_was(workplace: Path) -> None:
+    before = (workplace / "params.yaml").read_bytes()
+    broken = workplace / "presets/broken.yaml"
+    broken.write_text((workplace / "presets/reference.yaml").read_text().replace("epochs: ", "epochs: -"))
+    with pytest.raises(ConfigError, match=r"presets/broken\.yaml has 1 problem:\n  train\.epochs"):
+        presets.use("broken")
+    assert (workplace / "params.yaml").read_bytes() == before
+
+
+def test_an_unknown_preset_gets_a_guess(workplace: Path) -> None:
+    with pytest.raises(ConfigError, match="did you mean reference"):
+        presets.use("refrence")
+
+
+def test_a_preset_with_another_section_is_refused(workplace: Path) -> None:
+    odd = workplace / "presets/odd.yaml"
+    odd.write_text((workplace / "presets/reference.yaml").read_text() + "data: {}\n")
+    with pytest.raises(ConfigError, match="should have the keys description, model, train"):
+        presets.use("odd")
