@@ -114,6 +114,7 @@ class Train(Section):
     augmentation: Augmentation
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
     early_stopping: EarlyStopping
+    checkpoint_every: Positive
 
 
 class Evaluate(Section):

@@ -14,6 +14,7 @@ from convtrack import artifacts
 from convtrack.config import Augmentation, EarlyStopping, Optimizer, Schedule, Train, Vgg
 from convtrack.errors import ConfigError, TrainingError
 from convtrack.stages import train as stage
+from convtrack.training import checkpoint
 from convtrack.training.progress import ShowProgress
 
 MODEL = Vgg(
@@ -37,6 +38,7 @@ TRAIN = Train(
     augmentation=Augmentation(flip=True, shift=1),
     precision="auto",
     early_stopping=EarlyStopping(monitor="val_loss", patience=None, min_delta=0.0, restore_best=True),
+    checkpoint_every=1,
 )
 
 
@@ -151,6 +153,61 @@ def test_history_is_on_disk_while_the_training_goes_on():
     assert seen == [1, 2]
     assert len(pd.read_csv(artifacts.HISTORY)) == 2
     assert not artifacts.MODEL.exists()
+
+
+@pytest.mark.usefixtures("data")
+@pytest.mark.parametrize("optimizer", ["adam", "sgd"])
+def test_a_stopped_training_goes_on_to_the_same_weights_and_history(optimizer):
+    settings = changed(
+        TRAIN, epochs=4, optimizer=rate(0.02) | {"name": optimizer}, schedule={"name": "cosine", "warmup": 0.2}
+    )
+
+    def outcome(result):
+        weights = [value.tobytes() for value in artifacts.load_model(artifacts.MODEL).get_weights()]
+        timed = ["seconds", "images_per_second"]
+        history = pd.read_csv(artifacts.HISTORY).drop(columns=timed)
+        return weights, history.to_csv(), {name: value for name, value in result.items() if name not in timed}
+
+    def stop_after_two(row):
+        if row["epoch"] == 3:
+            raise KeyboardInterrupt  # the third epoch's state is not saved yet
+
+    undisturbed = outcome(stage.run(MODEL, settings))
+    with pytest.raises(KeyboardInterrupt):
+        stage.run(MODEL, settings, on_epoch=stop_after_two)
+    epochs = []
+    resumed = outcome(stage.run(MODEL, settings, on_epoch=lambda row: epochs.append(row["epoch"])))
+    assert resumed == undisturbed
+    assert epochs == [1, 2, 3, 4]
+    assert not list(checkpoint.FOLDER.rglob("*.npz"))
+
+
+@pytest.mark.usefixtures("data")
+def test_another_configuration_never_takes_up_a_checkpoint(capsys):
+    def stop_after_one(row):
+        if row["epoch"] == 2:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stage.run(MODEL, TRAIN, on_epoch=stop_after_one)
+    stage.run(MODEL, changed(TRAIN, label_smoothing=0.2))
+    assert "going on" not in capsys.readouterr().err
+    stage.run(MODEL, TRAIN)
+    assert "going on after epoch 1" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("data")
+def test_a_torn_checkpoint_gives_way_to_the_one_before():
+    def stop_after_two(row):
+        if row["epoch"] == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stage.run(MODEL, TRAIN, on_epoch=stop_after_two)
+    older, newest = sorted(checkpoint.FOLDER.rglob("*.npz"))
+    newest.write_bytes(newest.read_bytes()[:1000])
+    assert stage.run(MODEL, TRAIN)["epochs_run"] == 3
+    assert not older.exists()
 
 
 def test_label_smoothing_is_the_cross_entropy_with_softened_labels():

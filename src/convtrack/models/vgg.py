@@ -15,6 +15,10 @@ from keras import layers
 from convtrack.config import Vgg
 from convtrack.errors import ConfigError
 
+# of batch normalisation's running mean and variance; Keras's 0.99 is still far off after the few hundred steps that a
+# small data set or a short training has
+AVERAGE_DECAY = 0.9
+
 
 def build(
     model: Vgg, image_shape: tuple[int, ...], classes: int, mean: Sequence[float], std: Sequence[float]
@@ -36,7 +40,7 @@ def build(
         for _ in range(convs):
             x = layers.Conv2D(filters, model.kernel_size, padding="same", use_bias=not model.batch_norm)(x)
             if model.batch_norm:
-                x = layers.BatchNormalization()(x)
+                x = layers.BatchNormalization(momentum=AVERAGE_DECAY)(x)
             x = layers.Activation(model.activation)(x)
         x = layers.MaxPooling2D(2)(x)
         x = layers.Dropout(dropout)(x)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -18,6 +17,7 @@ from convtrack.artifacts import Arrays
 from convtrack.config import Model, Train
 from convtrack.errors import ConfigError
 from convtrack.training.batches import EvalBatches, TrainBatches
+from convtrack.training.checkpoint import Checkpoint, checkpoint_key
 from convtrack.training.early_stopping import StopEarly
 from convtrack.training.history import History
 from convtrack.training.optimizer import make_optimizer
@@ -87,24 +87,27 @@ def fit(
             metrics=["accuracy"],
             jit_compile=False,  # slower on a CPU, see docs/decisions
         )
-    images_per_epoch = len(batches) * train.batch_size
     _say_start(network, train_arrays, val_arrays, precision, why)
     stop = StopEarly(train.early_stopping)
-    history = History(history_path, images_per_epoch, on_epoch)
+    history = History(history_path, len(batches) * train.batch_size, on_epoch)
+    key = checkpoint_key(dataset, model.model_dump(), train.model_dump(), precision)
+    checkpoint = Checkpoint(key, train.checkpoint_every, history, stop)
+    done = _resume(checkpoint, history, network, batches)
     progress = ShowProgress(train.epochs, len(batches), train.batch_size)
-    began = time.perf_counter()
     with contextlib.closing(progress):
         network.fit(
             batches,
             validation_data=EvalBatches(val_arrays, EVAL_BATCH),
+            initial_epoch=done,
             epochs=train.epochs,
             shuffle=False,  # TrainBatches does
             verbose=0,
-            callbacks=[history, stop, progress],
+            callbacks=[history, stop, checkpoint, progress],
         )
+    checkpoint.clear()
     result = _result(history, stop, train)
     result |= {
-        "seconds": round(time.perf_counter() - began, 2),
+        "seconds": round(sum(row["seconds"] for row in history.rows), 2),
         "images_per_second": round(sum(row["images_per_second"] for row in history.rows) / len(history.rows), 1),
         "parameters": network.count_params(),
         "precision": precision,
@@ -112,6 +115,16 @@ def fit(
         "seed": train.seed,
     }
     return models.with_probabilities(network), result
+
+
+def _resume(checkpoint: Checkpoint, history: History, network: keras.Model, batches: TrainBatches) -> int:
+    """Go on from the newest checkpoint of this very training, if one is there: the number of epochs done."""
+    done = checkpoint.resume(network)
+    if done:
+        batches.start(done)
+        history.replay()
+        Console(stderr=True).print(f"going on after epoch {done}, where this training was stopped", highlight=False)
+    return done
 
 
 def _result(history: History, stop: StopEarly, train: Train) -> dict[str, Any]:

@@ -22,9 +22,10 @@ class TrainBatches(keras.utils.PyDataset):
     def __init__(self, arrays: Arrays, batch_size: int, augmentation: Augmentation, seed: int) -> None:
         super().__init__(workers=1, use_multiprocessing=False)
         self.arrays, self.batch_size, self.augmentation, self.seed = arrays, batch_size, augmentation, seed
-        self._start(0)
+        self.start(0)
 
-    def _start(self, epoch: int) -> None:
+    def start(self, epoch: int) -> None:
+        """Be at the beginning of `epoch`, counted from 0."""
         self.epoch = epoch
         self.order = np.random.default_rng([self.seed, epoch]).permutation(len(self.arrays.labels))
 
@@ -37,7 +38,7 @@ class TrainBatches(keras.utils.PyDataset):
         return augment(self.arrays.images[chosen], self.augmentation, random), self.arrays.labels[chosen]
 
     def on_epoch_end(self) -> None:
-        self._start(self.epoch + 1)
+        self.start(self.epoch + 1)
 
 
 class EvalBatches(keras.utils.PyDataset):

@@ -48,6 +48,15 @@ class StopEarly(keras.callbacks.Callback):
             self.restored_epoch = self.best_epoch
         self._weights = []
 
+    def state(self) -> tuple[dict[str, Any], list[np.ndarray]]:
+        """What `restore` needs to go on from here: JSON-like values, and the best weights."""
+        values = {"best_epoch": self.best_epoch, "best": {name: float(value) for name, value in self.best.items()}}
+        return values, self._weights
+
+    def restore(self, values: dict[str, Any], weights: list[np.ndarray]) -> None:
+        """Take up a `state`."""
+        self.best_epoch, self.best, self._weights = values["best_epoch"], values["best"], weights
+
     def _gain(self, logs: dict[str, Any]) -> float:
         monitor = self.settings.monitor
         sign = -1 if monitor == "val_loss" else 1

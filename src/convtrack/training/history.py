@@ -54,11 +54,18 @@ class History(keras.callbacks.Callback):
             "images_per_second": round(self.images_per_epoch / (self._trained - self._epoch_began), 1),
         }
         self.rows.append(row)
-        self.write()
+        self._write()
         if self.on_epoch:
             self.on_epoch(row)
 
-    def write(self) -> None:
+    def replay(self) -> None:
+        """Write and hand on the rows of a training that is taken up again."""
+        self._write()
+        if self.on_epoch:
+            for row in self.rows:
+                self.on_epoch(row)
+
+    def _write(self) -> None:
         import pandas as pd
 
         artifacts.write_table(self.path, pd.DataFrame(self.rows, columns=COLUMNS))

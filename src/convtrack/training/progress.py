@@ -33,12 +33,14 @@ class ShowProgress(keras.callbacks.Callback):
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._began = time.perf_counter()
+        self._first: int | None = None  # the epoch that this process began with, from 0
         if self.live:
             self.task = self.bar.add_task("", total=self.steps, epoch=1, epochs=self.epochs)
             self.bar.start()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.epoch = epoch
+        self._first = epoch if self._first is None else self._first
         self._epoch_began = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -48,8 +50,7 @@ class ShowProgress(keras.callbacks.Callback):
         self._shown = now
         logs = logs or {}
         rate = (batch + 1) * self.batch_size / (now - self._epoch_began)
-        done = self.epoch + (batch + 1) / self.steps
-        left = _clock((now - self._began) * (self.epochs - done) / done)
+        left = self._left(now, self.epoch + (batch + 1) / self.steps)
         self.bar.update(
             self.task,
             completed=batch + 1,
@@ -61,13 +62,17 @@ class ShowProgress(keras.callbacks.Callback):
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         now = time.perf_counter()
         logs = logs or {}
-        left = _clock((now - self._began) / (epoch + 1) * (self.epochs - epoch - 1))
+        left = self._left(now, epoch + 1)
         self.console.print(
             f"epoch {epoch + 1:3d}/{self.epochs}  loss {logs['loss']:.4f}  accuracy {logs['accuracy']:.4f}  "
             f"val loss {logs['val_loss']:.4f}  val accuracy {logs['val_accuracy']:.4f}  "
             f"{self.steps * self.batch_size / (now - self._epoch_began):,.0f} images/s  {left} left",
             highlight=False,
         )
+
+    def _left(self, now: float, done: float) -> str:
+        """The time that the epochs after `done` take if they go on as those of this process did."""
+        return _clock((now - self._began) * (self.epochs - done) / (done - (self._first or 0)))
 
     def close(self) -> None:
         """Leave the terminal as it was; also after an error or Ctrl-C."""
