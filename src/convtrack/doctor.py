@@ -136,8 +136,10 @@ def _dvc() -> Finding:
     if status.returncode:
         cause = status.stderr.strip().splitlines() or ["no reason given"]
         return Finding("pipeline", cause[-1], f"{quickstart.commands_prefix()}dvc status says more")
-    current = "up to date" in status.stdout
-    return Finding("pipeline", "up to date" if current else "dvc repro has work to do")
+    value = "up to date" if "up to date" in status.stdout else "dvc repro has work to do"
+    if quickstart.commands_prefix():  # the queue starts its worker by that name, and waits for ever where there is none
+        value += "; this environment's dvc is not in PATH, as dvc exp run --queue needs: . .venv/bin/activate"
+    return Finding("pipeline", value)
 
 
 def _data(params: Params) -> str:

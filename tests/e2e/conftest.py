@@ -54,6 +54,10 @@ class Clone:
         assert expect is None or done.returncode == expect, f"{command} gave {done.returncode}:\n{done.stdout}"
         return done.stdout
 
+    def activate(self) -> None:
+        """What `. .venv/bin/activate` does."""
+        self.environment["PATH"] = f"{self.path / '.venv/bin'}{os.pathsep}{self.environment['PATH']}"
+
     def command(self, name: str, *arguments: str) -> list[str]:
         if name == "git":
             return [name, *arguments]

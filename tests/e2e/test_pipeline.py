@@ -170,6 +170,7 @@ def test_dvc_compares_metrics_and_plots_with_the_last_commit(clone: Clone) -> No
 def test_a_queued_experiment_with_a_list_is_recorded_here_under_its_name(clone: Clone) -> None:
     clone.run("git", "commit", "-qam", "fewer bins")
     (before,) = runs(clone)
+    clone.activate()  # the queue's worker is a `dvc` that DVC looks up in PATH; without one it waits for ever
     knobs = ("-S", "model.filters=[4,4,4]", "-S", "train.epochs=1")
     clone.run("dvc", "exp", "run", "--queue", "--name", "three-blocks", *knobs)
     clone.run("dvc", "exp", "run", "--run-all")
