@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from datetime import UTC, datetime
+from pathlib import Path
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from mlflow.utils.validation import _validate_metric_name
 
+from convtrack import artifacts
 from convtrack.config import Params
 from convtrack.tracking import contents
 
@@ -32,3 +35,13 @@ def test_a_run_is_named_after_network_data_and_time_unless_dvc_names_it(
     assert contents.run_name(params, now) == f"{params.model.name}-{params.data.name}-20260102-030405"
     monkeypatch.setenv("DVC_EXP_NAME", "quick-fox")
     assert contents.run_name(params, now) == "quick-fox"
+
+
+def test_classes_whose_names_are_numbers_keep_their_rows_in_the_confusion_table(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    artifacts.write_json(artifacts.PROCESSED / artifacts.DATASET, {"classes": ["1", "01"]})
+    images = pd.DataFrame({"actual": ["1", "01", "01"], "predicted": ["1", "1", "01"]})
+    artifacts.write_table(artifacts.CONFUSION, images)
+    assert contents.confusion_table().to_numpy().tolist() == [["1", 1, 0], ["01", 1, 1]]

@@ -19,6 +19,7 @@ from convtrack.config import PARAMS_FILE, Params
 from convtrack.tracking import facts
 
 if TYPE_CHECKING:
+    import pandas as pd
     from mlflow import MlflowClient
     from mlflow.entities import Metric
 
@@ -27,6 +28,7 @@ LARGEST_PATCH = 1_000_000  # characters
 
 # evaluate can run again on the same training, and MLflow's params are written once: its knobs are tags
 MUTABLE = ("evaluate.", "tracking.")
+NO_MEASURE = ("seed", "threads")  # of training.json: a chart of them says nothing
 
 
 def run_name(params: Params, now: datetime) -> str:
@@ -81,13 +83,13 @@ def points(row: dict[str, float]) -> list[Metric]:
 
 
 def log_training(client: MlflowClient, run_id: str, result: dict[str, Any]) -> None:
-    """training.json: numbers as metrics, words as tags, null left out; and the files."""
+    """training.json: measured numbers as metrics, the rest as tags, null left out; and the files."""
     # a curve has these names already
     renamed = {"seconds": "train_seconds", "images_per_second": "train_images_per_second"}
-    _log_numbers(client, run_id, {renamed.get(name, name): value for name, value in result.items()})
-    for name, value in result.items():
-        if isinstance(value, str):
-            client.set_tag(run_id, f"training.{name}", value[:LONGEST_TAG])
+    words = {name: value for name, value in result.items() if isinstance(value, str) or name in NO_MEASURE}
+    _log_numbers(client, run_id, {renamed.get(name, name): result[name] for name in result if name not in words})
+    for name, value in words.items():
+        client.set_tag(run_id, f"training.{name}", str(value)[:LONGEST_TAG])
     for file in (artifacts.HISTORY, artifacts.TRAINING):
         client.log_artifact(run_id, str(file))
 
@@ -147,16 +149,21 @@ def _log_numbers(client: MlflowClient, run_id: str, values: dict[str, Any]) -> N
 
 def _log_confusion(client: MlflowClient, run_id: str) -> None:
     """The confusion matrix as a table of MLflow. (`log_table` would add to the one of an earlier evaluation.)"""
-    import pandas as pd
     from mlflow.utils.mlflow_tags import MLFLOW_LOGGED_ARTIFACTS
 
-    images = artifacts.read_table(artifacts.CONFUSION)
-    classes = artifacts.read_json(artifacts.PROCESSED / artifacts.DATASET)["classes"]
-    counts = pd.crosstab(images["actual"].astype(str), images["predicted"].astype(str))
-    matrix = counts.reindex(index=classes, columns=classes, fill_value=0)
-    table = matrix.reset_index(names="actual \\ predicted")
-    client.log_text(run_id, table.to_json(orient="split", index=False), "confusion.json")
+    client.log_text(run_id, confusion_table().to_json(orient="split", index=False), "confusion.json")
     client.set_tag(run_id, MLFLOW_LOGGED_ARTIFACTS, json.dumps([{"path": "confusion.json", "type": "table"}]))
+
+
+def confusion_table() -> pd.DataFrame:
+    """Counts from reports/confusion.csv: a row for each actual class, a column for each predicted one."""
+    import pandas as pd
+
+    images = artifacts.read_table(artifacts.CONFUSION, text=("actual", "predicted"))
+    classes = artifacts.read_json(artifacts.PROCESSED / artifacts.DATASET)["classes"]
+    counts = pd.crosstab(images["actual"], images["predicted"])
+    matrix = counts.reindex(index=classes, columns=classes, fill_value=0)
+    return matrix.reset_index(names="actual \\ predicted")
 
 
 def _dataset() -> Any:

@@ -27,6 +27,8 @@ QUIET = {
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
+# MLflow's pages then open with the table and the charts of training runs rather than with traces
+TRAINING_PAGES = {"mlflow.experimentKind": "custom_model_development"}
 
 
 def root() -> Path:
@@ -78,7 +80,8 @@ def experiment_id(client: MlflowClient, name: str) -> str:
         return str(found.experiment_id)
     local = uri().startswith("sqlite:")
     try:
-        return str(client.create_experiment(name, artifact_location=str(root() / "mlartifacts") if local else None))
+        location = str(root() / "mlartifacts") if local else None
+        return str(client.create_experiment(name, artifact_location=location, tags=TRAINING_PAGES))
     except MlflowException:
         found = client.get_experiment_by_name(name)  # another process was a moment faster
         if not found:
