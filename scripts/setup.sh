@@ -30,7 +30,7 @@ find_python() {
 # company certificates and the package index that pip is configured for also hold for uv
 hand_pip_settings_to_uv() {
     setting() { .venv/bin/python -m pip config get "$1" 2>/dev/null || true; }
-    export UV_NATIVE_TLS=1 UV_HTTP_TIMEOUT="${UV_HTTP_TIMEOUT:-120}"
+    export UV_SYSTEM_CERTS=1 UV_HTTP_TIMEOUT="${UV_HTTP_TIMEOUT:-120}"
     index="${PIP_INDEX_URL:-$(setting global.index-url)}"
     extra="${PIP_EXTRA_INDEX_URL:-$(setting global.extra-index-url)}"
     certificates="${PIP_CERT:-$(setting global.cert)}"
