@@ -57,6 +57,12 @@ fi
 
 hand_pip_settings_to_uv
 say "installing what requirements.lock names, each file checked by its hash (about 2 GB on disk)"
-VIRTUAL_ENV="$PWD/.venv" .venv/bin/uv pip install --require-hashes --compile-bytecode -r requirements.lock
-VIRTUAL_ENV="$PWD/.venv" .venv/bin/uv pip install --quiet --offline --no-deps --no-build-isolation --editable .
+export VIRTUAL_ENV="$PWD/.venv"
+again=""
+# an installation that was cut off may have left a package with half of its files
+if [ -e .venv/.unfinished ]; then again="--reinstall"; fi
+touch .venv/.unfinished
+.venv/bin/uv pip install $again --require-hashes --compile-bytecode -r requirements.lock
+.venv/bin/uv pip install --quiet --offline --no-deps --no-build-isolation --editable .
+rm .venv/.unfinished
 touch .venv/.ready
