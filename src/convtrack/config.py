@@ -59,11 +59,17 @@ class Vgg(Section):
     filters: Annotated[list[Positive], Field(min_length=1, max_length=8)]
     convs_per_block: Convs | list[Convs]
     kernel_size: Annotated[int, Field(ge=1, le=11)]
+    pooling: Literal["first", "last"]
     batch_norm: bool
+    batch_norm_momentum: Fraction
     activation: Literal["relu", "gelu", "silu", "elu", "selu", "tanh"]
     block_dropout: Fraction | list[Fraction]
+    head: Literal["flatten", "max"]
     dense: Annotated[list[Positive], Field(max_length=4)]
     dropout: Fraction
+    logit_scale: Annotated[float, Field(gt=0, le=100)]
+    initializer: Literal["random", "dirac"]
+    whitening: bool
 
     @model_validator(mode="after")
     def _one_value_per_block(self) -> Vgg:
@@ -81,10 +87,12 @@ Model = Annotated[Reference | Vgg, Field(discriminator="name")]
 
 
 class Optimizer(Section):
-    name: Literal["adam", "adamw", "sgd"]
+    name: Literal["adam", "adamw", "sgd", "muon"]
     learning_rate: Annotated[float, Field(gt=0, le=100)]
     momentum: Fraction
     weight_decay: Annotated[float, Field(ge=0, le=10)]
+    muon_rate: Annotated[float, Field(gt=0, le=100)]
+    muon_momentum: Fraction
 
 
 class Schedule(Section):
@@ -93,7 +101,7 @@ class Schedule(Section):
 
 
 class Augmentation(Section):
-    flip: bool
+    flip: Literal["none", "random", "alternating"]
     shift: Annotated[int, Field(ge=0, le=64)]
 
 

@@ -9,6 +9,7 @@ import pytest
 from convtrack import models
 from convtrack.config import Reference, Vgg
 from convtrack.errors import ConfigError
+from convtrack.models import whitening
 
 REFERENCE = Reference(name="reference", conv_dropout=0.25, dropout=0.5)
 VGG = Vgg(
@@ -16,11 +17,17 @@ VGG = Vgg(
     filters=[4, 6],
     convs_per_block=[1, 2],
     kernel_size=3,
+    pooling="last",
     batch_norm=True,
+    batch_norm_momentum=0.9,
     activation="relu",
     block_dropout=[0.1, 0.2],
     dense=[8],
     dropout=0.3,
+    head="flatten",
+    logit_scale=1.0,
+    initializer="random",
+    whitening=False,
 )
 
 
@@ -107,3 +114,74 @@ def test_an_image_too_small_for_the_poolings_is_refused_with_the_numbers():
     assert build(VGG, side=4).output_shape == (None, 10)
     with pytest.raises(ConfigError, match=r"3x3 pixels are too small for the 2 poolings .* need 4"):
         build(VGG, side=3)
+
+
+def changed(**values):
+    return Vgg.model_validate(VGG.model_dump() | values)
+
+
+def test_pooling_first_normalises_and_activates_the_smaller_image():
+    def side_of_first_activation(model):
+        return next(layer for layer in build(model).layers if isinstance(layer, keras.layers.Activation)).output.shape[
+            1
+        ]
+
+    assert side_of_first_activation(VGG) == 32
+    assert side_of_first_activation(changed(pooling="first")) == 16
+
+
+def test_both_orders_of_pooling_halve_the_image_once_a_block():
+    for pooling in ("first", "last"):
+        network = build(changed(pooling=pooling, convs_per_block=[2, 1]))
+        assert sum(isinstance(layer, keras.layers.MaxPooling2D) for layer in network.layers) == 2
+
+
+def test_the_head_max_sees_one_number_a_filter():
+    network = build(changed(head="max"))
+    pooled = next(layer for layer in network.layers if isinstance(layer, keras.layers.GlobalMaxPooling2D))
+    assert pooled.output.shape == (None, 6)
+
+
+def test_logit_scale_multiplies_the_logits():
+    one, other = (build(changed(logit_scale=scale)) for scale in (1.0, 0.5))
+    other.set_weights(one.get_weights())
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype="uint8")
+    assert np.allclose(other.predict(images, verbose=0), 0.5 * one.predict(images, verbose=0), atol=1e-5)
+
+
+def test_dirac_convolutions_pass_their_first_channels_on():
+    network = build(changed(initializer="dirac"))
+    for layer in network.layers:
+        if isinstance(layer, keras.layers.Conv2D):
+            x = np.random.default_rng(0).normal(size=(1, 8, 8, layer.kernel.shape[2])).astype("float32")
+            same = min(layer.kernel.shape[2:])
+            assert np.allclose(np.asarray(layer(x))[..., :same], x[..., :same], atol=1e-5)
+
+
+def whitened(images):
+    network = build(changed(whitening=True))
+    whitening.measure(network, images)
+    layer = network.get_layer(whitening.NAME)
+    return network, layer, keras.Model(network.inputs, layer.output).predict(images, verbose=0)
+
+
+def test_whitening_makes_neighbouring_pixels_uncorrelated_and_equally_strong():
+    images = np.random.default_rng(0).integers(0, 200, (64, 32, 32, 3), dtype="uint8")
+    images[:, 1:] = images[:, :-1] // 2 + images[:, 1:] // 4  # neighbours that tell much of each other
+    _, _, outputs = whitened(images)
+    rows = outputs.reshape(-1, 24)[:, :12]
+    moments = rows.T @ rows / len(rows)
+    assert np.allclose(moments, np.eye(12), atol=0.05)
+    assert np.allclose(outputs[..., :12], -outputs[..., 12:], atol=1e-4)
+
+
+def test_the_whitening_kernel_is_frozen_and_its_bias_trained_and_both_are_saved(tmp_path):
+    images = np.random.default_rng(0).integers(0, 256, (64, 32, 32, 3), dtype="uint8")
+    network, layer, outputs = whitened(images)
+    trained = {id(variable) for variable in network.trainable_variables}
+    assert id(layer.kernel) not in trained
+    assert id(layer.bias) in trained
+    network.save(tmp_path / "model.keras")
+    loaded = keras.saving.load_model(tmp_path / "model.keras", compile=False)
+    again = keras.Model(loaded.inputs, loaded.get_layer(whitening.NAME).output).predict(images, verbose=0)
+    assert np.array_equal(again, outputs)

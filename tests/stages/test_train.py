@@ -22,20 +22,28 @@ MODEL = Vgg(
     filters=[4],
     convs_per_block=1,
     kernel_size=3,
+    pooling="last",
     batch_norm=True,
+    batch_norm_momentum=0.9,
     activation="relu",
     block_dropout=0.1,
+    head="flatten",
     dense=[],
     dropout=0.1,
+    logit_scale=1.0,
+    initializer="random",
+    whitening=False,
 )
 TRAIN = Train(
     seed=1,
     epochs=3,
     batch_size=16,
-    optimizer=Optimizer(name="adam", learning_rate=0.01, momentum=0.9, weight_decay=0.0),
+    optimizer=Optimizer(
+        name="adam", learning_rate=0.01, momentum=0.9, weight_decay=0.0, muon_rate=0.1, muon_momentum=0.6
+    ),
     schedule=Schedule(name="constant", warmup=0.0),
     label_smoothing=0.1,
-    augmentation=Augmentation(flip=True, shift=1),
+    augmentation=Augmentation(flip="alternating", shift=1),
     precision="auto",
     early_stopping=EarlyStopping(monitor="val_loss", patience=None, min_delta=0.0, restore_best=True),
     checkpoint_every=1,
@@ -118,7 +126,7 @@ def test_an_infinite_loss_names_step_rate_and_last_good_epoch_and_leaves_no_mode
             changed(
                 TRAIN,
                 epochs=50,
-                optimizer={"name": "sgd", "learning_rate": 100.0, "momentum": 0.9, "weight_decay": 0.0},
+                optimizer=rate(100.0) | {"name": "sgd"},
             ),
         )
     assert not artifacts.MODEL.exists()

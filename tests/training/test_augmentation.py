@@ -7,22 +7,35 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from convtrack.config import Augmentation
-from convtrack.training.augmentation import augment, shift
+from convtrack.training.augmentation import augment, mirrored_in, shift
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 6, 5, 3), dtype=np.uint8)
 
 
 def test_nothing_asked_changes_nothing():
-    same = augment(IMAGES, Augmentation(flip=False, shift=0), np.random.default_rng(0))
+    mirrored = mirrored_in(0, len(IMAGES), "none", seed=0)
+    same = augment(IMAGES, mirrored, Augmentation(flip="none", shift=0), np.random.default_rng(0))
     assert np.array_equal(same, IMAGES)
 
 
-def test_a_flip_mirrors_some_images_and_leaves_the_others():
-    flipped = augment(IMAGES, Augmentation(flip=True, shift=0), np.random.default_rng(0))
-    as_they_were = (flipped == IMAGES).all(axis=(1, 2, 3))
-    mirrored = (flipped == IMAGES[:, :, ::-1]).all(axis=(1, 2, 3))
-    assert (as_they_were ^ mirrored).all()
-    assert 5 < mirrored.sum() < 35
+def test_the_images_that_are_to_be_mirrored_are_and_no_others():
+    mirrored = np.arange(len(IMAGES)) % 3 == 0
+    turned = augment(IMAGES, mirrored, Augmentation(flip="random", shift=0), np.random.default_rng(0))
+    assert np.array_equal(turned[mirrored], IMAGES[mirrored][:, :, ::-1])
+    assert np.array_equal(turned[~mirrored], IMAGES[~mirrored])
+
+
+def test_alternating_flips_show_every_image_both_ways_in_two_epochs():
+    epochs = [mirrored_in(epoch, 1000, "alternating", seed=0) for epoch in range(4)]
+    assert 400 < epochs[0].sum() < 600
+    assert (epochs[0] ^ epochs[1]).all()
+    assert np.array_equal(epochs[0], epochs[2])
+
+
+def test_random_flips_are_drawn_anew_each_epoch():
+    first, second = (mirrored_in(epoch, 1000, "random", seed=0) for epoch in range(2))
+    assert 400 < first.sum() < 600
+    assert 400 < (first ^ second).sum() < 600
 
 
 def test_a_shift_moves_the_picture_and_reflects_its_edge():

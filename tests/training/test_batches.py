@@ -12,7 +12,7 @@ from convtrack.artifacts import Arrays
 from convtrack.config import Augmentation
 from convtrack.training.batches import EvalBatches, TrainBatches
 
-PLAIN = Augmentation(flip=False, shift=0)
+PLAIN = Augmentation(flip="none", shift=0)
 ARRAYS = Arrays(np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1), np.arange(10, dtype=np.int64))
 
 
@@ -42,7 +42,7 @@ def test_each_epoch_and_each_seed_has_its_own_order():
 
 def test_a_batch_can_be_drawn_again_without_those_before_it():
     noisy = Arrays(np.random.default_rng(0).integers(0, 256, (10, 8, 8, 3), dtype=np.uint8), ARRAYS.labels)
-    one, other = (TrainBatches(noisy, 5, Augmentation(flip=True, shift=2), seed=3) for _ in range(2))
+    one, other = (TrainBatches(noisy, 5, Augmentation(flip="random", shift=2), seed=3) for _ in range(2))
     one[0]
     assert np.array_equal(one[1][0], other[1][0])
 

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from convtrack.config import Optimizer
+from convtrack.training.muon import orthogonal
 from convtrack.training.optimizer import OPTIMIZERS, make_optimizer
 
 
@@ -19,7 +20,18 @@ def network():
 
 
 def make(name, net, weight_decay=0.0):
-    return make_optimizer(Optimizer(name=name, learning_rate=0.1, momentum=0.9, weight_decay=weight_decay), 0.1, net)
+    return make_optimizer(
+        Optimizer(
+            name=name,
+            learning_rate=0.1,
+            momentum=0.9,
+            weight_decay=weight_decay,
+            muon_rate=0.2,
+            muon_momentum=0.6,
+        ),
+        0.1,
+        net,
+    )
 
 
 def test_the_table_and_the_schema_name_the_same_optimizers():
@@ -44,3 +56,35 @@ def test_weight_decay_shrinks_kernels_and_spares_biases(name):
     kernel, bias = (np.asarray(v) for v in net.trainable_variables)
     assert np.allclose(kernel, 1 - 0.1 * 0.5, atol=1e-5)
     assert np.allclose(bias, 1.0)
+
+
+def convolution(filters=8, channels=3):
+    net = keras.Sequential([keras.Input((8, 8, channels)), keras.layers.Conv2D(filters, 3)])
+    made = make("muon", net)
+    made.build(net.trainable_variables)
+    return net, made, *net.trainable_variables
+
+
+def test_muon_takes_orthogonal_steps_with_convolutions_at_their_own_rate():
+    _, made, kernel, bias = convolution()
+    before = np.asarray(kernel)
+    gradient = np.random.default_rng(0).normal(size=kernel.shape).astype("float32")
+    made.apply([gradient, np.ones(8, "float32")])
+    step = before * (np.sqrt(8) / np.linalg.norm(before)) - np.asarray(kernel)
+    values = np.linalg.svd(step.reshape(27, 8) / 0.2, compute_uv=False)  # muon_rate
+    assert ((values > 0.5) & (values < 1.3)).all()
+    assert np.allclose(np.asarray(bias), -0.1 * (1 + 0.9))  # learning_rate, a Nesterov step of SGD
+
+
+def test_muon_points_where_the_gradient_points():
+    gradient = np.random.default_rng(0).normal(size=(3, 3, 4, 16)).astype("float32")
+    for step in (gradient, gradient[:, :, :1]):  # wide and tall matrices
+        assert float((np.asarray(orthogonal(step)) * step).sum()) > 0
+
+
+def test_muon_keeps_the_norm_of_a_kernel():
+    _, made, kernel, _ = convolution()
+    random = np.random.default_rng(0)
+    for _ in range(50):
+        made.apply([random.normal(size=kernel.shape).astype("float32"), np.zeros(8, "float32")])
+    assert np.linalg.norm(np.asarray(kernel)) == pytest.approx(np.sqrt(8), rel=0.5)

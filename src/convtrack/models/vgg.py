@@ -1,4 +1,4 @@
-"""VGG-like networks: blocks of same-padded convolutions, each block ended by max pooling, then dense layers.
+"""VGG-like networks: blocks of same-padded convolutions and max pooling, then dense layers.
 
 After Simonyan and Zisserman, "Very Deep Convolutional Networks for Large-Scale Image Recognition", arXiv:1409.1556,
 with the batch normalisation of Ioffe and Szegedy, arXiv:1502.03167, between a convolution and its activation.
@@ -14,10 +14,7 @@ from keras import layers
 
 from convtrack.config import Vgg
 from convtrack.errors import ConfigError
-
-# of batch normalisation's running mean and variance; Keras's 0.99 is still far off after the few hundred steps that a
-# small data set or a short training has
-AVERAGE_DECAY = 0.9
+from convtrack.models import dirac, whitening
 
 
 def build(
@@ -33,23 +30,38 @@ def build(
         [-m / value for m, value in zip(mean, deviation, strict=True)],
         dtype="float32",
     )(inputs)
+    if model.whitening:
+        x = layers.Activation(model.activation)(whitening.layer(image_shape[-1])(x))
     blocks = len(model.filters)
     for filters, convs, dropout in zip(
         model.filters, _each(model.convs_per_block, blocks), _each(model.block_dropout, blocks), strict=True
     ):
-        for _ in range(convs):
-            x = layers.Conv2D(filters, model.kernel_size, padding="same", use_bias=not model.batch_norm)(x)
-            if model.batch_norm:
-                x = layers.BatchNormalization(momentum=AVERAGE_DECAY)(x)
-            x = layers.Activation(model.activation)(x)
-        x = layers.MaxPooling2D(2)(x)
+        x = _block(model, x, filters, convs)
         x = layers.Dropout(dropout)(x)
-    x = layers.Flatten()(x)
+    x = layers.GlobalMaxPooling2D()(x) if model.head == "max" else layers.Flatten()(x)
     for units in model.dense:
         x = layers.Dropout(model.dropout)(x)
         x = layers.Dense(units, activation=model.activation)(x)
     x = layers.Dropout(model.dropout)(x)
-    return keras.Model(inputs, layers.Dense(classes, name="logits", dtype="float32")(x), name="vgg")
+    x = layers.Dense(classes, dtype="float32")(x)
+    return keras.Model(inputs, layers.Rescaling(model.logit_scale, name="logits", dtype="float32")(x), name="vgg")
+
+
+def _block(model: Vgg, x: Any, filters: int, convs: int) -> Any:
+    pooled_after = 0 if model.pooling == "first" else convs - 1
+    for index in range(convs):
+        convolution = layers.Conv2D(filters, model.kernel_size, padding="same", use_bias=not model.batch_norm)
+        x = convolution(x)
+        if model.initializer == "dirac":
+            convolution.kernel.assign(dirac.kernel(convolution.kernel))
+        if index == pooled_after and model.pooling == "first":
+            x = layers.MaxPooling2D(2)(x)
+        if model.batch_norm:
+            x = layers.BatchNormalization(momentum=model.batch_norm_momentum, scale=False)(x)
+        x = layers.Activation(model.activation)(x)
+        if index == pooled_after and model.pooling == "last":
+            x = layers.MaxPooling2D(2)(x)
+    return x
 
 
 def _each(one_or_list: Any, blocks: int) -> list[Any]:
@@ -58,7 +70,7 @@ def _each(one_or_list: Any, blocks: int) -> list[Any]:
 
 
 def _refuse_small_images(model: Vgg, image_shape: tuple[int, ...]) -> None:
-    needed = 2 ** len(model.filters)
+    needed = 2 ** len(model.filters) + (whitening.SIDE - 1 if model.whitening else 0)
     if min(image_shape[:2]) < needed:
         raise ConfigError(
             f"images of {image_shape[0]}x{image_shape[1]} pixels are too small for the {len(model.filters)} poolings "

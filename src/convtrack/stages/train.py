@@ -16,6 +16,8 @@ from convtrack import artifacts, models
 from convtrack.artifacts import Arrays
 from convtrack.config import Model, Train
 from convtrack.errors import ConfigError
+from convtrack.models import whitening
+from convtrack.models.flops import training_flops
 from convtrack.training.batches import EvalBatches, TrainBatches
 from convtrack.training.checkpoint import Checkpoint, checkpoint_key
 from convtrack.training.early_stopping import StopEarly
@@ -79,6 +81,7 @@ def fit(
     tf.config.experimental.enable_op_determinism()
     with _dtype_policy(precision):
         network = models.build(model, dataset["image_shape"], len(dataset["classes"]), dataset["mean"], dataset["std"])
+        whitening.measure(network, train_arrays.images)
         batches = TrainBatches(train_arrays, train.batch_size, train.augmentation, train.seed)
         schedule = make_schedule(train.schedule, train.optimizer.learning_rate, train.epochs * len(batches))
         network.compile(
@@ -110,10 +113,12 @@ def fit(
         "seconds": round(sum(row["seconds"] for row in history.rows), 2),
         "images_per_second": round(sum(row["images_per_second"] for row in history.rows) / len(history.rows), 1),
         "parameters": network.count_params(),
+        "gflop_per_image": round(training_flops(network) / 1e9, 4),
         "precision": precision,
         "precision_reason": why,
         "seed": train.seed,
     }
+    result["gflop_per_second"] = round(result["gflop_per_image"] * result["images_per_second"], 1)
     return models.with_probabilities(network), result
 
 
@@ -123,7 +128,9 @@ def _resume(checkpoint: Checkpoint, history: History, network: keras.Model, batc
     if done:
         batches.start(done)
         history.replay()
-        Console(stderr=True).print(f"going on after epoch {done}, where this training was stopped", highlight=False)
+        Console(stderr=True, soft_wrap=True).print(
+            f"going on after epoch {done}, where this training was stopped", highlight=False
+        )
     return done
 
 
@@ -166,8 +173,11 @@ def _dtype_policy(name: str) -> Iterator[None]:
 
 
 def _say_start(network: keras.Model, train_arrays: Arrays, val_arrays: Arrays, precision: str, why: str) -> None:
-    Console(stderr=True).print(
+    _say(
         f"{network.name}: {network.count_params():,} parameters; {len(train_arrays.labels):,} train and "
-        f"{len(val_arrays.labels):,} val images; {precision} ({why}); {usable_cores()} cores",
-        highlight=False,
+        f"{len(val_arrays.labels):,} val images; {precision} ({why}); {usable_cores()} cores"
     )
+
+
+def _say(text: str) -> None:
+    Console(stderr=True, soft_wrap=True).print(text, highlight=False)

@@ -6,15 +6,31 @@ import numpy as np
 
 from convtrack.config import Augmentation
 
+FLIPS = 1  # keeps the chance of flips apart from that of the order, drawn from the same seed and epoch
 
-def augment(images: np.ndarray, augmentation: Augmentation, random: np.random.Generator) -> np.ndarray:
-    """Each of `images` (uint8, of shape (n, height, width, channels)) mirrored and moved by chance; a new array."""
+
+def augment(
+    images: np.ndarray, mirrored: np.ndarray, augmentation: Augmentation, random: np.random.Generator
+) -> np.ndarray:
+    """A new array of `images` (uint8, of shape (n, height, width, channels)), each moved by chance.
+
+    mirrored: bool of shape (n,), which images to turn left to right, as `mirrored_in` says.
+    """
     if augmentation.shift:
         images = shift(images, augmentation.shift, random)
-    if augmentation.flip:
-        mirrored = random.random(len(images)) < 0.5
-        images = np.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
-    return images
+    return np.where(mirrored[:, None, None, None], images[:, :, ::-1], images)
+
+
+def mirrored_in(epoch: int, count: int, flip: str, seed: int) -> np.ndarray:
+    """Which of `count` images are mirrored in `epoch` (from 0): bool of shape (count,).
+
+    random: by chance, anew each epoch. alternating: by chance in the first, then every image the other way round than
+    in the epoch before, so that two epochs show all of both; Jordan, arXiv:2404.00498.
+    """
+    if flip == "none":
+        return np.zeros(count, dtype=bool)
+    drawn = np.random.default_rng([seed, FLIPS, epoch if flip == "random" else 0]).random(count) < 0.5
+    return drawn ^ (epoch % 2 == 1) if flip == "alternating" else drawn
 
 
 def shift(images: np.ndarray, most: int, random: np.random.Generator) -> np.ndarray:

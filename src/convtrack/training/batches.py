@@ -9,7 +9,7 @@ import numpy as np
 
 from convtrack.artifacts import Arrays
 from convtrack.config import Augmentation
-from convtrack.training.augmentation import augment
+from convtrack.training.augmentation import augment, mirrored_in
 
 
 class TrainBatches(keras.utils.PyDataset):
@@ -27,7 +27,9 @@ class TrainBatches(keras.utils.PyDataset):
     def start(self, epoch: int) -> None:
         """Be at the beginning of `epoch`, counted from 0."""
         self.epoch = epoch
-        self.order = np.random.default_rng([self.seed, epoch]).permutation(len(self.arrays.labels))
+        count = len(self.arrays.labels)
+        self.order = np.random.default_rng([self.seed, epoch]).permutation(count)
+        self.mirrored = mirrored_in(epoch, count, self.augmentation.flip, self.seed)
 
     def __len__(self) -> int:
         return len(self.arrays.labels) // self.batch_size
@@ -35,7 +37,8 @@ class TrainBatches(keras.utils.PyDataset):
     def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
         random = np.random.default_rng([self.seed, self.epoch, index])
-        return augment(self.arrays.images[chosen], self.augmentation, random), self.arrays.labels[chosen]
+        images = augment(self.arrays.images[chosen], self.mirrored[chosen], self.augmentation, random)
+        return images, self.arrays.labels[chosen]
 
     def on_epoch_end(self) -> None:
         self.start(self.epoch + 1)

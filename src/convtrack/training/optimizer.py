@@ -8,6 +8,7 @@ from typing import Any
 import keras
 
 from convtrack.config import Optimizer
+from convtrack.training.muon import Muon
 
 
 def _adam(optimizer: Optimizer, rate: Any) -> keras.Optimizer:
@@ -24,7 +25,22 @@ def _sgd(optimizer: Optimizer, rate: Any) -> keras.Optimizer:
     )
 
 
-OPTIMIZERS: dict[str, Callable[[Optimizer, Any], keras.Optimizer]] = {"adam": _adam, "adamw": _adamw, "sgd": _sgd}
+def _muon(optimizer: Optimizer, rate: Any) -> keras.Optimizer:
+    return Muon(
+        rate,
+        momentum=optimizer.momentum,
+        kernel_ratio=optimizer.muon_rate / optimizer.learning_rate,
+        kernel_momentum=optimizer.muon_momentum,
+        weight_decay=optimizer.weight_decay or None,
+    )
+
+
+OPTIMIZERS: dict[str, Callable[[Optimizer, Any], keras.Optimizer]] = {
+    "adam": _adam,
+    "adamw": _adamw,
+    "sgd": _sgd,
+    "muon": _muon,
+}
 
 
 def make_optimizer(optimizer: Optimizer, rate: Any, network: keras.Model) -> keras.Optimizer:

@@ -18,7 +18,7 @@ class ShowProgress(keras.callbacks.Callback):
     def __init__(self, epochs: int, steps: int, batch_size: int, console: Console | None = None) -> None:
         super().__init__()
         self.epochs, self.steps, self.batch_size = epochs, steps, batch_size
-        self.console = console or Console(stderr=True)
+        self.console = console or Console(stderr=True, soft_wrap=True)
         self.live = self.console.is_terminal
         self.bar = Progress(
             TextColumn("epoch {task.fields[epoch]}/{task.fields[epochs]}"),

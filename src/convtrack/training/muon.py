@@ -1,0 +1,77 @@
+"""Muon for the convolutions of a network, Nesterov SGD for everything else.
+
+After Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024, kellerjordan.github.io/posts/muon)
+and its use on CIFAR-10 in KellerJordan/cifar10-airbench. Keras's own Muon leaves 4-D kernels to AdamW.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+import keras
+from keras import ops
+
+# the quintic whose iteration pulls all singular values towards 1, from the same source
+A, B, C = 3.4445, -4.7750, 2.0315
+STEPS = 3
+
+
+class Muon(keras.optimizers.Optimizer):
+    """Each step of a convolution kernel is made orthogonal, and the kernel kept at a Frobenius norm of sqrt(filters).
+
+    `learning_rate` and `momentum` are those of SGD; the kernels' rate is `kernel_ratio` times as high, so that one
+    schedule moves both.
+    """
+
+    def __init__(
+        self, learning_rate: Any, *, momentum: float, kernel_ratio: float, kernel_momentum: float, **keywords: Any
+    ) -> None:
+        super().__init__(learning_rate, name="muon", **keywords)
+        self.momentum, self.kernel_ratio, self.kernel_momentum = momentum, kernel_ratio, kernel_momentum
+
+    def build(self, variables: list[keras.Variable]) -> None:
+        if self.built:
+            return
+        super().build(variables)
+        self.momenta = [self.add_variable_from_reference(variable, name="momentum") for variable in variables]
+
+    def update_step(self, gradient: Any, variable: keras.Variable, learning_rate: Any) -> None:
+        rate = ops.cast(learning_rate, variable.dtype)
+        gradient = ops.cast(gradient, variable.dtype)
+        is_kernel = len(variable.shape) == 4
+        decay = self.kernel_momentum if is_kernel else self.momentum
+        momentum = self.momenta[self._get_variable_index(variable)]
+        self.assign(momentum, decay * momentum + gradient)
+        step = gradient + decay * momentum
+        if is_kernel:
+            norm = math.sqrt(variable.shape[-1]) / _size(variable)
+            self.assign(variable, variable * norm - rate * self.kernel_ratio * orthogonal(step))
+        else:
+            self.assign_sub(variable, rate * step)
+
+    def get_config(self) -> dict[str, Any]:
+        own = {name: getattr(self, name) for name in ("momentum", "kernel_ratio", "kernel_momentum")}
+        return super().get_config() | own
+
+
+def orthogonal(step: Any) -> Any:
+    """A kernel-shaped tensor (height, width, in, out), as a matrix of (out, in*height*width), made about orthogonal.
+
+    Newton-Schulz iteration in float32: singular values end up between about 0.5 and 1.2.
+    """
+    height, width, channels, filters = step.shape
+    matrix = ops.reshape(step, (height * width * channels, filters))
+    wide = filters <= height * width * channels
+    matrix = ops.transpose(matrix) if wide else matrix
+    matrix = matrix / (_size(matrix) + 1e-7)
+    for _ in range(STEPS):
+        gram = ops.matmul(matrix, ops.transpose(matrix))
+        matrix = A * matrix + ops.matmul(B * gram + C * ops.matmul(gram, gram), matrix)
+    matrix = ops.transpose(matrix) if wide else matrix
+    return ops.reshape(matrix, step.shape)
+
+
+def _size(tensor: Any) -> Any:
+    """The Frobenius norm."""
+    return ops.sqrt(ops.sum(ops.square(tensor)))
