@@ -1,0 +1,70 @@
+"""What doctor finds wrong, and that it says how to mend it."""
+
+from __future__ import annotations
+
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+
+from convtrack import doctor, editing
+from convtrack.doctor import Finding
+
+
+def findings() -> dict[str, Finding]:
+    return {finding.name: finding for finding in doctor.findings()}
+
+
+@pytest.fixture
+def healthy(workplace: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """The current folder is a repository in which nothing is wrong."""
+    editing.edit(lambda params: params["data"].__setitem__("name", "digits"), "the test")
+    identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    for command in (["init", "-q"], ["add", "params.yaml"], [*identity, "commit", "-qm", "start"]):
+        subprocess.run(["git", *command], check=True)
+    (workplace / ".dvc").mkdir()
+    (workplace / ".dvc/config").touch()
+    (workplace / "data/images").mkdir(parents=True)
+    (workplace / "src").symlink_to(root / "src")
+    return workplace
+
+
+def test_where_nothing_is_wrong_the_exit_code_is_0(healthy: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert doctor.examine() == 0
+    said = capsys.readouterr().out
+    assert "Nothing is wrong." in said
+    for name in ("Python", "tensorflow", "instructions", "cores", "memory", "disk", "git", "pipeline", "MLflow"):
+        assert name in said
+
+
+def test_what_is_wrong_comes_with_a_remedy_and_exit_code_1(
+    healthy: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    assert doctor.examine() == 1
+    said = capsys.readouterr().out
+    assert "MLflow, next: start that server, or unset MLFLOW_TRACKING_URI" in said
+
+
+def test_a_broken_params_yaml_a_missing_folder_of_images_and_no_git_are_found(
+    healthy: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    shutil.rmtree(healthy / ".git")
+    monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(healthy.parent))
+    params = healthy / "params.yaml"
+    valid = params.read_text()
+    params.write_text(valid.replace("epochs:", "epoch:"))
+    found = findings()
+    assert "git init" in found["git"].remedy
+    assert "did you mean epochs?" in found["params.yaml"].value
+    assert found["params.yaml"].remedy
+    params.write_text(
+        valid.replace("name: digits", "name: image_folder").replace("path: data/images", "path: /nowhere")
+    )
+    assert findings()["data"] == Finding("data", "data.path: /nowhere is not there", "set data.path in params.yaml")
+
+
+def test_an_old_store_and_data_that_are_here_are_named(healthy: Path) -> None:
+    assert findings()["MLflow"].value == f"sqlite:///{healthy / 'mlflow.db'}, made by the first run"
+    assert findings()["data"].value == "digits: not fetched yet"

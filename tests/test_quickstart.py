@@ -1,0 +1,71 @@
+"""What `convtrack run` decides before it hands over to DVC; tests/e2e drives it whole."""
+
+from __future__ import annotations
+
+import io
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from convtrack import artifacts, config, quickstart
+from convtrack.datasets import cifar10
+from convtrack.datasets.cifar10 import Reach
+from convtrack.errors import ConfigError
+
+NOWHERE = Reach("", {"http://127.0.0.1:9/": "connection refused"})
+
+
+def decide(reach: Reach, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Let it choose the data, where CIFAR-10 can be had as `reach` says; returns what it said."""
+    monkeypatch.setattr(cifar10, "reachable", lambda data: reach)
+    said = io.StringIO()
+    quickstart._cifar10_or_digits(config.load().data, Console(file=said, width=200))
+    return said.getvalue()
+
+
+def test_where_cifar10_is_out_of_reach_it_takes_digits_aloud(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    said = decide(NOWHERE, monkeypatch)
+    assert "connection refused" in said
+    assert "data.name in params.yaml is now digits" in said
+    assert "git checkout params.yaml" in said
+    assert config.load().data.name == "digits"
+
+
+def test_where_cifar10_is_in_reach_params_stay(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    before = (workplace / "params.yaml").read_bytes()
+    assert "comes from a mirror" in decide(Reach("a mirror", {}), monkeypatch)
+    assert (workplace / "params.yaml").read_bytes() == before
+
+
+def test_an_own_archive_that_does_not_do_is_left_for_download_to_explain(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    params = workplace / "params.yaml"
+    params.write_text(params.read_text().replace("archive: null", "archive: /nowhere.tar.gz"))
+    assert decide(NOWHERE, monkeypatch) == ""
+    assert config.load().data.name == "cifar10"
+
+
+def test_cifar10_that_is_here_is_not_asked_for(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    artifacts.write_json(artifacts.RAW / artifacts.SOURCE, {"name": "cifar10"})
+    assert decide(NOWHERE, monkeypatch) == ""
+    assert config.load().data.name == "cifar10"
+
+
+def test_a_repository_without_dvc_is_told_how_to_have_it(workplace: Path) -> None:
+    subprocess.run(["git", "init", "-q"], check=True)
+    with pytest.raises(ConfigError, match=r"has no \.dvc folder"):
+        quickstart.check_repository()
+
+
+def test_commands_are_named_as_they_can_be_typed(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    programs = Path(sys.executable).parent
+    monkeypatch.setenv("PATH", str(programs))
+    assert quickstart.commands_prefix() == ""
+    monkeypatch.setenv("PATH", "/nowhere")
+    assert quickstart.commands_prefix() == f"{programs}/"
+    monkeypatch.chdir(programs.parent.parent)
+    assert quickstart.commands_prefix() == f"{programs.relative_to(programs.parent.parent)}/"
