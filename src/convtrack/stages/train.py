@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -19,7 +20,7 @@ from convtrack.errors import ConfigError
 from convtrack.models import whitening
 from convtrack.models.flops import training_flops
 from convtrack.training.batches import EvalBatches, TrainBatches
-from convtrack.training.checkpoint import Checkpoint, checkpoint_key
+from convtrack.training.checkpoint import FOLDER, Checkpoint, checkpoint_key
 from convtrack.training.early_stopping import StopEarly
 from convtrack.training.history import History
 from convtrack.training.optimizer import make_optimizer
@@ -36,21 +37,26 @@ OnEpoch = Callable[[dict[str, float]], None]
 def run(model: Model, train: Train, *, on_epoch: OnEpoch | None = None) -> dict[str, Any]:
     """Read data/processed, write models/, return what models/training.json says.
 
-    `on_epoch` gets each row of the history as it is written.
+    `on_epoch` gets each row of the history as it is written. A training that was stopped goes on after its last
+    checkpoint. Raises as `fit` does, ConfigError for a precision that this machine lacks, and StorageError.
     """
     cores = usable_cores()
     hold_threads(cores)
     dataset = artifacts.read_json(artifacts.PROCESSED / artifacts.DATASET)
     arrays = {split: artifacts.read_arrays(artifacts.PROCESSED, split) for split in ("train", "val")}
+    precision, why = choose_precision(train.precision)
     # what stood here belongs to another training, as DVC sees it too
     for old in (artifacts.MODEL, artifacts.TRAINING, artifacts.HISTORY):
         old.unlink(missing_ok=True)
+    _say(f"{model.name} on {cores} cores in {precision}: {why}")
+    checkpoints = FOLDER / checkpoint_key(dataset, model.model_dump(), train.model_dump(), precision)
     network, result = fit(
-        arrays["train"], arrays["val"], dataset, model, train, history_path=artifacts.HISTORY, on_epoch=on_epoch
+        arrays["train"], arrays["val"], dataset, model, train, precision, checkpoints=checkpoints, on_epoch=on_epoch
     )
     artifacts.save_model(artifacts.MODEL, network)
-    result["threads"] = cores
+    result |= {"precision": precision, "precision_reason": why, "threads": cores}
     artifacts.write_json(artifacts.TRAINING, result)
+    shutil.rmtree(checkpoints, ignore_errors=True)
     return result
 
 
@@ -60,42 +66,37 @@ def fit(
     dataset: dict[str, Any],
     model: Model,
     train: Train,
+    precision: str,
     *,
-    history_path: Path,
+    checkpoints: Path,
     on_epoch: OnEpoch | None = None,
 ) -> tuple[keras.Model, dict[str, Any]]:
-    """A trained network, uint8 images to probabilities, and the result: epochs, best epoch, gap, speed.
+    """A trained network, uint8 images to probabilities, and the result: epochs, best epoch, gap, cost and speed.
 
-    `dataset` is the content of dataset.json; `history_path` gets a row an epoch. The same arguments give the same
-    weights, bit for bit, on one machine. Raises ConfigError where data and parameters do not fit each other, and
-    TrainingError where the loss stops being a number.
+    `dataset` is the content of dataset.json, `precision` a Keras dtype policy, `checkpoints` the folder of this
+    training's. models/history.csv gets a row an epoch. The same arguments give the same weights, bit for bit, on one
+    machine. Raises ConfigError where data and parameters do not fit each other, and TrainingError where the loss stops
+    being a number.
     """
-    if train.batch_size > len(train_arrays.labels):
-        raise ConfigError(
-            f"train.batch_size: {train.batch_size} is more than the {len(train_arrays.labels)} images of the train "
-            "split, so that an epoch would have no step",
-            f"set train.batch_size to at most {len(train_arrays.labels)}",
-        )
-    precision, why = choose_precision(train.precision)
+    _check_batch(train, len(train_arrays.labels))
     keras.utils.set_random_seed(train.seed)
     tf.config.experimental.enable_op_determinism()
+    batches = TrainBatches(train_arrays, train.batch_size, train.augmentation, train.seed)
     with _dtype_policy(precision):
         network = models.build(model, dataset["image_shape"], len(dataset["classes"]), dataset["mean"], dataset["std"])
         whitening.measure(network, train_arrays.images)
-        batches = TrainBatches(train_arrays, train.batch_size, train.augmentation, train.seed)
-        schedule = make_schedule(train.schedule, train.optimizer.learning_rate, train.epochs * len(batches))
-        network.compile(
-            optimizer=make_optimizer(train.optimizer, schedule, network),
-            loss=_crossentropy(train.label_smoothing, len(dataset["classes"])),
-            metrics=["accuracy"],
-            jit_compile=False,  # slower on a CPU, see docs/decisions
-        )
-    _say_start(network, train_arrays, val_arrays, precision, why)
+        _compile(network, train, steps=train.epochs * len(batches), classes=len(dataset["classes"]))
+    _say(
+        f"{network.count_params():,} parameters; {len(train_arrays.labels):,} train, {len(val_arrays.labels):,} val images"
+    )
     stop = StopEarly(train.early_stopping)
-    history = History(history_path, len(batches) * train.batch_size, on_epoch)
-    key = checkpoint_key(dataset, model.model_dump(), train.model_dump(), precision)
-    checkpoint = Checkpoint(key, train.checkpoint_every, history, stop)
-    done = _resume(checkpoint, history, network, batches)
+    history = History(artifacts.HISTORY, len(batches) * train.batch_size, on_epoch)
+    checkpoint = Checkpoint(checkpoints, train.checkpoint_every, history, stop)
+    done = checkpoint.resume(network)
+    if done:
+        batches.start(done)
+        history.replay()
+        _say(f"going on after epoch {done}, where this training was stopped")
     progress = ShowProgress(train.epochs, len(batches), train.batch_size)
     with contextlib.closing(progress):
         network.fit(
@@ -107,31 +108,27 @@ def fit(
             verbose=0,
             callbacks=[history, stop, checkpoint, progress],
         )
-    checkpoint.clear()
-    result = _result(history, stop, train)
-    result |= {
-        "seconds": round(sum(row["seconds"] for row in history.rows), 2),
-        "images_per_second": round(sum(row["images_per_second"] for row in history.rows) / len(history.rows), 1),
-        "parameters": network.count_params(),
-        "gflop_per_image": round(training_flops(network) / 1e9, 4),
-        "precision": precision,
-        "precision_reason": why,
-        "seed": train.seed,
-    }
-    result["gflop_per_second"] = round(result["gflop_per_image"] * result["images_per_second"], 1)
+    result = _result(history, stop, train) | _cost(network, history) | {"seed": train.seed}
     return models.with_probabilities(network), result
 
 
-def _resume(checkpoint: Checkpoint, history: History, network: keras.Model, batches: TrainBatches) -> int:
-    """Go on from the newest checkpoint of this very training, if one is there: the number of epochs done."""
-    done = checkpoint.resume(network)
-    if done:
-        batches.start(done)
-        history.replay()
-        Console(stderr=True, soft_wrap=True).print(
-            f"going on after epoch {done}, where this training was stopped", highlight=False
+def _check_batch(train: Train, images: int) -> None:
+    if train.batch_size > images:
+        raise ConfigError(
+            f"train.batch_size: {train.batch_size} is more than the {images} images of the train split, so that an "
+            "epoch would have no step",
+            f"set train.batch_size to at most {images}",
         )
-    return done
+
+
+def _compile(network: keras.Model, train: Train, steps: int, classes: int) -> None:
+    schedule = make_schedule(train.schedule, train.optimizer.learning_rate, steps)
+    network.compile(
+        optimizer=make_optimizer(train.optimizer, schedule, network),
+        loss=_crossentropy(train.label_smoothing, classes),
+        metrics=["accuracy"],
+        jit_compile=False,  # slower on a CPU, see docs/decisions/cpu-speed.md
+    )
 
 
 def _result(history: History, stop: StopEarly, train: Train) -> dict[str, Any]:
@@ -146,6 +143,20 @@ def _result(history: History, stop: StopEarly, train: Train) -> dict[str, Any]:
         "best_val_loss": float(best["val_loss"]),
         "train_accuracy_at_best": float(best["accuracy"]),
         "gap_at_best": float(best["accuracy"] - best["val_accuracy"]),
+    }
+
+
+def _cost(network: keras.Model, history: History) -> dict[str, Any]:
+    """What the training took: seconds, images a second (of the training alone, the mean over epochs), operations."""
+    speed = sum(row["images_per_second"] for row in history.rows) / len(history.rows)
+    gflop = training_flops(network) / 1e9
+    return {
+        "seconds": round(sum(row["seconds"] for row in history.rows), 2),
+        "images_per_second": round(speed, 1),
+        "parameters": network.count_params(),
+        "gflop_per_image": round(gflop, 4),
+        "gflop_per_second": round(gflop * speed, 1),
+        "pflop": round(gflop * history.images_per_epoch * len(history.rows) / 1e6, 6),
     }
 
 
@@ -170,13 +181,6 @@ def _dtype_policy(name: str) -> Iterator[None]:
         yield
     finally:
         keras.config.set_dtype_policy(before)
-
-
-def _say_start(network: keras.Model, train_arrays: Arrays, val_arrays: Arrays, precision: str, why: str) -> None:
-    _say(
-        f"{network.name}: {network.count_params():,} parameters; {len(train_arrays.labels):,} train and "
-        f"{len(val_arrays.labels):,} val images; {precision} ({why}); {usable_cores()} cores"
-    )
 
 
 def _say(text: str) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import shutil
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -29,11 +28,14 @@ CODE = ("artifacts.py", "models", "training", "stages/train.py")  # relative to 
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Saves after every `every` epochs into a folder named by `key`; must stand behind `history` and `stop` in fit."""
+    """Saves after every `every` epochs into `folder`; must stand behind `history` and `stop` in fit's callbacks.
 
-    def __init__(self, key: str, every: int, history: History, stop: StopEarly) -> None:
+    The folder should be FOLDER / checkpoint_key(...). Who has written the result of the training deletes it.
+    """
+
+    def __init__(self, folder: Path, every: int, history: History, stop: StopEarly) -> None:
         super().__init__()
-        self.folder = FOLDER / key
+        self.folder = folder
         self.every, self.history, self.stop = every, history, stop
 
     def resume(self, network: keras.Model) -> int:
@@ -68,10 +70,6 @@ class Checkpoint(keras.callbacks.Callback):
             np.savez(temporary, **arrays)  # type: ignore[arg-type]
         for old in sorted(self.folder.glob("*.npz"))[:-KEPT]:
             old.unlink()
-
-    def clear(self) -> None:
-        """Forget all checkpoints of this training: its result is written."""
-        shutil.rmtree(self.folder, ignore_errors=True)
 
 
 def checkpoint_key(*parts: Any) -> str:
