@@ -51,7 +51,14 @@ def run(model: Model, train: Train, *, on_epoch: OnEpoch | None = None) -> dict[
     _say(f"{model.name} on {cores} cores in {precision}: {why}")
     checkpoints = FOLDER / checkpoint_key(dataset, model.model_dump(), train.model_dump(), precision)
     network, result = fit(
-        arrays["train"], arrays["val"], dataset, model, train, precision, checkpoints=checkpoints, on_epoch=on_epoch
+        arrays["train"],
+        arrays["val"],
+        dataset,
+        model,
+        train,
+        precision=precision,
+        checkpoints=checkpoints,
+        on_epoch=on_epoch,
     )
     artifacts.save_model(artifacts.MODEL, network)
     result |= {"precision": precision, "precision_reason": why, "threads": cores}
@@ -66,8 +73,8 @@ def fit(
     dataset: dict[str, Any],
     model: Model,
     train: Train,
-    precision: str,
     *,
+    precision: str,
     checkpoints: Path,
     on_epoch: OnEpoch | None = None,
 ) -> tuple[keras.Model, dict[str, Any]]:
@@ -86,9 +93,8 @@ def fit(
         network = models.build(model, dataset["image_shape"], len(dataset["classes"]), dataset["mean"], dataset["std"])
         whitening.measure(network, train_arrays.images)
         _compile(network, train, steps=train.epochs * len(batches), classes=len(dataset["classes"]))
-    _say(
-        f"{network.count_params():,} parameters; {len(train_arrays.labels):,} train, {len(val_arrays.labels):,} val images"
-    )
+    images = f"{len(train_arrays.labels):,} train and {len(val_arrays.labels):,} val images"
+    _say(f"{network.count_params():,} parameters, {images}")
     stop = StopEarly(train.early_stopping)
     history = History(artifacts.HISTORY, len(batches) * train.batch_size, on_epoch)
     checkpoint = Checkpoint(checkpoints, train.checkpoint_every, history, stop)
