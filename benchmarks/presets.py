@@ -86,10 +86,17 @@ def row(preset: str, runs: list[dict[str, Any]]) -> str:
     def median(name: str) -> float:
         return statistics.median(run[name] for run in runs)
 
-    return (
-        f"| {preset} | {len(runs)} | {median('epochs_run'):g} | {median('seconds'):.0f} | "
-        f"{median('gflop_per_second'):.0f} | {median('pflop'):.4f} | {spread('best_val_accuracy')} | {spread('test_accuracy')} |"
-    )
+    cells = [
+        preset,
+        str(len(runs)),
+        f"{median('epochs_run'):g}",
+        f"{median('seconds'):.0f}",
+        f"{median('gflop_per_second'):.0f}",
+        f"{median('pflop'):.4f}",
+        spread("best_val_accuracy"),
+        spread("test_accuracy"),
+    ]
+    return f"| {' | '.join(cells)} |"
 
 
 if __name__ == "__main__":
