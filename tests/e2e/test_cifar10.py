@@ -1,0 +1,35 @@
+"""All of CIFAR-10, as JPEG images, through the whole pipeline with the preset sprint."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import pytest
+
+from convtrack import artifacts
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Clone
+
+
+@pytest.mark.slow
+def test_one_epoch_on_sixty_thousand_photographs_comes_near_the_2016_script(clone: Clone) -> None:
+    archive = os.environ.get("CONVTRACK_CIFAR10_JPEG", "")
+    if not Path(archive).is_file():
+        pytest.skip("CONVTRACK_CIFAR10_JPEG does not name the archive of CIFAR-10 as JPEG")
+    clone.run("convtrack", "preset", "use", "sprint")
+    clone.change({"data.name": "image_folder", "data.path": archive})
+    clone.run("dvc", "repro")
+    dataset = clone.json(artifacts.PROCESSED / artifacts.DATASET)
+    assert {split: sum(counts.values()) for split, counts in dataset["counts"].items()} == {
+        "train": 45_000,
+        "val": 5_000,
+        "test": 10_000,
+    }
+    metrics = clone.json(artifacts.METRICS)
+    assert metrics["images"] == 10_000
+    assert metrics["accuracy"] > 0.72
+    pairs = artifacts.read_table(clone.path / artifacts.CONFUSED_PAIRS)
+    assert {"cat", "dog"} in [{pair.actual, pair.predicted} for pair in pairs.head(2).itertuples()]
