@@ -62,7 +62,8 @@ again=""
 # an installation that was cut off may have left a package with half of its files
 if [ -e .venv/.unfinished ]; then again="--reinstall"; fi
 touch .venv/.unfinished
-.venv/bin/uv pip install $again --require-hashes --compile-bytecode -r requirements.lock
+.venv/bin/uv pip install $again --require-hashes --build-constraint requirements.lock --compile-bytecode \
+    -r requirements.lock
 .venv/bin/uv pip install --quiet --offline --no-deps --no-build-isolation --editable .
 rm .venv/.unfinished
 touch .venv/.ready
