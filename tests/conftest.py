@@ -25,6 +25,12 @@ def _own_settings() -> Iterator[None]:
         yield
 
 
+@pytest.fixture(autouse=True)
+def _no_store_left_behind() -> Iterator[None]:
+    yield
+    os.environ.pop("MLFLOW_TRACKING_URI", None)  # mlflow.set_tracking_uri leaves it there for child processes
+
+
 @pytest.fixture
 def root() -> Path:
     """The repository that is tested."""

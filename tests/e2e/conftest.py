@@ -21,6 +21,7 @@ TINY = {
     "model.filters": [4, 4],
     "model.convs_per_block": 1,
     "model.block_dropout": 0.0,
+    "model.logit_scale": 1.0,
     "train.epochs": 2,
     "train.batch_size": 256,
 }
