@@ -39,10 +39,10 @@ def run() -> None:
     prefix = commands_prefix()
     for command, purpose in {
         "make ui": "curves, confusion, data and code of every run, in MLflow",
-        f"{prefix}dvc exp run -S train.epochs=4": "try an idea; params.yaml explains every knob",
+        f"{prefix}dvc exp run -S model.dropout=0.2": "try an idea; params.yaml explains every knob",
         f"{prefix}dvc exp show --only-changed": "compare what was tried",
     }.items():
-        console.print(f"  {command:44} {purpose}", highlight=False)
+        console.print(f"  {command:46} {purpose}", highlight=False, soft_wrap=True)
 
 
 def check_repository() -> None:
