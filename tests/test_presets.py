@@ -6,8 +6,10 @@ import re
 from pathlib import Path
 
 import pytest
+from ruamel.yaml.comments import CommentedMap
 
 from convtrack import config, presets
+from convtrack.editing import edit
 from convtrack.errors import ConfigError
 
 ROOT = Path(__file__).parent.parent
@@ -74,3 +76,18 @@ def test_a_preset_with_another_section_is_refused(workplace: Path) -> None:
     odd.write_text((workplace / "presets/reference.yaml").read_text() + "data: {}\n")
     with pytest.raises(ConfigError, match="should have the keys description, model, train"):
         presets.use("odd")
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_lists_over_several_lines_give_way_to_a_preset_and_keep_their_comments(name: str, workplace: Path) -> None:
+    def lists(params: CommentedMap) -> None:  # as DVC writes them
+        params["model"] |= {"filters": [4, 4], "convs_per_block": [1, 1], "block_dropout": [0.0, 0.1], "dense": [3]}
+
+    before = (workplace / "params.yaml").read_text()
+    edit(lists, "the test")
+    assert "\n  - 4\n" in (workplace / "params.yaml").read_text()
+    presets.use(name)
+    after = config.read_yaml(workplace / "params.yaml")
+    assert after["model"] == config.read_yaml(workplace / "presets" / f"{name}.yaml")["model"]
+    if after["model"]["name"] == "vgg":
+        assert comments(before) == comments((workplace / "params.yaml").read_text())
