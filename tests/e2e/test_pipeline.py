@@ -82,7 +82,7 @@ def test_a_run_has_the_scalars_of_both_stages_and_leaves_null_out(clone: Clone) 
     for name in ("best_epoch", "epochs_run", "best_val_accuracy", "gap_at_best"):
         assert run.data.metrics[name] == pytest.approx(training[name])
     assert run.data.metrics["test_accuracy"] == pytest.approx(metrics["accuracy"])
-    assert {f"recall/{digit}" for digit in range(10)} <= set(run.data.metrics)
+    assert {f"test_recall_{digit}" for digit in range(10)} <= set(run.data.metrics)
 
 
 def test_a_run_says_which_code_data_packages_and_host_made_it(clone: Clone) -> None:

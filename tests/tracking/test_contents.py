@@ -20,7 +20,7 @@ from convtrack.tracking import contents
 def test_any_class_name_makes_a_valid_metric_name_of_its_own(classes: list[str]) -> None:
     names = contents._metric_names(classes)
     for name in names:
-        _validate_metric_name(f"recall/{name}")
+        _validate_metric_name(f"test_recall_{name}")
     assert len(set(names)) == len(classes)
 
 

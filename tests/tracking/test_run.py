@@ -71,7 +71,7 @@ def test_an_evaluation_reopens_the_run_and_adds_its_own_time_only(
     run = mlflow_client.get_run(run_id)
     assert run.info.status == "FINISHED"
     assert run.data.metrics["test_accuracy"] == 0.5
-    assert (run.data.metrics["recall/cat"], run.data.metrics["recall/dog"]) == (0.0, 1.0)
+    assert (run.data.metrics["test_recall_cat"], run.data.metrics["test_recall_dog"]) == (0.0, 1.0)
     assert yesterday <= run.info.end_time < yesterday + 12 * HOUR
 
 

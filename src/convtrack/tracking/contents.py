@@ -126,7 +126,7 @@ def log_evaluation(client: MlflowClient, run_id: str, metrics: dict[str, Any]) -
     for name, by_class in metrics.items():
         if isinstance(by_class, dict):
             flat |= {
-                f"{name}/{label}": value
+                f"test_{name}_{label}": value
                 for label, value in zip(_metric_names(by_class), by_class.values(), strict=True)
             }
     _log_numbers(client, run_id, flat)
