@@ -206,7 +206,7 @@ def _split(stage: Stage, layout: Layout, data: Data, target: Path) -> dict[str, 
         is_test[stage.good] = held_out(stage.labels[stage.good], layout.classes, data.test_fraction, data.seed, keep=2)
     chosen: dict[RawSplit, np.ndarray] = {"train": stage.good & ~is_test, "test": stage.good & is_test}
     for split, mask in chosen.items():
-        with ArrayWriter(artifacts.images_path(target, split), (mask.sum(), *stage.shape)) as writer:
+        with ArrayWriter(artifacts.images_path(target, split), (int(mask.sum()), *stage.shape)) as writer:
             for place, rows in stage.blocks():
                 writer.append(rows[mask[place]])
         write_array(artifacts.labels_path(target, split), stage.labels[mask])
