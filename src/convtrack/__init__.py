@@ -19,7 +19,7 @@ The rooms, each importing only from those below it:
 import os as _os
 
 # Read by TensorFlow when it is first imported. oneDNN's convolutions are off by default where a CPU has no AVX512_VNNI;
-# on an AVX2 machine they halve the time of a training step (docs/decisions/cpu-speed.md). An own setting goes first.
+# on an AVX2 machine they halve the CPU time of a training step (docs/decisions/cpu-speed.md). Own settings win.
 _os.environ.setdefault("TF_ENABLE_ONEDNN_OPTS", "1")
 _os.environ.setdefault("TF_CPP_MIN_LOG_LEVEL", "3")  # what goes wrong comes as an exception, too
 _os.environ.setdefault("KERAS_BACKEND", "tensorflow")
