@@ -20,8 +20,7 @@ from mlflow import MlflowClient
 
 from convtrack import artifacts
 from convtrack.config import Params
-from convtrack.tracking import run as tracking_run
-from convtrack.tracking import store, training_run
+from convtrack.tracking import attempts, store, training_run
 
 pytestmark = pytest.mark.slow
 
@@ -86,7 +85,7 @@ def test_points_that_a_server_missed_arrive_when_it_is_back(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
-    monkeypatch.setattr(tracking_run, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(attempts, "FIRST_PAUSE", 0.0)
     arguments = ("server", "--backend-store-uri", f"sqlite:///{tmp_path / 'server.db'}", "--artifacts-destination")
     with contextlib.ExitStack() as stack:
         with serving(*arguments, str(tmp_path / "files"), port=port):

@@ -11,12 +11,12 @@ import os
 import re
 import time
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convtrack import artifacts
 from convtrack.config import PARAMS_FILE, Params
 from convtrack.tracking import facts
+from convtrack.tracking.trials import TrialLink
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -31,15 +31,20 @@ MUTABLE = ("evaluate.", "tracking.")
 NO_MEASURE = ("seed", "threads")  # of training.json: a chart of them says nothing
 
 
-def run_name(params: Params, now: datetime) -> str:
-    """DVC's name for the experiment, else network, data and time."""
+def run_name(params: Params, now: datetime, trial: TrialLink | None = None) -> str:
+    """DVC's name for the experiment or the study's for the trial, else network, data and time."""
+    if trial:
+        return trial.name
     return os.environ.get("DVC_EXP_NAME") or f"{params.model.name}-{params.data.name}-{now:%Y%m%d-%H%M%S}"
 
 
-def description(params: Params) -> str:
+def description(params: Params, trial: TrialLink | None = None) -> str:
     """The note at the head of the run's page (Markdown)."""
     lines = [f"`{params.model.name}` on `{params.data.name}`, at most {params.train.epochs} epochs."]
-    if name := os.environ.get("DVC_EXP_NAME"):
+    if trial:
+        apply = f"convtrack study apply {trial.study} --trial {trial.number}"
+        lines.append(f"Trial {trial.number} of study `{trial.study}`: `{apply}` writes its values into params.yaml.")
+    elif name := os.environ.get("DVC_EXP_NAME"):
         lines.append(f"DVC experiment `{name}`: `dvc exp show`, `dvc exp apply {name}`.")
     return "\n\n".join(lines)
 
@@ -54,7 +59,8 @@ def log_setup(client: MlflowClient, run_id: str, params: Params) -> None:
     for start in range(0, len(knobs), MOST_PARAMS):
         client.log_batch(run_id, params=knobs[start : start + MOST_PARAMS])
     client.log_inputs(run_id, datasets=[_dataset()])
-    for file in (PARAMS_FILE, Path("dvc.yaml"), facts.LOCK, artifacts.PROCESSED / artifacts.DATASET):
+    project = facts.project()
+    for file in (PARAMS_FILE, project / "dvc.yaml", project / facts.LOCK, artifacts.PROCESSED / artifacts.DATASET):
         if file.exists():
             client.log_artifact(run_id, str(file))
     if patch := facts.uncommitted():

@@ -20,6 +20,12 @@ PACKAGES = ("convtrack", "tensorflow", "keras", "numpy", "dvc", "mlflow")
 NOT_CODE = ":(exclude)dvc.lock"
 
 
+def project() -> Path:
+    """The folder of dvc.yaml: this one, or one above, as for a trial, which has a folder of its own; else this one."""
+    here = Path.cwd()
+    return next((folder for folder in (here, *here.parents) if (folder / "dvc.yaml").is_file()), here)
+
+
 def collect() -> dict[str, str]:
     """All tags of a run that starts now; those that cannot be known here are left out."""
     tags = git() | dvc() | versions() | host()
@@ -95,7 +101,8 @@ def data_digest() -> str:
 
 
 def _locked_stages() -> dict[str, Any]:
-    return config.read_yaml(LOCK)["stages"] if LOCK.exists() else {}
+    lock = project() / LOCK
+    return config.read_yaml(lock)["stages"] if lock.exists() else {}
 
 
 def _md5(content: bytes) -> str:
@@ -105,7 +112,9 @@ def _md5(content: bytes) -> str:
 def _git(*arguments: str) -> str:
     """The output of a git command, empty where there is no repository, no commit or no git."""
     try:
-        done = subprocess.run(["git", *arguments], capture_output=True, text=True, errors="replace", check=True)
+        done = subprocess.run(
+            ["git", *arguments], cwd=project(), capture_output=True, text=True, errors="replace", check=True
+        )
     except (OSError, subprocess.CalledProcessError):
         return ""
     return done.stdout.strip()
