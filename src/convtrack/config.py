@@ -7,12 +7,14 @@ models/. Everything else, from error messages to MLflow's flat names, follows fr
 from __future__ import annotations
 
 import difflib
+import re
 import types
 import typing
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
+from urllib.parse import parse_qs, urlsplit
 
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -53,6 +55,11 @@ class Reference(Section):
     conv_dropout: Fraction
     dropout: Fraction
 
+    @property
+    def smallest_side(self) -> int:
+        """How many pixels a side the images need."""
+        return 24  # valid convolutions and poolings: 24 -> 22 -> 20 -> 10 -> 8 -> 4 -> 2 -> 1
+
 
 class Vgg(Section):
     name: Literal["vgg"]
@@ -71,9 +78,17 @@ class Vgg(Section):
     initializer: Literal["random", "dirac"]
     whitening: bool
 
+    # one number for all blocks, or as many as there are filters
+    per_block: ClassVar[dict[str, str]] = {"convs_per_block": "filters", "block_dropout": "filters"}
+
+    @property
+    def smallest_side(self) -> int:
+        """How many pixels a side the images need: each block halves them, whitening takes one."""
+        return 2 ** len(self.filters) + (1 if self.whitening else 0)
+
     @model_validator(mode="after")
     def _one_value_per_block(self) -> Vgg:
-        for name in ("convs_per_block", "block_dropout"):
+        for name in self.per_block:
             values = getattr(self, name)
             if isinstance(values, list) and len(values) != len(self.filters):
                 raise ValueError(
@@ -138,6 +153,85 @@ class Tracking(Section):
     system_metrics: bool
 
 
+def _plain(value: Any) -> Any:
+    if value is not None and not isinstance(value, bool | int | float | str):
+        raise ValueError(f"should be a number, a word, true, false or null. Received: {value!r}")
+    return value
+
+
+Plain = Annotated[Any, AfterValidator(_plain)]
+
+
+class SearchEntry(Section):
+    """What the entries of study.space have in common: `when` other knobs have these values, they exist."""
+
+    when: dict[str, Plain | list[Plain]] = {}
+
+
+class FloatEntry(SearchEntry):
+    type: Literal["float"]
+    low: float
+    high: float
+    step: Annotated[float, Field(gt=0)] | None = None
+    log: bool = False
+
+
+class IntEntry(SearchEntry):
+    type: Literal["int"]
+    low: int
+    high: int
+    step: Positive = 1
+    log: bool = False
+
+
+class CategoricalEntry(SearchEntry):
+    type: Literal["categorical"]
+    choices: list[Plain]
+
+
+SpaceEntry = Annotated[FloatEntry | IntEntry | CategoricalEntry, Field(discriminator="type")]
+Objective = Literal["val_accuracy", "val_loss", "flops", "parameters", "latency"]
+
+
+class Study(Section):
+    """How to search. Whether `space` fits the other sections is checked by study/space.py, before the first trial."""
+
+    name: Annotated[str, Field(min_length=1, max_length=100)]
+    storage: str | None
+    sampler: Literal["tpe", "random", "grid", "cmaes", "nsga2"]
+    pruner: Literal["none", "median", "halving", "hyperband"]
+    seed: Seed
+    objectives: Annotated[list[Objective], Field(min_length=1)]
+    trial_timeout: Annotated[float, Field(gt=0)] | None
+    keep_models: Annotated[int, Field(ge=0)]
+    space: dict[str, SpaceEntry]
+
+    @field_validator("name")
+    @classmethod
+    def _a_folder(cls, name: str) -> str:
+        if name.startswith(".") or re.search(r"[/\\\x00-\x1f]", name):
+            raise ValueError(f"names a folder: no slash, no control character, no dot in front. Received: {name!r}")
+        return name
+
+    @field_validator("objectives")
+    @classmethod
+    def _each_once(cls, objectives: list[str]) -> list[str]:
+        if len(set(objectives)) < len(objectives):
+            raise ValueError(f"each objective counts once. Received: {objectives}")
+        return objectives
+
+    @field_validator("storage")
+    @classmethod
+    def _no_password(cls, storage: str | None) -> str | None:
+        # never shown, not even here
+        if storage and (urlsplit(storage).password or "password" in parse_qs(urlsplit(storage).query)):
+            raise ValueError(
+                "has a password, and params.yaml is kept in git; leave the password out here, "
+                "and set CONVTRACK_STUDY_STORAGE to the whole address"
+            )
+        return storage
+
+
 class Params(Section):
     """Everything in params.yaml. Stages get only the sections that their `params:` list in dvc.yaml names."""
 
@@ -146,11 +240,15 @@ class Params(Section):
     model: Model
     train: Train
     evaluate: Evaluate
+    study: Study
     tracking: Tracking
 
     def flat(self) -> dict[str, Any]:
-        """`{"train.optimizer.name": "adam", ...}`: every knob by its dotted path, lists kept whole."""
-        return dict(_flatten(self.model_dump()))
+        """`{"train.optimizer.name": "adam", ...}`: every knob by its dotted path, lists kept whole.
+
+        Those of study are left out: how something was searched for says nothing about what one run did.
+        """
+        return dict(_flatten(self.model_dump(exclude={"study"})))
 
 
 def load(path: Path = PARAMS_FILE) -> Params:
@@ -191,12 +289,16 @@ def parse(content: dict[str, Any], source: str = str(PARAMS_FILE)) -> Params:
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        problems = [_explain(problem) for problem in error.errors(include_url=False)]
-        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
-        raise ConfigError(
-            f"{source} has {count}:\n" + "\n".join(f"  {problem}" for problem in problems),
-            f"mend {source} (each knob is explained there) and run the same command again",
-        ) from None
+        raise refusal(source, [_explain(problem) for problem in error.errors(include_url=False)]) from None
+
+
+def refusal(source: str, problems: list[str]) -> ConfigError:
+    """The error that names all `problems` of `source`, each `where: what is allowed. Received: what was got`."""
+    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    return ConfigError(
+        f"{source} has {count}:\n" + "\n".join(f"  {problem}" for problem in problems),
+        f"mend {source} (each knob is explained there) and run the same command again",
+    )
 
 
 def _flatten(tree: dict[str, Any], prefix: str = "") -> typing.Iterator[tuple[str, Any]]:
@@ -226,34 +328,41 @@ def _explain(problem: Any) -> str:
         return f"{where}: missing"
     message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
     if kind.startswith("union_tag"):
-        where += ".name"
-        got = problem["input"].get("name") if isinstance(problem["input"], dict) else problem["input"]
-        message = f"should be one of {problem['ctx'].get('expected_tags', known_models())}"
-        return f"{where}: {message}. Received: {got!r}"
+        key = problem["ctx"]["discriminator"].strip("'")  # name of a model, type of an entry of study.space
+        got = problem["input"].get(key) if isinstance(problem["input"], dict) else problem["input"]
+        tags = ", ".join(map(repr, _space_entries() if key == "type" else _model_classes()))
+        return f"{where}.{key}: should be one of {tags}. Received: {got!r}"
     if kind == "value_error":
         return f"{where}: {message}"
     return f"{where}: {message}. Received: {problem['input']!r} ({type(problem['input']).__name__})"
 
 
-def known_models() -> str:
-    """The names of `Model`'s members, quoted and joined, for messages."""
-    return ", ".join(repr(name) for name in _model_classes())
-
-
 def _model_classes() -> dict[str, type[Section]]:
-    members = typing.get_args(typing.get_args(Model)[0])
-    return {typing.get_args(member.model_fields["name"].annotation)[0]: member for member in members}
+    return _members(Model, "name")
+
+
+def _space_entries() -> dict[str, type[Section]]:
+    return _members(SpaceEntry, "type")
+
+
+def _members(union: Any, discriminator: str) -> dict[str, type[Section]]:
+    members = typing.get_args(typing.get_args(union)[0])
+    return {typing.get_args(member.model_fields[discriminator].annotation)[0]: member for member in members}
 
 
 def _names_union_member(location: tuple[Any, ...], index: int) -> bool:
     if index == 1 and location[0] == "model" and location[1] in _model_classes():
         return True
     part = location[index]
-    return isinstance(part, str) and (part.startswith(("constrained-", "list[")) or part in {"float", "int"})
+    return isinstance(part, str) and (
+        part.startswith(("constrained-", "list[", "function-after[")) or part in {"float", "int", "categorical"}
+    )
 
 
 def _fields_at(location: tuple[Any, ...]) -> list[str]:
     """The keys that are allowed in the section at `location`."""
+    if len(location) == 4 and location[:2] == ("study", "space"):
+        return list(_space_entries()[location[3]].model_fields)
     section: type[BaseModel] = Params
     for index, part in enumerate(location):
         if index == 1 and location[0] == "model":
