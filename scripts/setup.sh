@@ -56,7 +56,7 @@ if [ "$(.venv/bin/uv --version 2>/dev/null | cut -d' ' -f2)" != "$uv" ]; then
 fi
 
 hand_pip_settings_to_uv
-say "installing what requirements.lock names, each file and what builds it checked by its hash (about 2 GB on disk)"
+say "installing what requirements.lock names, each file and what builds it checked by its hash (about 3.5 GB on disk)"
 export VIRTUAL_ENV="$PWD/.venv"
 again=""
 # an installation that was cut off may have left a package with half of its files
