@@ -337,6 +337,12 @@ def _explain(problem: Any) -> str:
     return f"{where}: {message}. Received: {problem['input']!r} ({type(problem['input']).__name__})"
 
 
+def per_block(network: str) -> dict[str, str]:
+    """The knobs that are one number or a list with an entry per block, by path, and the path whose length that is."""
+    pairs: dict[str, str] = getattr(_model_classes()[network], "per_block", {})
+    return {f"model.{knob}": f"model.{blocks}" for knob, blocks in pairs.items()}
+
+
 def _model_classes() -> dict[str, type[Section]]:
     return _members(Model, "name")
 
