@@ -1,103 +1,201 @@
-"""Time, cost and test accuracy of presets over several seeds, one after the other on this machine.
+"""Time, cost and accuracy of the presets over several seeds, and how much sooner than `reference` each gets as far.
 
-Trains on data/processed (make it with `dvc repro preprocess`), each run in a process and a folder of its own. A run
-that was stopped goes on where it was when the same command is given again; finished ones are read from --out.
+Takes: minutes a preset and seed (`convtrack preset list` says them), and an hour or more for `reference`.
 
-    .venv/bin/python benchmarks/presets.py --preset sprint --preset fast --seeds 5 --out presets.json
+Trains on data/processed (make it with `dvc repro preprocess`), one training after the other, the presets in turn, each
+in a process and a folder of its own. A training that was stopped goes on where it was when the same command is given
+again; finished ones are kept in --out, until their preset changes. A training that `dvc repro` made elsewhere on this
+machine is taken over by --history from its models/history.csv, with training.json beside it and metrics.json beside it
+or in ../reports.
+
+    make bench NAME=presets
+    .venv/bin/python benchmarks/presets.py --preset sprint:5 --preset fast:3 --history reference=models/history.csv
+
+Seconds are those of whole epochs, validation included. Medians of what depends on the machine, means and standard
+deviations of accuracies. The last two columns: seconds until an epoch ended with at least the best val accuracy that
+`reference` came to, and how many times as long `reference` took to that. The share of the matrix product is of the
+fastest one of benchmarks/machine.py, measured before each training.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
-import os
+import math
 import statistics
 import subprocess
-import sys
+from itertools import accumulate
 from pathlib import Path
 from typing import Any
 
-ROOT = Path(__file__).resolve().parent.parent
-PROGRAM = """
-import sys
-from pathlib import Path
-from convtrack.training.native_logs import load_tensorflow_quietly
-load_tensorflow_quietly()
-from convtrack import artifacts, config
-from convtrack.stages import evaluate, train
+import harness
+import machine
 
-root, preset, seed = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3])
-content = config.read_yaml(root / "params.yaml")
-chosen = config.read_yaml(root / f"presets/{preset}.yaml")
-content |= {name: chosen[name] for name in ("model", "train")}
-content["train"]["seed"] = seed
-params = config.parse(content)
-result = train.run(params.model, params.train)
-result["test_accuracy"] = evaluate.run(params.evaluate)["accuracy"]
-result["history"] = artifacts.read_table(artifacts.HISTORY).to_dict("list")
-artifacts.write_json(Path("result.json"), result)
-"""
+REFERENCE = "reference"
+USUAL = {"sprint": 5, "fast": 5, "best": 5, REFERENCE: 1}  # seeds
+COLUMNS = [
+    "preset",
+    "seeds",
+    "epochs",
+    "seconds",
+    "GFLOP/s",
+    "of a matrix product's",
+    "PFLOP",
+    "val accuracy",
+    "test accuracy",
+    "seconds to `reference`'s best val accuracy",
+    "times as fast",
+]
+
+Run = dict[str, Any]
 
 
 def main() -> None:
-    """Run what is missing, then print the table."""
-    arguments = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    arguments.add_argument("--preset", action="append", required=True)
-    arguments.add_argument("--seeds", type=int, default=5)
-    arguments.add_argument("--out", type=Path, default=ROOT / ".convtrack/benchmarks/presets.json")
-    wanted = arguments.parse_args()
-    commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True)
-    runs: dict[str, dict[str, Any]] = json.loads(wanted.out.read_text()) if wanted.out.exists() else {}
-    for preset in wanted.preset:
-        for seed in range(wanted.seeds):
-            key = f"{preset}-{seed}"
-            if key not in runs:
-                runs[key] = {"preset": preset, "commit": commit.stdout.strip(), **train(preset, seed)}
-                wanted.out.parent.mkdir(parents=True, exist_ok=True)
-                wanted.out.write_text(json.dumps(runs, indent=1))
-    print("| preset | seeds | epochs | seconds | GFLOP/s | PFLOP | val accuracy | test accuracy |")
-    print("| --- | --- | --- | --- | --- | --- | --- | --- |")
-    for preset in wanted.preset:
-        print(row(preset, [run for run in runs.values() if run["preset"] == preset]))
+    """Train what is missing, then print the table."""
+    options = harness.parser(__doc__, __file__)
+    options.add_argument("--preset", action="append", metavar="NAME[:SEEDS]", help="may be given more than once")
+    options.add_argument("--seeds", type=harness.positive, default=5, help="where --preset names none")
+    options.add_argument("--history", action="append", default=[], metavar="NAME=CSV", help="a finished training")
+    wanted = options.parse_args()
+    runs = read(wanted.out)
+    for entry in wanted.history:
+        name, _, path = entry.partition("=")
+        taken = taken_over(name, Path(path).expanduser())
+        runs[f"{name}-{taken['seed']}"] = taken
+        harness.write(wanted.out, {"runs": runs})
+    counts = seeds(wanted)
+    for seed in range(max(counts.values(), default=0)):
+        for preset in [name for name, count in counts.items() if seed < count]:
+            if not finished(runs.get(f"{preset}-{seed}"), preset):
+                runs[f"{preset}-{seed}"] = train(preset, seed)
+                harness.write(wanted.out, {"runs": runs})
+    shown = [name for name in (*counts, *imported(runs)) if of(runs, name)]
+    harness.report(wanted.out, COLUMNS, [row(name, runs) for name in dict.fromkeys(shown)], runs=runs)
 
 
-def train(preset: str, seed: int) -> dict[str, Any]:
-    """The result of one training and its evaluation, its history included."""
-    folder = ROOT / ".convtrack/benchmarks" / f"{preset}-{seed}"
+def seeds(wanted: argparse.Namespace) -> dict[str, int]:
+    """How many seeds of each preset to have trained."""
+    if wanted.preset:
+        pairs = [entry.partition(":") for entry in wanted.preset]
+        return {name: harness.positive(count) if count else wanted.seeds for name, _, count in pairs}
+    taken = {entry.partition("=")[0] for entry in wanted.history}
+    there = {path.stem for path in (harness.ROOT / "presets").glob("*.yaml")}
+    return {name: count for name, count in USUAL.items() if name in there - taken}
+
+
+def read(out: Path) -> dict[str, Run]:
+    """The runs that an earlier call left, by preset and seed."""
+    return json.loads(out.read_text(encoding="utf-8"))["runs"] if out.exists() else {}
+
+
+def imported(runs: dict[str, Run]) -> list[str]:
+    """The presets of trainings that were taken over."""
+    return sorted({run["preset"] for run in runs.values() if run["recipe"] is None})
+
+
+def of(runs: dict[str, Run], preset: str) -> list[Run]:
+    """The runs of a preset."""
+    return [run for run in runs.values() if run["preset"] == preset]
+
+
+def finished(run: Run | None, preset: str) -> bool:
+    """Whether `run` needs no new training: it is there, and its preset is as it was."""
+    return run is not None and run["recipe"] in {None, json.dumps(harness.preset(preset), sort_keys=True)}
+
+
+def train(preset: str, seed: int) -> Run:
+    """The result of one training and its evaluation, its history, and the machine's matrix product just before."""
+    if not (harness.ROOT / "data/processed/dataset.json").exists():
+        raise harness.BenchmarkError("data/processed is missing: dvc repro preprocess makes it")
+    sections = harness.preset(preset)
+    recipe = json.dumps(sections, sort_keys=True)
+    sections["train"]["seed"] = seed
+    folder = harness.RESULTS / "presets" / f"{preset}-{seed}"
     (folder / "data").mkdir(parents=True, exist_ok=True)
     processed = folder / "data/processed"
     if not processed.exists():
-        processed.symlink_to(ROOT / "data/processed")
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
-    command = [sys.executable, "-c", PROGRAM, str(ROOT), preset, str(seed)]
-    subprocess.run(command, cwd=folder, env=environment, check=True)
-    result: dict[str, Any] = json.loads((folder / "result.json").read_text())
-    return result
+        processed.unlink(missing_ok=True)
+        processed.symlink_to(harness.ROOT / "data/processed")
+    harness.say(f"{preset}, seed {seed}")
+    about = {"preset": preset, "recipe": recipe, **harness.provenance(), "machine": harness.machine()}
+    peak = machine.peak()
+    return about | {"peak": peak} | harness.in_process("preset", {"params": harness.params(sections)}, folder=folder)
 
 
-def row(preset: str, runs: list[dict[str, Any]]) -> str:
-    """A line of the table: medians of what depends on the machine, mean and deviation of accuracies."""
+def taken_over(preset: str, history: Path) -> Run:
+    """A training that `dvc repro` made, from its files. Raises BenchmarkError where one is missing."""
+    metrics = [path for path in (history.parent, history.parent.parent / "reports") if (path / "metrics.json").exists()]
+    missing = [str(path) for path in (history, history.with_name("training.json")) if not path.exists()]
+    if missing or not metrics:
+        raise harness.BenchmarkError(
+            f"--history {preset}={history}: missing {', '.join(missing) or 'metrics.json, beside it or in ../reports'}; "
+            "nothing was measured. dvc repro writes all three"
+        )
+    training = json.loads(history.with_name("training.json").read_text(encoding="utf-8"))
+    code = subprocess.run(
+        ["git", "rev-parse", "HEAD"], cwd=history.parent, capture_output=True, text=True, check=False
+    )
+    return {
+        "preset": preset,
+        "recipe": None,
+        "commit": code.stdout.strip() or None,
+        "peak": None,
+        **training,
+        "test_accuracy": json.loads((metrics[0] / "metrics.json").read_text(encoding="utf-8"))["accuracy"],
+        "history": harness.artifacts.read_table(history).to_dict("list"),
+    }
 
-    def spread(name: str) -> str:
-        values = [run[name] for run in runs]
-        deviation = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
-        return f"{statistics.mean(values):.4f}{deviation}"
 
-    def median(name: str) -> float:
-        return statistics.median(run[name] for run in runs)
+def seconds_to(run: Run, accuracy: float) -> float:
+    """When the first epoch with at least this val accuracy ended, in seconds of training; infinite if none did."""
+    ends = accumulate(run["history"]["seconds"])
+    reached = [end for end, value in zip(ends, run["history"]["val_accuracy"], strict=True) if value >= accuracy]
+    return reached[0] if reached else math.inf
 
+
+def row(preset: str, runs: dict[str, Run]) -> list[str]:
+    """A line of the table."""
+    mine = of(runs, preset)
+    shares = [run["gflop_per_second"] / run["peak"] for run in mine if run["peak"]]
     cells = [
-        preset,
-        str(len(runs)),
-        f"{median('epochs_run'):g}",
-        f"{median('seconds'):.0f}",
-        f"{median('gflop_per_second'):.0f}",
-        f"{median('pflop'):.4f}",
-        spread("best_val_accuracy"),
-        spread("test_accuracy"),
+        f"`{preset}`",
+        str(len(mine)),
+        f"{median(mine, 'epochs_run'):g}",
+        f"{median(mine, 'seconds'):.0f}",
+        f"{median(mine, 'gflop_per_second'):.0f}",
+        f"{statistics.median(shares):.2f}" if shares else "",
+        f"{median(mine, 'pflop'):.4f}",
+        spread(mine, "best_val_accuracy"),
+        spread(mine, "test_accuracy"),
     ]
-    return f"| {' | '.join(cells)} |"
+    return [*cells, *against_reference(mine, of(runs, REFERENCE))]
+
+
+def against_reference(mine: list[Run], reference: list[Run]) -> list[str]:
+    """Seconds to the best val accuracy of `reference`, and how many times as fast that is."""
+    if not reference:
+        return ["", ""]
+    goal = statistics.median(max(run["history"]["val_accuracy"]) for run in reference)
+    theirs = statistics.median(seconds_to(run, max(run["history"]["val_accuracy"])) for run in reference)
+    times = [seconds_to(run, goal) for run in mine] if mine != reference else [theirs]
+    there = sum(map(math.isfinite, times))
+    if not math.isfinite(statistics.median(times)):
+        return [f"not reached by {len(times) - there} of {len(times)}", ""]
+    some = "" if there == len(times) else f" ({there} of {len(times)} reach it)"
+    return [f"{statistics.median(times):.0f}{some}", f"{theirs / statistics.median(times):.1f}"]
+
+
+def median(runs: list[Run], name: str) -> float:
+    """The middle of a figure over the runs."""
+    return statistics.median(run[name] for run in runs)
+
+
+def spread(runs: list[Run], name: str) -> str:
+    """Mean and, from two runs on, standard deviation."""
+    values = [run[name] for run in runs]
+    deviation = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
+    return f"{statistics.mean(values):.4f}{deviation}"
 
 
 if __name__ == "__main__":
-    main()
+    harness.run(main)

@@ -1,0 +1,60 @@
+"""Name the benchmarks, or run one of them, or all: `make bench`, `make bench NAME=machine`, `make bench NAME=all`."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+HERE = Path(__file__).resolve().parent
+LAST = ("presets", "curve")  # the longest, and the picture of its results
+
+
+def programs() -> dict[str, tuple[str, str]]:
+    """What each benchmark measures and how long it takes: the first line of its docstring, and the one with Takes."""
+    found = {}
+    for path in sorted(HERE.glob("*.py"), key=lambda path: (LAST.index(path.stem) + 1 if path.stem in LAST else 0, path)):
+        doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+        takes = [line.removeprefix("Takes: ") for line in doc.splitlines() if line.startswith("Takes: ")]
+        if takes:
+            found[path.stem] = (doc.splitlines()[0], takes[0])
+    return found
+
+
+def run(name: str, arguments: list[str]) -> int:
+    """Run one benchmark; its exit code. Ctrl-C reaches it too, which then says what it leaves."""
+    child = subprocess.Popen([sys.executable, str(HERE / f"{name}.py"), *arguments])
+    try:
+        return child.wait()
+    except KeyboardInterrupt:
+        return child.wait()
+
+
+def main() -> int:
+    """List, or run."""
+    known = programs()
+    name, *arguments = sys.argv[1:] or [""]
+    if not name:
+        for program, (what, takes) in known.items():
+            print(f"make bench NAME={program:20} {what} Takes {takes}")
+        print(f"make bench NAME={'all':20} all of these, one after the other")
+        print('Options follow in ARGS, as in: make bench NAME=machine ARGS="--help"')
+        return 0
+    if name != "all" and name not in known:
+        print(f"no benchmark is called {name!r}. There are: {', '.join(known)}, all", file=sys.stderr)
+        return 2
+    if name == "all" and arguments:
+        print("all takes no options, since each benchmark has its own", file=sys.stderr)
+        return 2
+    for program in known if name == "all" else [name]:
+        if name == "all":
+            print(f"\n{program}\n", flush=True)
+        code = run(program, arguments)
+        if code:
+            return code
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,206 @@
+"""What every benchmark shares: its options, the machine it names, its table and its JSON, and places to measure in.
+
+A benchmark prints one Markdown table, as docs/performance.md has it, on stdout; all else that it says goes to stderr.
+What is measured runs in a process of its own, one of processes/.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import platform
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import datetime
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any, NoReturn
+
+import numpy as np
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "src"))  # the code beside this file, wherever the environment is from
+
+from convtrack import artifacts, config  # noqa: E402
+from convtrack.tracking import facts  # noqa: E402
+from convtrack.training.precision import cpu_flags  # noqa: E402
+from convtrack.training.threads import usable_cores  # noqa: E402
+
+RESULTS = ROOT / ".convtrack/benchmarks"
+PROCESSES = Path(__file__).resolve().parent / "processes"
+FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "bf16")  # what sets a CPU's speed
+
+
+class BenchmarkError(Exception):
+    """A benchmark that cannot be measured here, and what to do about it."""
+
+
+def parser(doc: str, program: str) -> argparse.ArgumentParser:
+    """The options of the benchmark in file `program`, with --out for its JSON."""
+    made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
+    default = RESULTS / f"{Path(program).stem}.json"
+    shown = default.relative_to(ROOT)
+    made.add_argument("--out", type=Path, default=default, help=f"where the JSON goes (default: {shown})")
+    return made
+
+
+def positive(text: str) -> int:
+    """A whole number from 1, as an option's type."""
+    number = int(text)
+    if number < 1:
+        raise argparse.ArgumentTypeError(f"should be 1 or more. Received: {text}")
+    return number
+
+
+def run(main: Callable[[], None]) -> NoReturn:
+    """Run a benchmark and exit: 0 done, 1 cannot be measured, 130 Ctrl-C, 143 terminated, children ended with it."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    try:
+        main()
+    except (BenchmarkError, config.ConfigError) as error:
+        say(str(error))
+        sys.exit(1)
+    except KeyboardInterrupt:
+        say("stopped")
+        sys.exit(128 + signal.SIGINT)
+    sys.exit(0)
+
+
+def say(text: str) -> None:
+    """Tell whoever waits, on stderr."""
+    print(f"benchmark: {text}", file=sys.stderr, flush=True)
+
+
+def machine() -> dict[str, Any]:
+    """What the figures depend on: processor, cores, instruction sets, memory, system and versions."""
+    return {
+        "cpu": facts.cpu(),
+        "cores": usable_cores(),
+        "flags": [flag for flag in FLAGS if flag in cpu_flags()],
+        "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
+        "load_average": round(os.getloadavg()[0], 2),
+        "os": platform.platform(),
+        "python": platform.python_version(),
+        "tensorflow": version("tensorflow"),
+        "keras": version("keras"),
+    }
+
+
+def provenance() -> dict[str, Any]:
+    """The code and the moment of a measurement."""
+    done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
+    changed = subprocess.run(
+        ["git", "status", "--porcelain", "--", "src", "presets", "benchmarks"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    return {
+        "commit": done.stdout.strip() or None,
+        "changed_since": bool(changed.stdout.strip()),
+        "date": datetime.now().astimezone().isoformat(timespec="seconds"),
+    }
+
+
+def report(out: Path, columns: Sequence[str], rows: Sequence[Sequence[str]], **results: Any) -> None:
+    """Print the table on stdout, write it with `results` and all that they depend on into `out`, say where."""
+    here, code = machine(), provenance()
+    program = Path(sys.argv[0]).name
+    command = f".venv/bin/python benchmarks/{shlex.join([program, *sys.argv[1:]])}"
+    table = {"columns": list(columns), "rows": [list(row) for row in rows]}
+    write(out, {"benchmark": Path(program).stem, "command": command, **code, "machine": here, "table": table, **results})
+    for cells in (columns, ["---"] * len(columns), *rows):
+        print(f"| {' | '.join(cells)} |")
+    changed = " with uncommitted changes" if code["changed_since"] else ""
+    say(
+        f"Measured on {here['cores']} cores of {here['cpu']} ({', '.join(here['flags'])}), {here['os']}, Python "
+        f"{here['python']}, TensorFlow {here['tensorflow']}, at commit {(code['commit'] or 'unknown')[:7]}{changed}, "
+        f"{code['date'][:10]}: `{command}`"
+    )
+
+
+def write(out: Path, content: dict[str, Any]) -> None:
+    """`content` as JSON in `out`, whole or not at all."""
+    artifacts.write_json(out, content)
+
+
+def in_process(
+    name: str, settings: dict[str, Any], *, folder: Path = ROOT, python: str = sys.executable
+) -> dict[str, Any]:
+    """What processes/NAME.py, run in `folder` with `settings` as JSON, prints as its last line.
+
+    What it says on stderr is seen at once. Raises BenchmarkError where it fails.
+    """
+    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    command = [python, str(PROCESSES / f"{name}.py"), json.dumps(settings)]
+    done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    if done.returncode:
+        raise BenchmarkError(f"processes/{name}.py ended with {done.returncode}; what it said stands above")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def preset(name: str) -> dict[str, Any]:
+    """The model and train sections of a preset. Raises ConfigError where there is none."""
+    content = config.read_yaml(ROOT / f"presets/{name}.yaml")
+    return {section: content[section] for section in ("model", "train")}
+
+
+def params(sections: dict[str, Any]) -> dict[str, Any]:
+    """params.yaml with `sections` in the place of its own, checked."""
+    content = config.read_yaml(ROOT / "params.yaml") | sections
+    config.parse(content)
+    return content
+
+
+@contextmanager
+def clone() -> Iterator[Path]:
+    """A temporary repository with the working tree as it stands, committed, and this environment as its .venv."""
+    with tempfile.TemporaryDirectory(prefix="convtrack-benchmark-") as name:
+        folder = Path(name)
+        listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
+        listed = subprocess.run(listing, cwd=ROOT, capture_output=True, text=True, check=True).stdout
+        for path in filter(None, listed.split("\0")):
+            if (ROOT / path).is_file():
+                (folder / path).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copy(ROOT / path, folder / path)
+        (folder / ".venv").symlink_to(sys.prefix)
+        for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "start"]):
+            identity = ["-c", "user.name=benchmark", "-c", "user.email=benchmark@localhost"]
+            subprocess.run(["git", *identity, *command], cwd=folder, check=True)
+            if command[0] == "init":
+                # a link here, and .gitignore means folders
+                (folder / ".git/info/exclude").write_text("/.venv\n", encoding="utf-8")
+        yield folder
+
+
+def write_random_images(folder: Path, train: int, val: int) -> None:
+    """data/processed in `folder`: coarse random 32x32 images in ten classes, as many as asked for, CIFAR-10's shape."""
+    random = np.random.default_rng(0)
+    processed = folder / artifacts.PROCESSED
+    processed.mkdir(parents=True)
+    for split, count in (("train", train), ("val", val)):
+        coarse = random.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
+        np.save(artifacts.images_path(processed, split), coarse.repeat(4, axis=1).repeat(4, axis=2))
+        np.save(artifacts.labels_path(processed, split), random.integers(0, 10, count))
+    dataset = {
+        "classes": [str(label) for label in range(10)],
+        "image_shape": [32, 32, 3],
+        "counts": {"train": train, "val": val},
+        "mean": [0.5] * 3,
+        "std": [0.29] * 3,
+        "source": {"name": "random"},
+    }
+    artifacts.write_json(processed / artifacts.DATASET, dataset)
+
+
+def middle(values: Iterable[float]) -> float:
+    """The median; of an even number of values the mean of the middle two."""
+    return float(np.median(list(values)))

@@ -1,0 +1,84 @@
+"""What everything around the training loop costs: history, progress, checkpoints and MLflow against the bare loop.
+
+Takes: a quarter of an hour to an hour, by preset and processor.
+
+The bare loop is Keras's `fit` on the same network and the same batches, without a callback. The three sides run in
+turn, each in a process of its own, several times over, on random images of CIFAR-10's size in a temporary repository;
+ratios are those of one turn, and their median is shown. The first epoch of each training, which traces the network, is
+left out of "an epoch". "In callbacks" is what the processor's clock says inside them, a steadier figure than the ratio
+on a busy machine. "Once a training" is everything outside the loop, process start and imports included, less the bare
+training's: loading MLflow, opening the run, saving and logging the model.
+
+    make bench NAME=overhead
+    .venv/bin/python benchmarks/overhead.py --preset fast --images 12800 --epochs 4 --repeat 5
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from pathlib import Path
+from typing import Any
+
+import harness
+
+SIDES = {
+    "nothing": "the bare loop",
+    "files": "and history, progress, early stopping, checkpoints",
+    "everything": "and MLflow: all of `convtrack train`",
+}
+VAL = 10  # so many train images to a val image: as the pipeline splits CIFAR-10, about
+
+
+def main() -> None:
+    """Measure, print the table, write the JSON."""
+    options = harness.parser(__doc__, __file__)
+    options.add_argument("--preset", default="fast")
+    options.add_argument("--images", type=harness.positive, default=12_800, help="train images an epoch")
+    options.add_argument("--epochs", type=harness.positive, default=4, help="of each training, 2 or more")
+    options.add_argument("--repeat", type=harness.positive, default=5, help="turns")
+    wanted = options.parse_args()
+    if wanted.epochs < 2:
+        options.error("--epochs should be 2 or more, since the first epoch is left out")
+    sections = harness.preset(wanted.preset)
+    sections["train"]["epochs"] = wanted.epochs
+    params = harness.params(sections)
+    turns = []
+    with harness.clone() as folder:
+        harness.write_random_images(folder, wanted.images, max(10, wanted.images // VAL))
+        for number in range(wanted.repeat):
+            turns.append({})
+            for side in SIDES:
+                harness.say(f"turn {number + 1} of {wanted.repeat}: {side} around the loop")
+                turns[-1][side] = measure(folder, params, side)
+    columns = ["around the loop", "seconds an epoch", "ratio", "of it in callbacks", "once a training, seconds"]
+    harness.report(wanted.out, columns, [row(side, turns) for side in SIDES], turns=turns)
+
+
+def measure(folder: Path, params: dict[str, Any], side: str) -> dict[str, Any]:
+    """One training in `folder`, from nothing."""
+    for left in ("models", ".convtrack"):
+        shutil.rmtree(folder / left, ignore_errors=True)
+    began = time.perf_counter()
+    result = harness.in_process("training", {"params": params, "around": side}, folder=folder)
+    return result | {"outside_seconds": time.perf_counter() - began - result["fit_seconds"]}
+
+
+def row(side: str, turns: list[dict[str, Any]]) -> list[str]:
+    """A line of the table."""
+    epoch = [harness.middle(turn[side]["seconds"]) for turn in turns]
+    bare = [harness.middle(turn["nothing"]["seconds"]) for turn in turns]
+    inside = [turn[side]["in_callbacks"] / seconds for turn, seconds in zip(turns, epoch, strict=True)]
+    once = [turn[side]["outside_seconds"] - turn["nothing"]["outside_seconds"] for turn in turns]
+    ratio = harness.middle(mine / theirs for mine, theirs in zip(epoch, bare, strict=True))
+    return [
+        SIDES[side],
+        f"{harness.middle(epoch):.2f}",
+        f"{ratio:.3f}",
+        f"{harness.middle(inside):.2%}",
+        f"{harness.middle(once):.1f}",
+    ]
+
+
+if __name__ == "__main__":
+    harness.run(main)

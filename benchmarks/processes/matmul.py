@@ -1,0 +1,42 @@
+"""GFLOP/s of square matrix products, with the threads and precisions that a training here has.
+
+Settings: sizes, repeat. Prints {"rows": [{precision, size, gflop_per_second: [one each time]}]}.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+import time
+
+from convtrack.training.native_logs import load_tensorflow_quietly
+
+load_tensorflow_quietly()
+
+import tensorflow as tf  # noqa: E402
+
+from convtrack.training.precision import choose_precision  # noqa: E402
+from convtrack.training.threads import hold_threads, usable_cores  # noqa: E402
+
+
+def measure(precision: str, size: int, repeat: int) -> list[float]:
+    """GFLOP/s of `repeat` products of two (size, size) matrices, a first one left out."""
+    left, right = (tf.cast(tf.random.normal((size, size)), precision) for _ in range(2))
+    speeds = []
+    for _ in range(repeat + 1):
+        began = time.perf_counter()
+        float(tf.matmul(left, right)[0, 0])  # a number is there only when the product is
+        speeds.append(2 * size**3 / 1e9 / (time.perf_counter() - began))
+    return speeds[1:]
+
+
+settings = json.loads(sys.argv[1])
+hold_threads(usable_cores())
+policy = choose_precision("auto")[0]
+precisions = ["float32", *([policy.removeprefix("mixed_")] if policy.startswith("mixed_") else [])]
+rows = [
+    {"precision": precision, "size": size, "gflop_per_second": measure(precision, size, settings["repeat"])}
+    for precision in precisions
+    for size in settings["sizes"]
+]
+print(json.dumps({"rows": rows}))

@@ -1,0 +1,22 @@
+"""One training and its evaluation, as the pipeline does both, in the current folder, which has data/processed.
+
+Settings: params (the content of a params.yaml). Prints what models/training.json says, with test_accuracy and history.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+
+from convtrack.training.native_logs import load_tensorflow_quietly
+
+load_tensorflow_quietly()
+
+from convtrack import artifacts, config  # noqa: E402
+from convtrack.stages import evaluate, train  # noqa: E402
+
+params = config.parse(json.loads(sys.argv[1])["params"])
+result = train.run(params.model, params.train)
+result["test_accuracy"] = evaluate.run(params.evaluate)["accuracy"]
+result["history"] = artifacts.read_table(artifacts.HISTORY).to_dict("list")
+print(json.dumps(result))
