@@ -145,6 +145,7 @@ class Evaluate(Section):
     calibration_bins: Annotated[int, Field(ge=2, le=1000)]
     confused_pairs: Annotated[int, Field(ge=1, le=1000)]
     ambiguous_images: Annotated[int, Field(ge=1, le=400)]
+    test_time_augmentation: Literal["none", "mirror", "mirror_shift"]
 
 
 class Tracking(Section):

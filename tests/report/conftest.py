@@ -12,7 +12,9 @@ from convtrack.stages import evaluate
 
 @pytest.fixture
 def knobs() -> Evaluate:
-    return Evaluate(batch_size=4, calibration_bins=5, confused_pairs=10, ambiguous_images=5)
+    return Evaluate(
+        batch_size=4, calibration_bins=5, confused_pairs=10, ambiguous_images=5, test_time_augmentation="none"
+    )
 
 
 @pytest.fixture

@@ -13,7 +13,7 @@ from convtrack.config import Evaluate
 from convtrack.errors import DataError, StorageError, TrainingError
 from convtrack.stages import evaluate
 
-KNOBS = Evaluate(batch_size=4, calibration_bins=5, confused_pairs=3, ambiguous_images=2)
+KNOBS = Evaluate(batch_size=4, calibration_bins=5, confused_pairs=3, ambiguous_images=2, test_time_augmentation="none")
 CLASSES = ["01", "1", "null", 'a, "b"']  # as folders may be called; the last has no test image
 SHAPE = (3, 3, 1)
 WRITTEN = [
@@ -106,6 +106,19 @@ def test_batches_do_not_change_the_probabilities(workplace: Path) -> None:
     in_batches = evaluate.predict(model, images, batch_size=4, on_batch=told.append)
     assert in_batches == pytest.approx(evaluate.predict(model, images, batch_size=100))
     assert told == [4, 4, 2]
+
+
+def test_test_time_augmentation_adds_an_accuracy_and_changes_no_other_number(workplace: Path) -> None:
+    plain = evaluate.run(KNOBS)
+    augmented = evaluate.run(KNOBS.model_copy(update={"test_time_augmentation": "mirror"}))
+    assert {name: augmented[name] for name in plain} == plain
+    # mirrored, the brightest of the first three pixels is the third where it was the first
+    model = artifacts.load_model(artifacts.MODEL)
+    test = artifacts.read_arrays(artifacts.PROCESSED, "test")
+    both = [evaluate.predict(model, images, batch_size=100) for images in (test.images, test.images[:, :, ::-1])]
+    expected = np.mean(np.mean(both, axis=0).argmax(axis=1) == test.labels)
+    assert augmented["tta_accuracy"] == pytest.approx(expected)
+    assert augmented["tta_accuracy"] != augmented["accuracy"]
 
 
 def test_two_classes_all_told_apart_leave_no_confused_pair() -> None:

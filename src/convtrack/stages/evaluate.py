@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import dataclasses
+import functools
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -78,16 +79,24 @@ def _predictions(named: pd.DataFrame, probabilities: np.ndarray, classes: list[s
 
 
 def predict(
-    model: keras.Model, images: np.ndarray, batch_size: int, on_batch: Callable[[int], None] = lambda images: None
+    model: keras.Model,
+    images: np.ndarray,
+    batch_size: int,
+    on_batch: Callable[[int], None] = lambda images: None,
+    *,
+    method: str = "none",
 ) -> np.ndarray:
     """The model's probabilities for `images`, uint8 of (n, height, width, channels): floats of (n, classes).
 
-    Only one batch is in memory at a time. `on_batch` is told after each how many images it had.
+    `method` of test-time augmentation: the mean over several views of each image. Only one batch is in memory at a
+    time. `on_batch` is told after each how many images it had.
     """
+    from convtrack.training.test_time_augmentation import views
+
     parts = []
     for start in range(0, len(images), batch_size):
         batch = np.asarray(images[start : start + batch_size])
-        parts.append(np.asarray(model.predict_on_batch(batch)))
+        parts.append(sum(weight * np.asarray(model.predict_on_batch(view)) for weight, view in views(batch, method)))
         on_batch(len(batch))
     return np.concatenate(parts)
 
@@ -121,9 +130,18 @@ def run(evaluate: Evaluate) -> dict[str, Any]:
     check_fit(model, dataset["image_shape"], dataset["classes"])
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("images"))
     with Progress(*columns, TimeRemainingColumn()) as progress:
-        task = progress.add_task("evaluate", total=len(test.labels))
-        probabilities = predict(model, test.images, evaluate.batch_size, lambda images: progress.advance(task, images))
-    evaluation = assess(test.labels, probabilities, dataset["classes"], evaluate)
+
+        def probabilities(method: str, name: str) -> np.ndarray:
+            task = progress.add_task(name, total=len(test.labels))
+            advance = functools.partial(progress.advance, task)
+            return predict(model, test.images, evaluate.batch_size, advance, method=method)
+
+        evaluation = assess(test.labels, probabilities("none", "evaluate"), dataset["classes"], evaluate)
+        method = evaluate.test_time_augmentation
+        if method != "none":
+            averaged = probabilities(method, f"evaluate with {method}")
+            tta = {"tta_accuracy": metrics.accuracy(test.labels, averaged)}
+            evaluation = dataclasses.replace(evaluation, metrics=evaluation.metrics | tta)
     _write(evaluation)
     return evaluation.metrics
 

@@ -35,10 +35,18 @@ def mirrored_in(epoch: int, count: int, flip: str, seed: int) -> np.ndarray:
 
 def shift(images: np.ndarray, most: int, random: np.random.Generator) -> np.ndarray:
     """Each image moved by -most..most pixels in each direction, its own edge reflected into the gap."""
+    down, right = random.integers(-most, most + 1, size=(2, len(images), 1))
+    return moved(images, down, right)
+
+
+def moved(images: np.ndarray, down: np.ndarray | int, right: np.ndarray | int) -> np.ndarray:
+    """Every image from `down` pixels lower and `right` pixels further right, edges reflected.
+
+    down, right: one number for all images, or integers of shape (n, 1).
+    """
     n, height, width, _ = images.shape
-    down, right = random.integers(-most, most + 1, size=(2, n, 1))
-    rows = _reflect(np.arange(height) + down, height)
-    columns = _reflect(np.arange(width) + right, width)
+    rows = np.broadcast_to(_reflect(np.arange(height) + down, height), (n, height))
+    columns = np.broadcast_to(_reflect(np.arange(width) + right, width), (n, width))
     return images[np.arange(n)[:, None, None], rows[:, :, None], columns[:, None, :]]
 
 
