@@ -6,15 +6,15 @@ before TensorFlow is loaded. This is the only place that knows stages, tracking 
 
 from __future__ import annotations
 
-import os
 import signal
 import sys
-from pathlib import Path
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from convtrack.errors import ConfigError, ConvtrackError
+from convtrack.errors import ConvtrackError
+from convtrack.root import go_to_root
+from convtrack.study_commands import study
 
 if TYPE_CHECKING:
     from convtrack.config import Params
@@ -52,6 +52,7 @@ def cli() -> None:
       dvc repro                              run again what changed, and only that
       dvc exp run -S model.dropout=0.4       try an idea
       dvc exp show --only-changed            compare what was tried
+      convtrack study run --trials 20        search the knobs of study.space
       make ui                                the runs in MLflow
       convtrack doctor                       what is wrong here, and how to mend it
 
@@ -66,7 +67,7 @@ def run() -> None:
     Where CIFAR-10 cannot be reached, it says so and sets data.name to digits in params.yaml: handwritten digits that
     need no network. After that it is `dvc repro`: only what changed runs again.
     """
-    _go_to_root()
+    go_to_root()
     from convtrack import quickstart
 
     quickstart.run()
@@ -144,7 +145,7 @@ def preset() -> None:
 @preset.command("list")
 def list_() -> None:
     """Name the presets, and what each is for."""
-    _go_to_root()
+    go_to_root()
     from convtrack import presets
 
     for name, description in presets.descriptions().items():
@@ -155,7 +156,7 @@ def list_() -> None:
 @click.argument("name")
 def show(name: str) -> None:
     """Print the model and train sections of preset NAME."""
-    _go_to_root()
+    go_to_root()
     from convtrack import presets
 
     click.echo(presets.text(name), nl=False)
@@ -168,11 +169,14 @@ def use(name: str) -> None:
 
     The rest of params.yaml stays as it is, comments too. `git checkout params.yaml` takes it back.
     """
-    _go_to_root()
+    go_to_root()
     from convtrack import presets
 
     difference = presets.use(name)
     click.echo(difference or f"params.yaml has the model and train sections of {name} already", nl=not difference)
+
+
+cli.add_command(study)
 
 
 @cli.command()
@@ -181,26 +185,14 @@ def doctor() -> None:
 
     Looks at versions, the processor, cores, memory, disk, data, stores and this repository.
     """
-    _go_to_root()
+    go_to_root()
     from convtrack import doctor as room
 
     sys.exit(room.examine())
 
 
 def _params() -> Params:
-    _go_to_root()
+    go_to_root()
     from convtrack import config
 
     return config.load()
-
-
-def _go_to_root() -> None:
-    """Change to the folder of params.yaml and dvc.yaml, here or above."""
-    here = Path.cwd()
-    for folder in (here, *here.parents):
-        if (folder / "params.yaml").is_file() and (folder / "dvc.yaml").is_file():
-            os.chdir(folder)
-            return
-    raise ConfigError(
-        f"neither {here} nor a folder above it has params.yaml and dvc.yaml", "cd into a clone of convtrack"
-    )

@@ -30,7 +30,7 @@ def run() -> None:
     if data.name == "cifar10":
         data = _cifar10_or_digits(data, console)
     console.print(f"[bold]dvc repro[/bold]: download, preprocess, train and evaluate on {data.name}")
-    code = _repro()
+    code = repro()
     if code:
         sys.exit(code)
     console.print()
@@ -90,18 +90,21 @@ def _cifar10_or_digits(data: Data, console: Console) -> Data:
     return config.load().data
 
 
-def _repro() -> int:
-    """`dvc repro` in this environment; returns its exit code. A stage that is stopped gets the time to clean up."""
+def repro(*stages: str) -> int:
+    """`dvc repro` of `stages` and those before them, of all without, in this environment; returns its exit code.
+
+    A stage that is stopped gets the time to clean up.
+    """
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
-    dvc = subprocess.Popen([sys.executable, "-m", "dvc", "repro"], env=environment)
+    dvc = subprocess.Popen([sys.executable, "-m", "dvc", "repro", *stages], env=environment)
     try:
         return dvc.wait()
     except KeyboardInterrupt:  # the terminal has sent it to the stage, too
         dvc.wait()
         raise
     except SystemExit:  # SIGTERM came to this process alone
-        stages = psutil.Process(dvc.pid).children(recursive=True)
-        for process in stages or [psutil.Process(dvc.pid)]:
+        running = psutil.Process(dvc.pid).children(recursive=True)
+        for process in running or [psutil.Process(dvc.pid)]:
             process.terminate()
         dvc.wait()
         raise

@@ -1,0 +1,101 @@
+"""A trial's folder: what it is given, what it leaves behind, and where.
+
+.convtrack/studies/NAME/trials/00005/
+  params.yaml    complete, with the values of this trial
+  trial.json     which trial of which study this is
+  data           the repository's
+  trial.log      all that its process printed
+  models/        history.csv, a row an epoch; the model, where it is among the best
+  result.json    how it ended; written before anyone is told
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from ruamel.yaml import YAML
+
+from convtrack import artifacts
+from convtrack.config import PARAMS_FILE
+from convtrack.errors import StorageError
+
+STUDIES = artifacts.STATE / "studies"
+SPEC, RESULT, LOG = Path("trial.json"), Path("result.json"), Path("trial.log")
+
+
+@dataclass(frozen=True)
+class Spec:
+    """What a trial's process is told.
+
+    `trial_id` is the storage's, `number` counts from 0 in the study; `parent_run` is the study's MLflow run; `cores`
+    are those that the process keeps to, None for all that it finds.
+    """
+
+    study: str
+    study_id: str
+    trial_id: int
+    number: int
+    parent_run: str | None
+    cores: list[int] | None
+
+
+def trial_folder(study: str, number: int) -> Path:
+    """Relative to the repository."""
+    return STUDIES / study / "trials" / f"{number:05d}"
+
+
+def prepare(folder: Path, spec: Spec, content: dict[str, Any]) -> None:
+    """Make `folder` ready for a process: `content` is that of its params.yaml. The checkpoints of an interrupted trial
+    stay; what a deleted study of the same name left goes. Raises StorageError.
+    """
+    if folder.exists() and _study_id(folder) != spec.study_id:
+        shutil.rmtree(folder)
+    (folder / RESULT).unlink(missing_ok=True)
+    with artifacts.whole_file(folder / PARAMS_FILE) as temporary:
+        YAML().dump(content, temporary)
+    data = folder / artifacts.PROCESSED.parts[0]
+    if not data.is_symlink():
+        with artifacts.storage_errors(data):
+            data.symlink_to(os.path.relpath(data.name, folder))
+    artifacts.write_json(folder / SPEC, asdict(spec))
+
+
+def read_spec(folder: Path) -> Spec:
+    """Raises StorageError."""
+    return Spec(**artifacts.read_json(folder / SPEC))
+
+
+def read_result(folder: Path, study_id: str) -> dict[str, Any] | None:
+    """What the trial's process wrote at its end, None where it did not come to that, or was one of another study."""
+    try:
+        return artifacts.read_json(folder / RESULT) if _study_id(folder) == study_id else None
+    except StorageError:
+        return None
+
+
+def forget_checkpoints(folder: Path) -> None:
+    """A trial that has ended goes on no more."""
+    shutil.rmtree(folder / artifacts.STATE, ignore_errors=True)
+
+
+def last_line(folder: Path) -> str:
+    """What the trial's process printed last, advice left out; empty where there is nothing."""
+    try:
+        with (folder / LOG).open("rb") as file:
+            file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))
+            lines = file.read().decode("utf-8", errors="replace").split("\n")
+    except OSError:
+        return ""
+    said = [line.strip() for line in lines if line.strip() and not line.lstrip().startswith("next: ")]
+    return said[-1][:300] if said else ""
+
+
+def _study_id(folder: Path) -> str:
+    try:
+        return read_spec(folder).study_id
+    except (StorageError, TypeError):
+        return ""

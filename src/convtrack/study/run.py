@@ -1,0 +1,280 @@
+"""A study at work: one process asks, several train, and exactly what was asked for is done, whatever is killed.
+
+Only this process asks Optuna for trials. A trial's process tells how its own ended; where it died before that, this one
+does, or the next command of the same study.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import time
+import uuid
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import optuna
+from optuna.trial import FrozenTrial, TrialState
+
+from convtrack import artifacts, config
+from convtrack.config import Params
+from convtrack.errors import ConfigError, StorageError, TrainingError
+from convtrack.study import folders, space, telling
+from convtrack.study.best import best
+from convtrack.study.folders import Spec
+from convtrack.study.live import View
+from convtrack.study.processes import this_process
+from convtrack.study.reclaim import failed, reclaim
+from convtrack.study.sampling import make_pruner, make_sampler
+from convtrack.study.signals import stop_signals
+from convtrack.study.trial import NO_ROOM, is_disk_full
+from convtrack.study.workers import Ended, LocalWorkers, why_it_ended
+
+POLL, LOOK, RECLAIM = 0.2, 1.0, 5.0  # seconds between looks at processes, at the storage, for dead commands
+MOST_FAILURES = 5  # trials in a row that fail before the study gives up
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
+WORDS = {state: word for word, state in telling.STATES.items()}
+ID = "id"  # the user attribute that tells this study from another one of the same name
+
+
+class Record(Protocol):
+    """Who else hears of a study: `tracking.study_run` gives one."""
+
+    id: str | None
+
+    def trial_ended(self, number: int, state: str, reason: str, log: Path | None) -> None: ...
+    def unsettled(self) -> list[int]: ...
+    def progress(self, counts: dict[str, int], best: dict[str, float]) -> None: ...
+    def drop_model(self, number: int) -> None: ...
+
+
+@dataclass(frozen=True)
+class Order:
+    """What a command asks for: so many finished trials in all, None for no end; no trial begins after `timeout`, in
+    seconds.
+    """
+
+    trials: int | None
+    timeout: float | None
+
+
+def identity(study: optuna.Study) -> str:
+    """What tells this study from every other one, also from one of the same name that was deleted."""
+    if ID not in study.user_attrs:
+        study.set_user_attr(ID, uuid.uuid4().hex)
+    return str(study.user_attrs[ID])
+
+
+class Search:
+    """One command's work on a study.
+
+    `study` is one of `storage.open_study`, `content` that of params.yaml, `workers` run the trials, `record` and `view`
+    are told of them. Paths are relative to the current folder.
+    """
+
+    def __init__(
+        self,
+        study: optuna.Study,
+        params: Params,
+        content: dict[str, Any],
+        *,
+        order: Order,
+        workers: LocalWorkers,
+        record: Record,
+        view: View,
+    ) -> None:
+        self.study, self.params, self.content, self.order = study, params, content, order
+        self.workers, self.record, self.view = workers, record, view
+        self._told = telling.load(study.study_name, study._storage, make_pruner(params.study))
+        self._began = time.monotonic()
+        self._looked = self._reclaimed = float("-inf")
+        self._unknown: list[int] = []  # running trials of other hosts that may be dead
+        self._failures = 0  # in a row
+
+    def run(self) -> None:
+        """Work until the order is done. Raises KeyboardInterrupt or SystemExit after Ctrl-C or SIGTERM, when the trials
+        are stopped; TrainingError where trials fail one after the other; StorageError where the disk is full.
+        """
+        with stop_signals() as stop, storage_failures(), self._workers_ended():
+            self._reclaim()
+            if not self.study.get_trials(deepcopy=False):
+                self.study.enqueue_trial(space.current(self.params.study, self.content))
+            while stop.signal is None and self._work():
+                stop.wait(POLL)
+        if stop.signal is not None:
+            raise KeyboardInterrupt if stop.signal == signal.SIGINT else SystemExit(128 + stop.signal)
+
+    def _work(self) -> bool:
+        """Look at everything once; returns whether there is more to do."""
+        ended = self.workers.ended()
+        for one in ended:
+            self._settle(one)
+        if ended or time.monotonic() - self._looked > LOOK:
+            self._looked = time.monotonic()
+            more = self._fill()
+            self.view.show(self.study.get_trials(deepcopy=False), self.workers.running)
+            return more
+        return True
+
+    def _fill(self) -> bool:
+        """Start as many trials as are wanted and have room; returns whether there is more to do."""
+        while True:
+            trials = self.study.get_trials(deepcopy=False)
+            running = {trial.number for trial in trials if trial.state == TrialState.RUNNING}
+            others = running - set(self.workers.running) - set(self._unknown)
+            if others and time.monotonic() - self._reclaimed > RECLAIM:
+                self._reclaim()
+                continue
+            finished = sum(trial.state in FINISHED for trial in trials)
+            # a trial may be told and its process not gone yet: it counts twice for a moment, which only costs a moment
+            wanted = self._total() - finished - len(self.workers.running) - len(others)
+            if self._late() or exhausted(self.study, trials):
+                return bool(self.workers.running)
+            if wanted <= 0 or not self.workers.free:
+                return bool(self.workers.running) or finished < self._total()
+            self._start(trials)
+
+    def _total(self) -> float:
+        return float("inf") if self.order.trials is None else self.order.trials
+
+    def _late(self) -> bool:
+        return self.order.timeout is not None and time.monotonic() - self._began > self.order.timeout
+
+    def _start(self, trials: list[FrozenTrial]) -> None:
+        waiting = [trial.number for trial in trials if trial.state == TrialState.WAITING]
+        self.study.sampler = make_sampler(self.params.study, waiting[0] if waiting else len(trials))
+        trial = self.study.ask()
+        trial.set_user_attr("command", this_process())
+        content = space.apply(self.content, space.suggest(trial, self.params.study, self.content))
+        try:
+            config.parse(content, f"trial {trial.number}")
+        except ConfigError as error:
+            self._end(self._frozen(trial.number), failed(error.message))
+            return
+        spec = Spec(self.study.study_name, identity(self.study), trial._trial_id, trial.number, self.record.id, None)
+        self.workers.start(spec, content)
+        self.view.started(self._frozen(trial.number))
+
+    def _settle(self, ended: Ended) -> None:
+        """What follows from the end of a process: its trial is told by now, or is told here, or waits."""
+        folder = folders.trial_folder(self.study.study_name, ended.number)
+        trial = self._frozen(ended.number)
+        if trial.state.is_finished():
+            self._ended(trial)
+        elif ended.exit_code == NO_ROOM:
+            telling.wait_again(self._told, trial)
+            raise StorageError(
+                f"trial {ended.number} found the disk full ({folders.last_line(folder)}). Nothing is lost: it waits",
+                "make room and run the same command again",
+            )
+        else:
+            result = folders.read_result(folder, identity(self.study))
+            self._end(trial, result or failed(why_it_ended(ended, folders.last_line(folder))))
+
+    def _end(self, trial: FrozenTrial, result: dict[str, Any]) -> None:
+        telling.tell(self._told, trial, result)
+        self._ended(self._frozen(trial.number))
+
+    def _ended(self, trial: FrozenTrial) -> None:
+        """Tell everybody of a trial that has ended, and give up after too many failures in a row."""
+        folder = folders.trial_folder(self.study.study_name, trial.number)
+        folders.forget_checkpoints(folder)
+        reason = str(trial.user_attrs.get("reason", ""))
+        self.record.trial_ended(trial.number, WORDS[trial.state], reason, folder / folders.LOG)
+        self.view.ended(trial)
+        self._keep_best_models()
+        trials = self.study.get_trials(deepcopy=False)
+        counts = {word: sum(other.state == state for other in trials) for state, word in WORDS.items()}
+        leaders = best(self.study, 1)
+        names = list(self.params.study.objectives)
+        self.record.progress(counts, dict(zip(names, leaders[0].values, strict=True)) if leaders else {})
+        self._failures = self._failures + 1 if trial.state == TrialState.FAIL else 0
+        if self._failures == MOST_FAILURES:
+            raise TrainingError(
+                f"{MOST_FAILURES} trials in a row failed, the last one because: {reason}",
+                f"less {folder / folders.LOG}; the same command goes on",
+            )
+
+    def _keep_best_models(self) -> None:
+        kept = {trial.number for trial in best(self.study, self.params.study.keep_models)}
+        for model in (folders.STUDIES / self.study.study_name / "trials").glob(f"*/{artifacts.MODEL}"):
+            number = int(model.parents[1].name)
+            if number not in kept and number not in self.workers.running:
+                self.record.drop_model(number)
+                model.unlink()
+
+    def _reclaim(self) -> None:
+        found = reclaim(self._told, Path.cwd(), self.workers.running)
+        self._reclaimed = time.monotonic()
+        self._unknown = found.unknown
+        for number in found.told:
+            self._ended(self._frozen(number))
+        for number in self.record.unsettled():
+            trial = self._frozen(number)
+            if trial.state != TrialState.RUNNING:
+                word = WORDS.get(trial.state, "interrupted")
+                self.record.trial_ended(number, word, str(trial.user_attrs.get("reason", "")), None)
+        self.view.reclaimed(found)
+
+    @contextlib.contextmanager
+    def _workers_ended(self) -> Iterator[None]:
+        """A block behind which no trial of this command runs any more: those that do are asked to end, and wait."""
+        try:
+            try:
+                yield
+            finally:
+                self._stop()
+        except BaseException:  # a second Ctrl-C, or a disk without room for what stopping would write
+            self.workers.kill()
+            raise
+
+    def _stop(self) -> None:
+        for number in self.workers.running:
+            self.workers.stop(number, "")
+        while self.workers.running:
+            for ended in self.workers.ended():
+                trial = self._frozen(ended.number)
+                if trial.state.is_finished():
+                    self._ended(trial)
+                else:
+                    telling.wait_again(self._told, trial)
+                    self.record.trial_ended(ended.number, "interrupted", "", None)
+            time.sleep(POLL)
+
+    def _frozen(self, number: int) -> FrozenTrial:
+        return self.study.get_trials(deepcopy=False)[number]
+
+
+@contextlib.contextmanager
+def storage_failures() -> Iterator[None]:
+    """Say in our words that Optuna's storage gave up."""
+    try:
+        yield
+    except (OSError, optuna.exceptions.StorageInternalError) as error:
+        if not isinstance(error, optuna.exceptions.StorageInternalError) and not is_disk_full(error):
+            raise
+        raise StorageError(
+            f"the study cannot be written: {' '.join(str(error).split())[:300]}. Its trials are stopped, and wait",
+            "mend that (make room, start the database) and run the same command again",
+        ) from error
+
+
+class _Stoppable(optuna.Study):
+    """A study whose sampler may say that there is nothing left, outside of Optuna's own loop."""
+
+    stopped = False
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+def exhausted(study: optuna.Study, trials: list[FrozenTrial]) -> bool:
+    """Whether a grid has no point left that no trial has or had."""
+    asked = [trial for trial in trials if trial.state != TrialState.WAITING]
+    if not isinstance(study.sampler, optuna.samplers.BruteForceSampler) or not asked or len(asked) < len(trials):
+        return False
+    watched = _Stoppable(study_name=study.study_name, storage=study._storage, sampler=study.sampler)
+    study.sampler.after_trial(watched, asked[-1], TrialState.FAIL, None)
+    return watched.stopped

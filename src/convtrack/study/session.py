@@ -1,0 +1,107 @@
+"""A command's hold on a study: checked, opened, worked on, and what is said before and after."""
+
+from __future__ import annotations
+
+import os
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import optuna
+from optuna.trial import TrialState
+from rich.console import Console
+
+from convtrack.config import Params
+from convtrack.study import storage
+from convtrack.study.best import best
+from convtrack.study.fingerprint import fingerprint
+from convtrack.study.live import View
+from convtrack.study.run import FINISHED, Order, Record, Search, identity
+from convtrack.study.sampling import directions
+from convtrack.study.space import check
+from convtrack.study.workers import LocalWorkers
+from convtrack.training.threads import usable_cores
+
+__all__ = ["Session", "check", "open_session"]
+
+
+@dataclass(frozen=True)
+class Session:
+    """An open study; `shown` is its storage's address without a password."""
+
+    study: optuna.Study
+    params: Params
+    content: dict[str, Any]
+    url: str
+    shown: str
+
+    @property
+    def name(self) -> str:
+        return self.study.study_name
+
+    @property
+    def id(self) -> str:
+        return identity(self.study)
+
+    def announce(self, trials: int | None, workers: int) -> None:
+        """Say what will happen."""
+        finished = len(self.study.get_trials(deepcopy=False, states=FINISHED))
+        settings = self.params.study
+        _say(f"study {self.name}: {settings.sampler}, pruner {settings.pruner}, in {self.shown}")
+        if trials is not None and finished >= trials:
+            _say(f"it has its {finished} finished trials already; --trials {finished + trials} would go on")
+        if workers > usable_cores():
+            _say(f"{workers} workers share {usable_cores()} cores, so that each is slower than alone")
+
+    def search(self, record: Record, *, trials: int | None, timeout: float | None, workers: int) -> None:
+        """Work on the study until it has `trials` finished ones; see `run.Search`."""
+        local = LocalWorkers(workers, self.params, self.url, Path.cwd())
+        names = list(self.params.study.objectives)
+        with View(names, directions(self.params.study), trials) as view:
+            Search(
+                self.study,
+                self.params,
+                self.content,
+                order=Order(trials, timeout),
+                workers=local,
+                record=record,
+                view=view,
+            ).run()
+
+    def conclude(self) -> None:
+        """Say how the study stands, and where to look next."""
+        trials = self.study.get_trials(deepcopy=False)
+        count = {state: sum(trial.state == state for trial in trials) for state in TrialState}
+        _say(
+            f"study {self.name}: {count[TrialState.COMPLETE]} complete, {count[TrialState.PRUNED]} pruned, "
+            f"{count[TrialState.FAIL]} failed"
+        )
+        for trial in best(self.study, 1):
+            values = zip(self.params.study.objectives, trial.values, strict=True)
+            _say(f"best: trial {trial.number}, " + ", ".join(f"{name} {value:.4g}" for name, value in values))
+
+
+def open_session(
+    params: Params, content: dict[str, Any], dataset: dict[str, Any], *, new: bool, allow_change: bool
+) -> Session:
+    """Open the study that `params` name, on the data that `dataset` (dataset.json) describes.
+
+    Raises ConfigError for a space that cannot be searched or a study that is another one; StorageError.
+    """
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    check(params, content, dataset["image_shape"])
+    study = storage.open_study(
+        params,
+        storage.open_storage(params.study.storage),
+        fingerprint(content, dataset["digests"]),
+        new=new,
+        allow_change=allow_change,
+    )
+    url = os.environ.get(storage.VARIABLE) or params.study.storage or str(storage.JOURNAL)
+    if "://" not in url:
+        url = str(Path(url).resolve())  # trials work in folders of their own
+    return Session(study, params, content, url, storage.shown(params.study.storage))
+
+
+def _say(text: str) -> None:
+    Console(stderr=True, soft_wrap=True).print(text, highlight=False)

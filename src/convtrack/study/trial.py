@@ -1,0 +1,187 @@
+"""One trial in a process of its own, in a folder of its own: train, report each epoch, tell how it ended."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import click
+import optuna
+from optuna.storages._heartbeat import get_heartbeat_thread  # as Study.optimize does; ask and tell have no public way
+from optuna.trial import TrialState
+
+from convtrack import artifacts
+from convtrack.config import Params
+from convtrack.errors import ConvtrackError, StorageError, TrainingError
+from convtrack.study import folders, objectives, telling
+from convtrack.study.best import best
+from convtrack.study.folders import Spec
+from convtrack.study.lifeline import STOPPED, Lifeline, Stopped
+from convtrack.study.processes import this_process
+from convtrack.study.sampling import WHOLE, make_pruner
+from convtrack.study.storage import open_storage
+
+NO_ROOM = os.EX_TEMPFAIL  # exit code: the disk is full, which is not the trial's fault
+# of training.json, what Optuna gets beside the values
+ATTRIBUTES = ("seconds", "epochs_run", "best_epoch", "gap_at_best", "parameters", "gflop_per_image")
+
+
+class _Worse(Exception):  # noqa: N818 (it is no error)
+    """The trial is stopped early, because it does worse than others did."""
+
+
+@dataclass(frozen=True)
+class Outcome:
+    """How a trial ended: complete, pruned, failed or interrupted, and why.
+
+    `values` has one for each objective of a complete trial, `training` is its training.json, `exit_code` that of the
+    process.
+    """
+
+    state: str
+    reason: str = ""
+    values: list[float] | None = None
+    training: dict[str, Any] = field(default_factory=dict)
+    exit_code: int = 0
+
+
+class Trial:
+    """A trial that this process was started for.
+
+    Raises StorageError where the trial is not to be run. As a context, it beats its heart where the storage listens.
+    """
+
+    def __init__(self, params: Params, spec: Spec, lifeline: Lifeline) -> None:
+        self.params, self.spec, self.lifeline = params, spec, lifeline
+        self._storage = open_storage(params.study.storage)
+        self._study = telling.load(spec.study, self._storage, make_pruner(params.study))
+        self._trial = optuna.trial.Trial(self._study, spec.trial_id)
+        frozen = self._storage.get_trial(spec.trial_id)
+        if frozen.state != TrialState.RUNNING:
+            raise StorageError(f"trial {spec.number} of {spec.study} is {frozen.state.name}, not to be run")
+        self._reported = set(frozen.intermediate_values)
+        self._trial.set_user_attr("process", this_process())
+        self._heart = get_heartbeat_thread(spec.trial_id, self._storage)
+
+    def __enter__(self) -> Trial:
+        self._heart.start()
+        return self
+
+    def __exit__(self, *_: Any) -> None:
+        self._heart.join()
+
+    def train(self, run_id: str | None, on_epoch: Callable[[dict[str, float]], None]) -> Outcome:
+        """Train with the parameters of this folder; `on_epoch` gets each row of the history.
+
+        `run_id` is that of MLflow, which Optuna is told. Whatever goes wrong is an outcome, and in the log.
+        """
+        if run_id is not None:
+            self._trial.set_user_attr("mlflow_run_id", run_id)
+        try:
+            return self._train(on_epoch)
+        except Stopped:
+            return Outcome("interrupted", "stopped; the study goes on with it", exit_code=STOPPED)
+        except _Worse as pruned:
+            return Outcome("pruned", str(pruned))
+        except TrainingError as error:
+            return self._diverged(error)
+        except Exception as error:
+            if is_disk_full(error):
+                return Outcome("interrupted", f"the disk is full: {error}", exit_code=NO_ROOM)
+            traceback.print_exc()
+            return Outcome("failed", _reason(error))
+
+    def tell(self, outcome: Outcome) -> None:
+        """Write result.json, then tell Optuna. An interrupted trial is not over, and nobody is told."""
+        if outcome.state == "interrupted":
+            return
+        attributes = {name: outcome.training[name] for name in ATTRIBUTES if name in outcome.training}
+        result = {
+            "state": outcome.state,
+            "reason": outcome.reason,
+            "values": outcome.values,
+            "attributes": attributes,
+        }
+        artifacts.write_json(folders.RESULT, result)
+        telling.tell(self._study, self._storage.get_trial(self.spec.trial_id), result)
+        folders.forget_checkpoints(Path())
+
+    def is_among_the_best(self) -> bool:
+        """Whether the trial, which has been told, is one that keeps its model, as far as is known by now."""
+        kept = best(self._study, self.params.study.keep_models)
+        return self.spec.number in {trial.number for trial in kept}
+
+    def _train(self, on_epoch: Callable[[dict[str, float]], None]) -> Outcome:
+        from convtrack.stages import train
+
+        epochs = self.params.train.epochs
+
+        def report(row: dict[str, float]) -> None:
+            with self.lifeline.whole():
+                on_epoch(row)
+                worse = self._report(row, epochs)
+            if worse:
+                raise _Worse(f"after epoch {int(row['epoch'])} of {epochs}: {worse}")
+
+        with self.lifeline.cut_short():
+            training = train.run(self.params.model, self.params.train, on_epoch=report)
+        values = objectives.measure(list(self.params.study.objectives), training)
+        return Outcome("complete", "", values, training)
+
+    def _report(self, row: dict[str, float], epochs: int) -> str:
+        """Report an epoch, its step the percent of the schedule that is done; returns why to stop, or nothing."""
+        name = self.params.study.objectives[0]
+        done = WHOLE * int(row["epoch"]) // epochs
+        # a trial that goes on has reported its earlier epochs; of more than 100, some fall on the same percent
+        if len(self.params.study.objectives) > 1 or done in self._reported:
+            return ""
+        self._trial.report(row[name], done)
+        self._reported.add(done)
+        if row["epoch"] < epochs and self._trial.should_prune():
+            return f"{name} {row[name]:.4f} is behind that of other trials at {done} % of theirs"
+        return ""
+
+    def _diverged(self, error: TrainingError) -> Outcome:
+        """A loss that is no number tells of a bad place, which samplers learn from pruned trials, not from failed ones.
+
+        A study of several objectives has no pruned trials.
+        """
+        return Outcome("pruned" if len(self.params.study.objectives) == 1 else "failed", error.message)
+
+
+@contextlib.contextmanager
+def leaving_room() -> Iterator[None]:
+    """A block after which a full disk ends the process with NO_ROOM, whatever it was that could not be written."""
+    try:
+        yield
+    except Exception as error:
+        if not is_disk_full(error):
+            raise
+        click.echo(f"convtrack: {error}", err=True)
+        sys.exit(NO_ROOM)
+
+
+def is_disk_full(error: BaseException | None) -> bool:
+    """Whether `error`, or what it came from, is a disk without room."""
+    while error is not None:
+        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+            return True
+        error = error.__cause__ or error.__context__
+    return False
+
+
+def _reason(error: Exception) -> str:
+    import tensorflow as tf
+
+    if isinstance(error, MemoryError | tf.errors.ResourceExhaustedError):
+        return f"out of memory: {' '.join(str(error).split())[:300]}"
+    if isinstance(error, ConvtrackError):
+        return error.message
+    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
