@@ -290,7 +290,16 @@ def parse(content: dict[str, Any], source: str = str(PARAMS_FILE)) -> Params:
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        raise refusal(source, [_explain(problem) for problem in error.errors(include_url=False)]) from None
+        raise refusal(source, _explained(error)) from None
+
+
+def problems(content: dict[str, Any]) -> list[str]:
+    """What `parse` would name, a line each; empty where it would accept `content`."""
+    try:
+        Params.model_validate(content)
+    except ValidationError as error:
+        return _explained(error)
+    return []
 
 
 def refusal(source: str, problems: list[str]) -> ConfigError:
@@ -312,6 +321,10 @@ def _flatten(tree: dict[str, Any], prefix: str = "") -> typing.Iterator[tuple[st
 
 def _one_line(error: YAMLError) -> str:
     return " ".join(str(error).split())
+
+
+def _explained(error: ValidationError) -> list[str]:
+    return [_explain(problem) for problem in error.errors(include_url=False)]
 
 
 def _explain(problem: Any) -> str:
