@@ -19,6 +19,7 @@ from convtrack.config import Model, Train
 from convtrack.errors import ConfigError
 from convtrack.models import whitening
 from convtrack.models.flops import training_flops
+from convtrack.training import devices
 from convtrack.training.batches import EvalBatches, TrainBatches
 from convtrack.training.checkpoint import FOLDER, Checkpoint, checkpoint_key
 from convtrack.training.early_stopping import StopEarly
@@ -50,18 +51,21 @@ def run(model: Model, train: Train, *, on_epoch: OnEpoch | None = None) -> dict[
         old.unlink(missing_ok=True)
     _say(f"{model.name} on {cores} cores in {precision}: {why}")
     checkpoints = FOLDER / checkpoint_key(dataset, model.model_dump(), train.model_dump(), precision)
-    network, result = fit(
-        arrays["train"],
-        arrays["val"],
-        dataset,
-        model,
-        train,
-        precision=precision,
-        checkpoints=checkpoints,
-        on_epoch=on_epoch,
-    )
+    strategy = devices.strategy()
+    with strategy.scope():
+        network, result = fit(
+            arrays["train"],
+            arrays["val"],
+            dataset,
+            model,
+            train,
+            precision=precision,
+            checkpoints=checkpoints,
+            on_epoch=on_epoch,
+        )
     artifacts.save_model(artifacts.MODEL, network)
     result |= {"precision": precision, "precision_reason": why, "threads": cores}
+    result["replicas"] = strategy.num_replicas_in_sync
     artifacts.write_json(artifacts.TRAINING, result)
     shutil.rmtree(checkpoints, ignore_errors=True)
     return result

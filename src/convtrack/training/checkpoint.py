@@ -63,7 +63,7 @@ class Checkpoint(keras.callbacks.Callback):
             return
         stop, best = self.stop.state()
         state = {"rows": self.history.rows, "stop": stop, "best_weights": len(best)}
-        arrays = {name: np.asarray(variable.value) for name, variable in _variables(self.model)}
+        arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in _variables(self.model)}
         arrays["state"] = np.array(json.dumps(state))
         arrays |= {f"best/{index}": weights for index, weights in enumerate(best)}
         with artifacts.whole_file(self.folder / f"{epoch + 1:06d}.npz") as temporary:

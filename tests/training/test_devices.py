@@ -1,0 +1,89 @@
+"""A training on two logical CPU devices, in processes of their own: TensorFlow divides a CPU only when it starts."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from convtrack import artifacts
+
+PROGRAM = """
+import sys
+
+import tensorflow as tf
+
+from convtrack import config
+from convtrack.stages import train
+
+parts = [tf.config.LogicalDeviceConfiguration()] * int(sys.argv[2])
+tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
+content = config.read_yaml(config.Path(sys.argv[1]) / "params.yaml")
+content["model"] |= {"filters": [4, 4], "convs_per_block": 1, "whitening": False, "activation": "relu"}
+# each device normalises its own part of a batch, and drops units of its own: without both, two are as one
+content["model"] |= {"batch_norm": False, "block_dropout": 0.0, "dropout": 0.0}
+content["train"] |= {"epochs": int(sys.argv[3]), "batch_size": 16}
+content["train"]["schedule"]["name"] = "constant"
+params = config.parse(content)
+
+
+def stop(row):
+    if row["epoch"] == int(sys.argv[4]):
+        raise KeyboardInterrupt
+
+
+train.run(params.model, params.train, on_epoch=stop)
+"""
+
+
+def train(root: Path, folder: Path, devices: int, epochs: int = 3, stop_in: int = 0) -> int:
+    """Train in `folder` on `devices`, killed in epoch `stop_in` where that is not 0; returns the exit status."""
+    command = [sys.executable, "-c", PROGRAM, str(root), str(devices), str(epochs), str(stop_in)]
+    environment = os.environ | {"PYTHONPATH": str(root / "src")}
+    return subprocess.run(command, cwd=folder, env=environment, capture_output=True, check=False).returncode
+
+
+@pytest.fixture
+def data(tmp_path: Path) -> Path:
+    folder = tmp_path / artifacts.PROCESSED
+    folder.mkdir(parents=True)
+    random = np.random.default_rng(0)
+    sizes: dict[artifacts.Split, int] = {"train": 64, "val": 16}
+    for split, count in sizes.items():
+        labels = np.arange(count, dtype=np.int64) % 2
+        images = random.integers(0, 128, (count, 8, 8, 3)) + 127 * labels[:, None, None, None]
+        np.save(artifacts.images_path(folder, split), images.astype(np.uint8))
+        np.save(artifacts.labels_path(folder, split), labels)
+    dataset = {"classes": ["dark", "bright"], "image_shape": [8, 8, 3], "mean": [0.5] * 3, "std": [0.3] * 3}
+    artifacts.write_json(folder / artifacts.DATASET, dataset)
+    return tmp_path
+
+
+def weights(folder: Path) -> list[np.ndarray]:
+    model = artifacts.load_model(folder / artifacts.MODEL)
+    return [np.asarray(value) for value in model.get_weights()]
+
+
+def test_two_devices_end_with_the_weights_of_one(root: Path, data: Path) -> None:
+    assert train(root, data, devices=1) == 0
+    alone = weights(data)
+    assert json.loads((data / artifacts.TRAINING).read_text())["replicas"] == 1
+    assert train(root, data, devices=2) == 0
+    assert json.loads((data / artifacts.TRAINING).read_text())["replicas"] == 2
+    for one, two in zip(alone, weights(data), strict=True):
+        assert two == pytest.approx(one, abs=1e-4)
+
+
+def test_a_training_on_two_devices_goes_on_where_it_was_stopped(root: Path, data: Path) -> None:
+    assert train(root, data, devices=2) == 0
+    whole = weights(data)
+    assert train(root, data, devices=2, stop_in=3) != 0
+    checkpoints = list((data / ".convtrack/checkpoints").rglob("*.npz"))
+    assert [path.stem for path in sorted(checkpoints)] == ["000001", "000002"]
+    assert train(root, data, devices=2) == 0
+    assert all((one == two).all() for one, two in zip(whole, weights(data), strict=True))
