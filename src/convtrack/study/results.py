@@ -1,0 +1,118 @@
+"""What a study has found so far, read from Optuna alone."""
+
+from __future__ import annotations
+
+import difflib
+import math
+import warnings
+from dataclasses import dataclass
+from typing import Any
+
+import optuna
+from optuna.study import StudyDirection
+from optuna.trial import FrozenTrial, TrialState
+
+from convtrack.errors import ConfigError
+
+# in the order in which they are told of; a failed trial is FAIL to Optuna
+STATES = {
+    "complete": TrialState.COMPLETE,
+    "pruned": TrialState.PRUNED,
+    "failed": TrialState.FAIL,
+    "running": TrialState.RUNNING,
+    "waiting": TrialState.WAITING,
+}
+LEAST_FOR_IMPORTANCE = 10  # complete trials; PED-ANOVA looks at the best tenth of them
+
+
+@dataclass(frozen=True)
+class Found:
+    """A study as it was at one moment; others may go on with it.
+
+    `objectives` are names, `maximized` says of each which way is better; `trials` are all, by number. `best` is the
+    best complete trial or, of several objectives, all on the Pareto front; `importances` each parameter's share, the
+    largest first, empty below LEAST_FOR_IMPORTANCE complete trials.
+    """
+
+    name: str
+    objectives: list[str]
+    maximized: list[bool]
+    trials: list[FrozenTrial]
+    best: list[FrozenTrial]
+    importances: dict[str, float]
+
+    def of(self, *states: str) -> list[FrozenTrial]:
+        """The trials in these of `STATES`, by number."""
+        wanted = {STATES[state] for state in states}
+        return [trial for trial in self.trials if trial.state in wanted]
+
+    def counts(self) -> dict[str, int]:
+        """How many trials are in which of `STATES`."""
+        return {state: len(self.of(state)) for state in STATES}
+
+    def ranked(self) -> list[FrozenTrial]:
+        """Complete trials, the best first; of several objectives, the Pareto front first."""
+        if len(self.objectives) > 1:
+            front = {trial.number for trial in self.best}
+            return sorted(self.of("complete"), key=lambda trial: (trial.number not in front, trial.number))
+        sign = -1 if self.maximized[0] else 1
+        return sorted(self.of("complete"), key=lambda trial: (sign * trial.values[0], trial.number))
+
+    def parameters(self) -> list[str]:
+        """Every parameter that some trial has, the most important first."""
+        return list(dict.fromkeys([*self.importances, *(name for trial in self.trials for name in trial.params)]))
+
+
+def load(name: str, storage: optuna.storages.BaseStorage) -> optuna.Study:
+    """The study `name`, to be read. Raises ConfigError where the storage has none of that name, with a guess."""
+    try:
+        return optuna.load_study(study_name=name, storage=storage)
+    except KeyError:
+        known = sorted(optuna.get_all_study_names(storage=storage))
+        close = difflib.get_close_matches(name, known, n=1)
+        hint = f"did you mean {close[0]}?" if close else "convtrack study run starts the one of params.yaml"
+        raise ConfigError(f"no study is called {name!r}. There are: {', '.join(known) or 'none'}", hint) from None
+
+
+def read(study: optuna.Study) -> Found:
+    """All of `study` that is told of."""
+    trials = study.get_trials(deepcopy=False)
+    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
+    unnamed = ["value"] if len(study.directions) == 1 else [f"value {index}" for index in range(len(study.directions))]
+    return Found(
+        name=study.study_name,
+        objectives=study.metric_names or unnamed,
+        maximized=[direction == StudyDirection.MAXIMIZE for direction in study.directions],
+        trials=trials,
+        best=_best(study) if complete else [],
+        importances=_importances(study) if len(complete) >= LEAST_FOR_IMPORTANCE else {},
+    )
+
+
+def reason(trial: FrozenTrial) -> str:
+    """Why a trial was pruned or failed, as far as it was said."""
+    return str(trial.user_attrs.get("reason", ""))
+
+
+def seconds(trial: FrozenTrial) -> float | None:
+    """From the start of a trial to its end, None where either is open."""
+    return trial.duration.total_seconds() if trial.duration else None
+
+
+def short(value: Any) -> str:
+    """A value of a parameter or an objective in few characters."""
+    if isinstance(value, bool) or value is None:
+        return "null" if value is None else str(value).lower()
+    return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def _best(study: optuna.Study) -> list[FrozenTrial]:
+    return [study.best_trial] if len(study.directions) == 1 else study.best_trials
+
+
+def _importances(study: optuna.Study) -> dict[str, float]:
+    """What decides between the best tenth of complete trials and the rest (PED-ANOVA, Watanabe et al. 2023)."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        shares = optuna.importance.get_param_importances(study)
+    return {name: share for name, share in shares.items() if math.isfinite(share)}
