@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from convtrack.config import SpaceEntry
+from convtrack.config import CategoricalEntry, FloatEntry, IntEntry, SpaceEntry
 from convtrack.errors import ConfigError
 from convtrack.study import knobs
 
@@ -38,10 +38,25 @@ def ordered(space: Space, content: dict[str, Any]) -> list[str]:
 
 def exists(path: str, space: Space, content: dict[str, Any], chosen: Mapping[str, Any]) -> bool:
     """Whether entry `path` is there, once those that it needs are in `chosen` or do not exist themselves."""
-    base, part = knobs.split(path)
-    if part is not None and part != knobs.LENGTH and int(part) >= _length(base, content, chosen):
+    if not all(_is(other, allowed, space, content, chosen) for other, allowed in space[path].when.items()):
         return False
-    return all(_is(other, allowed, space, content, chosen) for other, allowed in space[path].when.items())
+    base, part = knobs.split(path)
+    return part is None or part == knobs.LENGTH or int(part) < _length(base, content, chosen)
+
+
+def can_be(entry: SpaceEntry, found: Any) -> bool:
+    """Whether `entry` can give the value `found`."""
+    if isinstance(entry, CategoricalEntry):
+        return any(same(found, choice) for choice in entry.choices)
+    if isinstance(found, bool) or not isinstance(found, int if isinstance(entry, IntEntry) else int | float):
+        return False
+    return entry.low <= found <= entry.high and in_steps(entry, found)
+
+
+def in_steps(entry: FloatEntry | IntEntry, found: float) -> bool:
+    """Whether `found` is a whole number of steps away from the low end."""
+    steps = (found - entry.low) / entry.step if entry.step else 0
+    return abs(steps - round(steps)) < 1e-8
 
 
 def allowed_values(allowed: Any) -> list[Any]:

@@ -31,14 +31,12 @@ def value(content: dict[str, Any], path: str) -> Any:
     base, part = split(path)
     if part is None:
         return _get(content, path)
-    entries = _get(content, base)
-    if part == LENGTH:
-        return len(_get(content, leader(content, base)))
-    if not isinstance(entries, list):
-        entries = [entries] * len(_get(content, leader(content, base)))
-    if int(part) >= len(entries):
+    now, whole = _get(content, base), _get(content, leader(content, base))
+    if not isinstance(whole, list) or (part != LENGTH and int(part) >= len(whole)):
         raise KeyError(path)
-    return entries[int(part)]
+    if part == LENGTH:
+        return len(whole)
+    return now[int(part)] if isinstance(now, list) else now
 
 
 def apply(content: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from convtrack import config
 from convtrack.config import CategoricalEntry, FloatEntry, IntEntry, Params, SpaceEntry, Study
 from convtrack.study import problems
-from convtrack.study.conditions import exists, ordered, same
+from convtrack.study.conditions import can_be, exists, ordered
 from convtrack.study.knobs import apply, value
 
 if TYPE_CHECKING:
@@ -47,7 +47,7 @@ def current(study: Study, content: dict[str, Any]) -> dict[str, Any]:
     for path in ordered(study.space, content):
         if exists(path, study.space, content, now):
             now[path] = value(content, path)
-    return {path: found for path, found in now.items() if _can_be(study.space[path], found)}
+    return {path: found for path, found in now.items() if can_be(study.space[path], found)}
 
 
 def _suggest(trial: optuna.Trial, path: str, entry: SpaceEntry) -> Any:
@@ -58,12 +58,3 @@ def _suggest(trial: optuna.Trial, path: str, entry: SpaceEntry) -> Any:
             return trial.suggest_int(path, entry.low, entry.high, step=entry.step, log=entry.log)
         case CategoricalEntry():
             return trial.suggest_categorical(path, entry.choices)
-
-
-def _can_be(entry: SpaceEntry, found: Any) -> bool:
-    if isinstance(entry, CategoricalEntry):
-        return any(same(found, choice) for choice in entry.choices)
-    if isinstance(found, bool) or not isinstance(found, int if isinstance(entry, IntEntry) else int | float):
-        return False
-    steps = (found - entry.low) / entry.step if entry.step else 0
-    return entry.low <= found <= entry.high and abs(steps - round(steps)) < 1e-8

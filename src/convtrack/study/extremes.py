@@ -1,0 +1,82 @@
+"""The ends of a space tried out: params are built from them, so that what is refused there is refused here."""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any
+
+from convtrack import config
+from convtrack.config import CategoricalEntry, SpaceEntry
+from convtrack.study import knobs
+from convtrack.study.conditions import Space, allowed_values, can_be, exists, ordered
+
+MOST_CORNERS = 4096
+
+
+def refused(space: Space, content: dict[str, Any], image_shape: Sequence[int] | None, *, quiet: bool) -> Iterator[str]:
+    """Problems of single values, then of networks that cannot be. `quiet` leaves out what others already explain."""
+    known = quiet
+    for path, entry in space.items():
+        for value in _ends(entry):
+            point = _point(space, content, {**_so_that_it_exists(path, space, content), path: value})
+            if problem := _of(path, config.problems(knobs.apply(content, point))):
+                known = True
+                yield f"{path}: {value!r} cannot be: {problem}"
+    yield from _corners(space, content, image_shape, quiet=known)
+
+
+def _corners(space: Space, content: dict[str, Any], image_shape: Sequence[int] | None, *, quiet: bool) -> Iterator[str]:
+    """What the ends of everything that shapes the network give together."""
+    shaping = [path for path in space if path.endswith(f".{knobs.LENGTH}") or isinstance(space[path], CategoricalEntry)]
+    corners = itertools.product(*(_ends(space[path]) for path in shaping))
+    worst: tuple[int, str] = (0, "")
+    for corner in itertools.islice(corners, MOST_CORNERS):
+        values = _point(space, content, dict(zip(shaping, corner, strict=True)))
+        candidate = knobs.apply(content, values)
+        where = ", ".join(f"{path} = {values[path]!r}" for path in shaping if path in values) or "the network as it is"
+        if problem := next(iter(config.problems(candidate)), None):
+            if not quiet:
+                yield f"{where}: {problem}"
+                return
+            continue
+        worst = max(worst, (config.parse(candidate).model.smallest_side, where))
+    if image_shape and worst[0] > min(image_shape[:2]):
+        size = "x".join(map(str, image_shape[:2]))
+        yield f"{worst[1]}: the network needs images of {worst[0]} pixels a side. Received: {size}"
+
+
+def _of(path: str, problems: list[str]) -> str | None:
+    """What `problems` say of the knob at `path`, else of its list; those of other knobs are found with these."""
+    for where in (path, knobs.split(path)[0]):
+        for problem in problems:
+            if problem.startswith(f"{where}: "):
+                return problem.removeprefix(f"{where}: ")
+    return None
+
+
+def _ends(entry: SpaceEntry) -> list[Any]:
+    return list(entry.choices) if isinstance(entry, CategoricalEntry) else [entry.low, entry.high]
+
+
+def _point(space: Space, content: dict[str, Any], fixed: Mapping[str, Any]) -> dict[str, Any]:
+    """Values for all entries that exist: those of `fixed`, and the low ends of the others."""
+    values: dict[str, Any] = {}
+    for path in ordered(space, content):
+        if exists(path, space, content, values):
+            values[path] = fixed.get(path, _ends(space[path])[0])
+    return values
+
+
+def _so_that_it_exists(path: str, space: Space, content: dict[str, Any]) -> dict[str, Any]:
+    """Values of other entries with which entry `path` exists."""
+    values: dict[str, Any] = {}
+    base, part = knobs.split(path)
+    length = f"{knobs.leader(content, base)}.{knobs.LENGTH}"
+    if part is not None and length in space and length != path:
+        values |= _so_that_it_exists(length, space, content) | {length: max(_ends(space[length]))}
+    for other, allowed in space[path].when.items():
+        if other in space:
+            value = next(one for one in allowed_values(allowed) if can_be(space[other], one))
+            values |= _so_that_it_exists(other, space, content) | {other: value}
+    return values

@@ -1,0 +1,47 @@
+"""What tests of studies share: params with another study section."""
+
+from __future__ import annotations
+
+import copy
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+
+from convtrack import config
+from convtrack.config import Params
+
+ROOT = Path(__file__).parent.parent.parent
+
+Content = dict[str, Any]
+
+
+@pytest.fixture(autouse=True)
+def _quiet() -> None:
+    optuna.logging.set_verbosity(optuna.logging.WARNING)
+
+
+@pytest.fixture
+def content() -> Content:
+    """params.yaml as it is in the repository."""
+    return config.read_yaml(ROOT / "params.yaml")
+
+
+@pytest.fixture
+def with_space(content: Content) -> Callable[..., tuple[Params, Content]]:
+    """params.yaml with another space, and with other knobs by their dotted paths."""
+
+    def make(space: dict[str, Any], knobs: dict[str, Any] | None = None) -> tuple[Params, Content]:
+        changed = copy.deepcopy(content)
+        changed["study"]["space"] = space
+        for path, value in (knobs or {}).items():
+            section = changed
+            *sections, name = path.split(".")
+            for key in sections:
+                section = section[key]
+            section[name] = value
+        return config.parse(changed), changed
+
+    return make

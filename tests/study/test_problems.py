@@ -1,0 +1,234 @@
+"""Spaces that cannot be searched: everything that is wrong is said before the first trial, at once."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from convtrack import config, models
+from convtrack.config import Params
+from convtrack.errors import ConfigError
+from convtrack.study import space
+
+Content = dict[str, Any]
+WithSpace = Callable[..., tuple[Params, Content]]
+
+FINE = {"model.dropout": {"type": "float", "low": 0.0, "high": 0.5}}
+
+
+def a_float(low: float, high: float, **more: Any) -> dict[str, Any]:
+    return {"type": "float", "low": low, "high": high, **more}
+
+
+def an_int(low: int, high: int, **more: Any) -> dict[str, Any]:
+    return {"type": "int", "low": low, "high": high, **more}
+
+
+def one_of(*choices: Any, **more: Any) -> dict[str, Any]:
+    return {"type": "categorical", "choices": list(choices), **more}
+
+
+WRONG = {
+    "a knob that is not there": (
+        {"model.dropuot": a_float(0, 0.5)},
+        "model.dropuot: no knob is called model.dropuot; did you mean model.dropout?",
+    ),
+    "nothing like it": (
+        {"model.xyz": a_float(0, 0.5)},
+        "no knob is called model.xyz; there are model.name, model.filters",
+    ),
+    "no section": ({"modle.dropout": a_float(0, 0.5)}, "did you mean model.dropout?"),
+    "another network's": ({"model.conv_dropout": a_float(0, 0.5)}, "no knob is called model.conv_dropout"),
+    "a section": ({"train.optimizer": a_float(0, 1)}, "train.optimizer: is a section: search train.optimizer.name, "),
+    "a knob of the data": ({"preprocess.val_fraction": a_float(0.1, 0.3)}, "only knobs of model and train"),
+    "the network": ({"model.name": one_of("vgg", "reference")}, "model.name: a study searches one network"),
+    "a whole list": ({"model.filters": an_int(8, 16)}, "is a list: search model.filters.length, model.filters.0"),
+    "an entry of one value": ({"model.dropout.0": a_float(0, 1)}, "model.dropout is one value, without entries"),
+    "the length of what follows": (
+        {"model.convs_per_block.length": an_int(1, 2)},
+        "as long as model.filters: search model.filters.length",
+    ),
+    "an entry past the end": (
+        {"model.filters.3": an_int(8, 16)},
+        "model.filters.3: never exists: model.filters has 3 entries",
+    ),
+    "an entry past the longest": (
+        {"model.filters.length": an_int(2, 4), "model.convs_per_block.4": an_int(1, 2)},
+        "model.convs_per_block.4: never exists: model.filters has at most 4 entries",
+    ),
+    "a whole and its entries": (
+        {"model.block_dropout": a_float(0, 0.5), "model.block_dropout.0": a_float(0, 0.5)},
+        "model.block_dropout: is searched as a whole and by its entries",
+    ),
+    "nothing to repeat": ({"model.dense.length": an_int(0, 2)}, "no entry in params.yaml that could be repeated"),
+    "low above high": (
+        {"model.dropout": a_float(0.5, 0.1)},
+        "model.dropout: low should be below high. Received: low 0.5",
+    ),
+    "one point": ({"model.dropout": a_float(0.5, 0.5)}, "model.dropout: is a space of one point"),
+    "one step": ({"model.kernel_size": an_int(3, 5, step=4)}, "model.kernel_size: is a space of one point"),
+    "a broken step": ({"model.kernel_size": an_int(1, 6, step=2)}, "high should be a whole number of steps above low"),
+    "log from 0": (
+        {"train.optimizer.weight_decay": a_float(0, 1, log=True)},
+        "low should be above 0 where log is true",
+    ),
+    "log in steps": ({"train.batch_size": an_int(32, 64, step=32, log=True)}, "log and a step do not go together"),
+    "one choice": ({"model.whitening": one_of(True)}, "choices should be two or more, each once. Received: [True]"),
+    "a choice twice": ({"model.whitening": one_of(True, False, True)}, "choices should be two or more, each once"),
+    "a length that is a float": ({"model.filters.length": a_float(2, 3)}, "a length should be of type int"),
+    "above what the field allows": (
+        {"model.dropout": a_float(0, 1.2)},
+        "model.dropout: 1.2 cannot be: should be less than 1. Received: 1.2 (float)",
+    ),
+    "below what the field allows": (
+        {"train.epochs": an_int(0, 3)},
+        "train.epochs: 0 cannot be: should be greater than",
+    ),
+    "an entry that is too low": ({"model.filters.1": an_int(0, 3)}, "model.filters.1: 0 cannot be: should be greater"),
+    "another type": (
+        {"train.batch_size": a_float(32, 64.5)},
+        "train.batch_size: 64.5 cannot be: should be a valid int",
+    ),
+    "a choice that is none": (
+        {"model.activation": one_of("relu", "rleu")},
+        "model.activation: 'rleu' cannot be: should be 'relu', 'gelu'",
+    ),
+    "an entry of a list of the blocks": (
+        {"model.convs_per_block.0": an_int(1, 9)},
+        "model.convs_per_block.0: 9 cannot be: should be less than or equal to 8. Received: 9 (int)",
+    ),
+    "no blocks": (
+        {"model.filters.length": an_int(0, 2)},
+        "model.filters.length: 0 cannot be: List should have at least 1",
+    ),
+    "an unknown condition": (
+        {"model.dropout": a_float(0, 0.5, when={"model.nam": "vgg"})},
+        "model.dropout: when: model.nam: no knob is called model.nam; did you mean model.name?",
+    ),
+    "a condition on a list": (
+        {"model.dropout": a_float(0, 0.5, when={"model.dense": 3})},
+        "when: model.dense is not one value",
+    ),
+    "a condition that is never": (
+        {
+            "model.pooling": one_of("first", "last"),
+            "model.dropout": a_float(0, 0.5, when={"model.pooling": ["middle", 3]}),
+        },
+        "model.dropout: when: model.pooling is never ['middle', 3] in this space",
+    ),
+    "a condition on itself": (
+        {"model.dropout": a_float(0, 0.5, when={"model.dropout": 0.1})},
+        "when: depends on itself",
+    ),
+    "conditions in a circle": (
+        {
+            "model.pooling": one_of("first", "last", when={"model.head": "max"}),
+            "model.head": one_of("max", "flatten", when={"model.pooling": "last"}),
+        },
+        "model.pooling, model.head exist depends on one another",
+    ),
+    "no entry that exists": (
+        {"model.conv_dropout": a_float(0, 0.5, when={"model.name": "reference"})},
+        "has no entry that exists",
+    ),
+    "no entry": ({}, "is empty: add a knob of model or train"),
+    "too many poolings": (
+        {"model.filters.length": an_int(2, 5)},
+        "model.filters.length = 5: the network needs images of 33 pixels a side. Received: 32x32",
+    ),
+    "too many poolings with whitening alone": (
+        {"model.filters.length": an_int(3, 5), "model.whitening": one_of(True, False)},
+        "model.filters.length = 5, model.whitening = True: the network needs images of 33 pixels",
+    ),
+}
+
+
+@pytest.mark.parametrize("what", WRONG)
+def test_a_space_is_refused_for(what: str, with_space: WithSpace) -> None:
+    entries, said = WRONG[what]
+    params, content = with_space(entries)
+    with pytest.raises(ConfigError) as raised:
+        space.check(params, content, (32, 32, 3))
+    assert said in raised.value.message
+    assert raised.value.message.startswith("study.space has 1 problem:\n")
+
+
+def test_all_problems_are_said_at_once(with_space: WithSpace) -> None:
+    alone = ("no entry", "no entry that exists", "too many poolings with whitening alone", "conditions in a circle")
+    merged: dict[str, Any] = {}
+    expected = []
+    for what, (entries, said) in WRONG.items():
+        if what not in alone and not merged.keys() & entries.keys():
+            merged |= entries
+            expected.append(said)
+    params, content = with_space(merged)
+    with pytest.raises(ConfigError) as raised:
+        space.check(params, content, (32, 32, 3))
+    missing = [said for said in expected if said not in raised.value.message]
+    assert len(expected) > 15
+    # a list of at most five entries has a fourth one
+    assert missing == ["model.filters.3: never exists: model.filters has 3 entries"]
+
+
+def test_images_of_unknown_size_are_no_reason_to_refuse(with_space: WithSpace) -> None:
+    params, content = with_space({"model.filters.length": an_int(2, 8)})
+    space.check(params, content, None)
+
+
+@pytest.mark.parametrize("preset", ["fast", "reference"])
+def test_the_smallest_images_are_those_that_the_network_itself_takes(preset: str, content: Content) -> None:
+    content["model"] = config.read_yaml(config.Path(__file__).parent.parent.parent / f"presets/{preset}.yaml")["model"]
+    model = config.parse(content).model
+    side = model.smallest_side
+    models.build(model, (side, side, 1), 3, [0.5], [0.2])
+    with pytest.raises(ConfigError, match="too small"):
+        models.build(model, (side - 1, side - 1, 1), 3, [0.5], [0.2])
+
+
+def test_a_space_for_grid_needs_steps(with_space: WithSpace) -> None:
+    entries = {**FINE, "model.block_dropout": a_float(0, 0.4, step=0.1)}
+    params, content = with_space(entries, {"study.sampler": "grid"})
+    with pytest.raises(ConfigError, match="1 problem:\n  model.dropout: study.sampler: grid tries every value"):
+        space.check(params, content, None)
+
+
+def test_cmaes_is_for_one_objective(with_space: WithSpace) -> None:
+    params, content = with_space(FINE, {"study.sampler": "cmaes", "study.objectives": ["val_accuracy", "flops"]})
+    with pytest.raises(ConfigError, match="cmaes searches for one objective. Received: val_accuracy, flops"):
+        space.check(params, content, None)
+
+
+PATHS = ["model.dropout", "model.filters.length", "model.filters.1", "model.dense.length", "model.dense.0",
+         "model.name", "model.block_dropout", "model.block_dropout.2", "train.epochs", "train.seed.0",
+         "model.head", "x", "", "a.0",
+         "model.", ".length", "model.length", "study.seed", "train.optimizer"]  # fmt: skip
+numbers = st.integers(-3, 12) | st.floats(-1, 2)
+conditions = st.dictionaries(st.sampled_from(PATHS), numbers | st.sampled_from(["max", [1, 2], [], True]), max_size=2)
+entries = st.one_of(
+    st.builds(
+        lambda low, high, when: an_int(low, high, when=when), st.integers(-3, 12), st.integers(-3, 12), conditions
+    ),
+    st.builds(lambda low, high, when: a_float(low, high, when=when), numbers, numbers, conditions),
+    st.builds(
+        lambda choices, when: one_of(*choices, when=when), st.lists(numbers | st.just("max"), max_size=3), conditions
+    ),
+)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@given(st.dictionaries(st.sampled_from(PATHS), entries, max_size=5))
+def test_any_space_is_refused_or_gives_valid_params(with_space: WithSpace, drawn: dict[str, Any]) -> None:
+    import optuna
+
+    params, content = with_space(drawn)
+    try:
+        space.check(params, content, (32, 32, 3))
+    except ConfigError:
+        return
+    for _ in range(5):
+        values = space.suggest(optuna.create_study().ask(), params.study, content)
+        config.parse(space.apply(content, values))
