@@ -10,17 +10,18 @@ from pathlib import Path
 from typing import Any
 
 from ruamel.yaml import YAML
-from ruamel.yaml.comments import CommentedMap
+from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from convtrack import artifacts, config
 
 Change = Callable[[CommentedMap], None]
 
 
-def edit(change: Change, source: str, path: Path = config.PARAMS_FILE) -> str:
+def edit(change: Change, source: str, path: Path = config.PARAMS_FILE, *, write: bool = True) -> str:
     """Apply `change` to the document in `path`; returns the difference as a patch, empty if there is none.
 
-    What comes out is checked before anything is written: ConfigError then names `source`, and `path` stays as it was.
+    What comes out is checked before anything is written: ConfigError then names `source`, and `path` stays as it was,
+    as it does without `write`.
     """
     config.read_yaml(path)  # a broken file is reported here, in our words
     before = path.read_text(encoding="utf-8")
@@ -31,11 +32,30 @@ def edit(change: Change, source: str, path: Path = config.PARAMS_FILE) -> str:
     # a section that is swapped in may bring no empty line after its last knob
     after = re.sub(r"(?m)^([ \t]+\S.*\n)(?=\w+:)", r"\1\n", text.getvalue())
     config.parse(YAML(typ="safe").load(after), source)
-    if after != before:
+    if write and after != before:
         with artifacts.whole_file(path) as temporary:
             temporary.write_text(after, encoding="utf-8")
     lines = difflib.unified_diff(before.splitlines(True), after.splitlines(True), str(path), str(path), n=0)
     return "".join(lines)
+
+
+def put(section: CommentedMap, key: str, value: Any) -> None:
+    """Set a knob that `section` has, its comment kept; a list goes on one line.
+
+    ruamel.yaml keeps the comment of a list in the list too, and in another way where it takes several lines, as DVC
+    writes it; so that comment is taken out and put behind the new value.
+    """
+    if not isinstance(section.get(key), CommentedSeq) and not isinstance(value, list):
+        section[key] = value
+        return
+    tokens = section.ca.items.pop(key, None) or [None] * 4
+    comment = tokens[2] or (tokens[3] or [None])[0]
+    if isinstance(value, list):
+        value = CommentedSeq(value)
+        value.fa.set_flow_style()
+    section[key] = value
+    if comment:
+        section.yaml_add_eol_comment(comment.value.strip(), key, column=comment.start_mark.column)
 
 
 def round_trip(text: str) -> CommentedMap:

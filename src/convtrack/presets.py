@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import difflib
 from pathlib import Path
-from typing import Any
 
-from ruamel.yaml.comments import CommentedMap, CommentedSeq
+from ruamel.yaml.comments import CommentedMap
 
 from convtrack import config
-from convtrack.editing import edit, round_trip
+from convtrack.editing import edit, put, round_trip
 from convtrack.errors import ConfigError
 
 FOLDER = Path("presets")
@@ -52,29 +51,10 @@ def _take_over(target: CommentedMap, key: str, source: CommentedMap) -> None:
         for name in new:
             _take_over(old, name, new)
         return
-    if isinstance(old, CommentedSeq) or isinstance(new, CommentedSeq):
-        _replace_list(target, key, new)
-        return
     added = key not in target
-    target[key] = new
+    put(target, key, new)
     if added and key in source.ca.items:
         target.ca.items[key] = source.ca.items[key]
-
-
-def _replace_list(target: CommentedMap, key: str, new: Any) -> None:
-    """Put `new` in the place of a list, or a list in the place of something else, all on one line.
-
-    ruamel.yaml keeps the comment of a list in the list too, and in another way where it takes several lines, as DVC
-    writes it; so that comment is taken out and put behind the new value.
-    """
-    tokens = target.ca.items.pop(key, None) or [None] * 4
-    comment = tokens[2] or (tokens[3] or [None])[0]
-    if isinstance(new, CommentedSeq):
-        new = CommentedSeq(new)
-        new.fa.set_flow_style()
-    target[key] = new
-    if comment:
-        target.yaml_add_eol_comment(comment.value.strip(), key, column=comment.start_mark.column)
 
 
 def _names() -> list[str]:
