@@ -25,7 +25,6 @@ from convtrack.study.style import COLOURS, SCALE, figure, labels, styled, words
 
 MOST_AXES, MOST_SLICES, COLUMNS = 12, 24, 4
 LEAST_FOR_CONTOUR, CELLS = 6, 40
-ABSENT = "\N{EN DASH}"  # a parameter that the trial does not have
 
 
 @dataclass(frozen=True)
@@ -109,7 +108,7 @@ def _dimension(axis: Axis, trials: list[FrozenTrial], label: str) -> dict[str, A
     foot = axis.low - 0.2 * ((axis.high - axis.low) or 1.0)
     low, high = axis.low, axis.high if axis.high > axis.low else axis.low + 1.0
     if any(axis.name not in trial.params for trial in trials):
-        low, places, names = foot, [foot, *places], [ABSENT, *names]
+        low, places, names = foot, [foot, *places], [results.ABSENT, *names]
     values = [axis.position(trial.params[axis.name]) if axis.name in trial.params else foot for trial in trials]
     return {"label": words(label), "values": values, "range": [low, high], "tickvals": places, "ticktext": names}
 

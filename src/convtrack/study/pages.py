@@ -116,7 +116,7 @@ def _best(found: Found) -> dict[str, Any]:
 
 
 def _row(name: str, columns: list[FrozenTrial], shares: dict[str, float], *, marked: bool) -> dict[str, Any]:
-    values = [results.short(trial.params[name]) if name in trial.params else landscape.ABSENT for trial in columns]
+    values = [results.short(trial.params[name]) if name in trial.params else results.ABSENT for trial in columns]
     share = f"{shares[name]:.0%}" if name in shares else ""
     return {"cells": [name, *values, share], "differs": marked and len(set(values)) > 1}
 
@@ -141,7 +141,7 @@ def _sections(found: Found, now: datetime) -> list[Section]:
         of = f": {name}" if len(names) > 1 else ""
         lines = (
             "A line for each complete trial. Drag along an axis to keep some; a parameter that a trial does not have "
-            f"is at the foot ({landscape.ABSENT}). The {landscape.MOST_AXES} most important at most."
+            f"is at the foot ({results.ABSENT}). The {landscape.MOST_AXES} most important at most."
         )
         drawn = landscape.parallel_coordinates(found, index)
         sections.append(

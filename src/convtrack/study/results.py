@@ -22,6 +22,7 @@ STATES = {
     "running": TrialState.RUNNING,
     "waiting": TrialState.WAITING,
 }
+ABSENT = "\N{EN DASH}"  # a parameter that a trial does not have
 LEAST_FOR_IMPORTANCE = 10  # complete trials; PED-ANOVA looks at the best tenth of them
 
 
@@ -104,6 +105,11 @@ def short(value: Any) -> str:
     if isinstance(value, bool) or value is None:
         return "null" if value is None else str(value).lower()
     return f"{value:.4g}" if isinstance(value, float) else str(value)
+
+
+def printable(text: str) -> str:
+    """`text` without line breaks and terminal codes."""
+    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
 def _best(study: optuna.Study) -> list[FrozenTrial]:

@@ -8,6 +8,8 @@ from typing import Any
 
 import plotly.graph_objects as go
 
+from convtrack.study.results import printable
+
 # Okabe and Ito, "Color Universal Design" (2008): told apart with any kind of colour vision
 COLOURS = {
     "complete": "#0072B2",
@@ -45,8 +47,7 @@ def styled(drawn: go.Figure, height: int) -> go.Figure:
 
 def words(text: object) -> str:
     """`text` as plotly shows it letter by letter: no markup, no control characters."""
-    printable = "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in str(text))
-    return html.escape(printable, quote=False)
+    return html.escape(printable(str(text)), quote=False)
 
 
 def lines(*texts: object) -> str:

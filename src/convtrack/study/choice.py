@@ -1,0 +1,97 @@
+"""The way of a trial's values into params.yaml."""
+
+from __future__ import annotations
+
+import subprocess
+from typing import Any
+
+from optuna.trial import FrozenTrial, TrialState
+from ruamel.yaml.comments import CommentedMap
+
+from convtrack import config
+from convtrack.editing import edit, put
+from convtrack.errors import ConfigError
+from convtrack.study import fingerprint, results, space
+from convtrack.study.conditions import same
+from convtrack.study.results import Found
+
+MOST_NAMED = 20  # trials of a Pareto front in a message
+
+
+def pick(found: Found, number: int | None) -> FrozenTrial:
+    """Trial `number`, complete or pruned; without a number the best one.
+
+    Raises ConfigError where there is no such trial, or where several objectives leave the choice to people.
+    """
+    if number is None:
+        return _best(found)
+    known = {trial.number: trial for trial in found.trials}
+    if number not in known:
+        there = f"It has trials 0 to {len(known) - 1}" if known else "It has no trial yet"
+        raise ConfigError(
+            f"study {found.name} has no trial {number}. {there}", f"convtrack study show {found.name} names the best"
+        )
+    trial = known[number]
+    if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
+        state = next(word for word, state in results.STATES.items() if state == trial.state)
+        why = f": {results.reason(trial)}" if results.reason(trial) else ""
+        raise ConfigError(
+            f"trial {number} of {found.name} is {state}{why}. A complete or a pruned one can be taken",
+            f"convtrack study show {found.name} names the best",
+        )
+    return trial
+
+
+def apply(trial: FrozenTrial, *, write: bool) -> str:
+    """Put the values of `trial` into params.yaml, comments kept; returns the difference as a patch.
+
+    Without `write` the file stays as it is. Raises ConfigError where the values do not fit what else is in there.
+    """
+    new = space.apply(config.read_yaml(config.PARAMS_FILE), trial.params)
+    return edit(lambda document: _take_over(document, new), f"params.yaml with trial {trial.number}", write=write)
+
+
+def other_knobs(study_attributes: dict[str, Any], content: dict[str, Any]) -> list[str]:
+    """What params.yaml (`content`) has another value for than the trials had, of what the study did not search."""
+    known = study_attributes.get(fingerprint.ATTRIBUTE)
+    if not known:
+        return []
+    old, new = known["fixed"], fingerprint.fingerprint(content, known["data"])["fixed"]
+    different = [path for path in old if old[path] != new.get(path)]
+    return [f"{path}: {old[path]!r} in the study, {new.get(path)!r} now" for path in different]
+
+
+def uncommitted() -> bool:
+    """Whether git would lose something if params.yaml were checked out again; not so outside of a repository."""
+    command = ["git", "status", "--porcelain", "--", str(config.PARAMS_FILE)]
+    try:
+        return bool(subprocess.run(command, capture_output=True, check=True).stdout.strip())
+    except (OSError, subprocess.CalledProcessError):
+        return False
+
+
+def _best(found: Found) -> FrozenTrial:
+    if not found.best:
+        raise ConfigError(f"study {found.name} has no complete trial yet", "convtrack study run goes on with it")
+    if len(found.objectives) > 1:
+        named = [f"{trial.number} ({_values(found, trial)})" for trial in found.best[:MOST_NAMED]]
+        more = f" and {len(found.best) - MOST_NAMED} more" if len(found.best) > MOST_NAMED else ""
+        raise ConfigError(
+            f"study {found.name} has several objectives, so which trial is best is for you to say. "
+            f"On the Pareto front: trial {'; '.join(named)}{more}",
+            f"convtrack study apply {found.name} --trial {found.best[0].number}",
+        )
+    return found.best[0]
+
+
+def _values(found: Found, trial: FrozenTrial) -> str:
+    pairs = zip(found.objectives, trial.values, strict=True)
+    return ", ".join(f"{name} {results.short(value)}" for name, value in pairs)
+
+
+def _take_over(section: CommentedMap, new: dict[str, Any]) -> None:
+    for key, value in new.items():
+        if isinstance(value, dict) and isinstance(section.get(key), CommentedMap):
+            _take_over(section[key], value)
+        elif key not in section or not same(section[key], value):
+            put(section, key, value)
