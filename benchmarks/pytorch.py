@@ -1,0 +1,103 @@
+"""Images a second of a training, held against the same network and precision in plain PyTorch on the CPU.
+
+Takes: a quarter of an hour with the preset `best`, and once the download of PyTorch.
+
+PyTorch gets an environment of its own in .convtrack/benchmarks/torch-venv, by pip and its configuration, and the layers
+of the network as Keras has built them; the counts of trainable parameters must agree. Both sides do forward, backward
+and the update of the preset's optimizer (Muon too), with as many threads. convtrack does all that a training does, in
+its preset's batches, drawn and augmented on the way; PyTorch's batches lie ready in memory, and its batch size is the
+best of several. The sides run in turn, each in a process of its own, and the ratio is the median of theirs.
+
+    make bench NAME=pytorch
+    .venv/bin/python benchmarks/pytorch.py --preset best --images 8000 --repeat 5
+"""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import harness
+
+ENVIRONMENT = harness.RESULTS / "torch-venv"
+COLUMNS = ["side", "precision", "batch size", "images a second", "GFLOP/s", "ratio"]
+
+
+def main() -> None:
+    """Measure, print the table, write the JSON."""
+    options = harness.parser(__doc__, __file__)
+    options.add_argument("--preset", default="best")
+    options.add_argument("--images", type=harness.positive, default=8000, help="timed on each side, about")
+    options.add_argument("--repeat", type=harness.positive, default=5, help="turns")
+    options.add_argument(
+        "--batch-sizes", type=harness.positive, nargs="+", default=[64, 128, 256, 512, 1000], help="that PyTorch tries"
+    )
+    options.add_argument("--torch", default="torch==2.13.*", help="what pip installs (default: %(default)s)")
+    wanted = options.parse_args()
+    sections = harness.preset(wanted.preset)
+    sections["train"]["epochs"] = 2  # the first traces the network, the second is timed
+    params = harness.params(sections)
+    network = harness.in_process("layers", {"params": params, "image_shape": [32, 32, 3], "classes": 10})
+    python = environment(wanted.torch)
+    other = {name: network[name] for name in ("layers", "trainable", "precision")} | {
+        "image_shape": [32, 32, 3],
+        "classes": 10,
+        "threads": harness.usable_cores(),
+        "optimizer": sections["train"]["optimizer"],
+        "label_smoothing": sections["train"]["label_smoothing"],
+        "images": wanted.images,
+    }
+    harness.say(f"PyTorch's batch sizes: {', '.join(map(str, wanted.batch_sizes))}")
+    tried = harness.in_process("torch_training", other | {"batch_sizes": wanted.batch_sizes}, python=python)
+    best = max(tried["rows"], key=lambda row: row["images_per_second"])["batch_size"]
+    size = sections["train"]["batch_size"]
+    turns = []
+    with harness.clone() as folder:
+        harness.write_random_images(folder, max(1, round(wanted.images / size)) * size, 100)
+        for number in range(wanted.repeat):
+            harness.say(f"turn {number + 1} of {wanted.repeat}")
+            ours = harness.in_process("training", {"params": params, "around": "files"}, folder=folder)
+            theirs = harness.in_process("torch_training", other | {"batch_sizes": [best]}, python=python)
+            turns.append(
+                {"convtrack": ours["images_per_second"], "pytorch": theirs["rows"][0]["images_per_second"]}
+            )
+    rows = [
+        row(turns, network, "pytorch", f"plain PyTorch {tried['torch']}", best),
+        row(turns, network, "convtrack", f"convtrack, `{wanted.preset}`", size),
+    ]
+    harness.report(wanted.out, COLUMNS, rows, network=network, batch_sizes=tried, turns=turns)
+
+
+def environment(requirement: str) -> str:
+    """The Python of an environment with `requirement`, made where it is not there. Raises BenchmarkError."""
+    python = ENVIRONMENT / "bin/python"
+    ready = ENVIRONMENT / ".ready"  # what was installed there, whole
+    if not ready.exists() or ready.read_text(encoding="utf-8") != requirement:
+        ready.unlink(missing_ok=True)
+        harness.say(f"installing {requirement} into {ENVIRONMENT.relative_to(harness.ROOT)}")
+        commands: list[list[str | Path]] = [
+            [sys.executable, "-m", "venv", "--clear", ENVIRONMENT],
+            [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", requirement, "numpy"],
+        ]
+        for command in commands:
+            if subprocess.run(command, stdout=sys.stderr, check=False).returncode:
+                raise harness.BenchmarkError(
+                    f"{requirement} could not be installed; nothing was measured. pip's configuration says where it "
+                    "looks: PIP_FIND_LINKS for a folder of wheels, PIP_EXTRA_INDEX_URL for another index"
+                )
+        ready.write_text(requirement, encoding="utf-8")
+    return str(python)
+
+
+def row(turns: list[dict[str, float]], network: dict[str, Any], side: str, name: str, size: int) -> list[str]:
+    """A line of the table."""
+    speed = harness.middle(turn[side] for turn in turns)
+    ratio = harness.middle(turn[side] / turn["pytorch"] for turn in turns)
+    cells = [name, network["precision"], str(size), f"{speed:.0f}", f"{speed * network['gflop_per_image']:.0f}"]
+    return [*cells, f"{ratio:.2f}"]
+
+
+if __name__ == "__main__":
+    harness.run(main)
