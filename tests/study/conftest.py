@@ -23,10 +23,13 @@ def _quiet() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
+CONTENT = config.read_yaml(ROOT / "params.yaml")
+
+
 @pytest.fixture
 def content() -> Content:
     """params.yaml as it is in the repository."""
-    return config.read_yaml(ROOT / "params.yaml")
+    return copy.deepcopy(CONTENT)
 
 
 @pytest.fixture

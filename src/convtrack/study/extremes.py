@@ -23,6 +23,7 @@ def refused(space: Space, content: dict[str, Any], image_shape: Sequence[int] | 
             if problem := _of(path, config.problems(knobs.apply(content, point))):
                 known = True
                 yield f"{path}: {value!r} cannot be: {problem}"
+                break
     yield from _corners(space, content, image_shape, quiet=known)
 
 
