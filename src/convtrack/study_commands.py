@@ -5,10 +5,15 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import click
 
+from convtrack.errors import ConfigError
 from convtrack.root import go_to_root
+
+if TYPE_CHECKING:
+    from convtrack.config import Params
 
 
 @click.group()
@@ -16,7 +21,10 @@ def study() -> None:
     """Search the knobs of study.space with Optuna.
 
     \b
-    convtrack study run --trials 20 --workers 2
+    convtrack study run --trials 20 --workers 2    start a study, or go on with it
+    convtrack study show                           how it stands
+    convtrack study report                         all of it as one page
+    convtrack study apply                          the best trial into params.yaml
     """
 
 
@@ -49,7 +57,7 @@ def run(
         content["study"]["name"] = name
         params = config.parse(content, "--name")
     from convtrack import artifacts, quickstart, tracking
-    from convtrack.study import session
+    from convtrack.study import pages, session
 
     session.check(params, content, None)  # before anything is fetched
     if code := quickstart.repro("preprocess"):
@@ -59,7 +67,93 @@ def run(
     opened.announce(trials, workers)
     with tracking.study_run(params, opened.name, opened.id, opened.shown) as record:
         opened.search(record, trials=trials, timeout=timeout, workers=workers)
+        page = pages.default_path(opened.name)
+        pages.write(opened.study, page)
+        record.log_report(page)
     opened.conclude()
+
+
+@study.command()
+@click.argument("name", required=False)
+def show(name: str | None) -> None:
+    """Print how study NAME stands: counts, the best trials, importances, failures.
+
+    NAME is that of params.yaml where none is given. The storage that is printed is what Optuna's own programs take:
+    `optuna studies --storage …` lists all studies in it.
+    """
+    _, opened, shown = _opened(name)
+    from rich.console import Console
+
+    from convtrack.study import results, summary
+
+    Console().print(summary.summary(results.read(opened), shown), highlight=False)
+
+
+@study.command()
+@click.argument("name", required=False)
+@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Instead of .convtrack/studies/NAME.")
+def report(name: str | None, output: Path | None) -> None:
+    """Write study NAME as one HTML page, which needs no network and no other file, and keep it in MLflow too.
+
+    History, learning curves, importances, parallel coordinates, slices, contours, Pareto front, timeline, all trials.
+    """
+    started_in = Path.cwd()
+    params, opened, _ = _opened(name)
+    from convtrack import tracking
+    from convtrack.study import pages
+    from convtrack.study.run import identity
+
+    path = started_in / output if output else pages.default_path(opened.study_name)
+    pages.write(opened, path)
+    click.echo(path)
+    tracking.log_study_page(params, identity(opened), path)
+
+
+@study.command()
+@click.argument("name", required=False)
+@click.option("--trial", "number", type=click.IntRange(0), help="Instead of the best one.")
+@click.option("--dry-run", is_flag=True, help="Show the difference and write nothing.")
+@click.option("--yes", is_flag=True, help="Don't ask, though params.yaml has changes that are not committed.")
+def apply(*, name: str | None, number: int | None, dry_run: bool, yes: bool) -> None:
+    """Write the values of a trial of study NAME into params.yaml, and show the difference.
+
+    The rest of params.yaml stays as it is, comments too. Of a study with several objectives, --trial says which one.
+    """
+    _, opened, _ = _opened(name)
+    from convtrack import config, quickstart
+    from convtrack.study import choice, results
+
+    trial = choice.pick(results.read(opened), number)
+    others = choice.other_knobs(opened.user_attrs, config.read_yaml(config.PARAMS_FILE))
+    if others:
+        click.echo("the trials had other values of these, which stay as they are:\n  " + "\n  ".join(others), err=True)
+    if not dry_run and not yes and choice.uncommitted():
+        _confirm("params.yaml has changes that are not committed, and git checkout would take those back too. Go on?")
+    difference = choice.apply(trial, write=not dry_run)
+    click.echo(difference or f"params.yaml has the values of trial {trial.number} already", nl=not difference)
+    if dry_run:
+        click.echo("nothing was written (--dry-run)", err=True)
+    else:
+        click.echo(f"next: {quickstart.commands_prefix()}dvc repro; git checkout params.yaml takes it back", err=True)
+
+
+@study.command()
+@click.argument("name", required=False)
+@click.option("--other-hosts", is_flag=True, help="Also trials on other hosts, which are taken for dead.")
+def clean(name: str | None, other_hosts: bool) -> None:
+    """Find trials of study NAME whose processes are gone, and put them back into the queue or mark them failed.
+
+    `convtrack study run` does the same before it begins.
+    """
+    params, opened, shown = _opened(name)
+    from convtrack import tracking
+    from convtrack.study import cleaning
+    from convtrack.study.run import identity
+
+    with tracking.study_run(params, opened.study_name, identity(opened), shown) as record:
+        found = cleaning.clean(opened, record, other_hosts=other_hosts)
+    for line in cleaning.words(found):
+        click.echo(line)
 
 
 @study.command(hidden=True)
@@ -96,3 +190,21 @@ def trial(folder: Path) -> None:
             if outcome.state == "complete":
                 run.log_training(outcome.training, model=claimed.is_among_the_best())
     sys.exit(outcome.exit_code)
+
+
+def _opened(name: str | None) -> tuple[Params, Any, str]:
+    """params.yaml, the optuna.Study that is there, and the address of its storage without a password."""
+    go_to_root()
+    from convtrack import config
+
+    params = config.load()
+    from convtrack.study import results, storage
+
+    opened = results.load(name or params.study.name, storage.open_storage(params.study.storage))
+    return params, opened, storage.shown(params.study.storage)
+
+
+def _confirm(question: str) -> None:
+    if not sys.stdin.isatty():
+        raise ConfigError(question.removesuffix(" Go on?"), "commit them, or say --yes")
+    click.confirm(question, abort=True)

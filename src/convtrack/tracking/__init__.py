@@ -5,7 +5,15 @@ store that is out of reach costs warnings and seconds, never a training.
 """
 
 from convtrack.tracking.run import TrackedRun, evaluation_run, training_run
-from convtrack.tracking.study import StudyRun, study_run
+from convtrack.tracking.study import StudyRun, log_study_page, study_run
 from convtrack.tracking.trials import TrialLink
 
-__all__ = ["StudyRun", "TrackedRun", "TrialLink", "evaluation_run", "study_run", "training_run"]
+__all__ = [
+    "StudyRun",
+    "TrackedRun",
+    "TrialLink",
+    "evaluation_run",
+    "log_study_page",
+    "study_run",
+    "training_run",
+]

@@ -160,6 +160,19 @@ def study_run(params: Params, name: str, study_id: str, storage: str) -> Iterato
         run.end(status)
 
 
+def log_study_page(params: Params, study_id: str, page: Path) -> None:
+    """Put a file that tells of a study into its run, where it has one; whether that run goes on is left as it is."""
+
+    def send() -> None:
+        client = store.connect()
+        experiment = store.experiment_id(client, params.tracking.experiment)
+        for run in trials.find(client, experiment, id=study_id, part="study")[:1]:
+            client.log_artifact(run.info.run_id, str(page))
+
+    store.uri()  # a wrong address is the user's to mend
+    Attempts(str(page)).first(send)
+
+
 def _log_setup(client: MlflowClient, run_id: str, params: Params) -> None:
     """What the study searches, and how: the entries of its space as params, all of params.yaml as a file."""
     from mlflow.entities import Param
