@@ -31,9 +31,8 @@ check: $(READY) ## formatting, lint, types, and who may import whom
 	$(BIN)/mypy
 	$(BIN)/lint-imports
 
-bench: $(READY) ## name the benchmarks, or run one: make bench NAME=memory
-	@if [ -n "$(NAME)" ]; then $(BIN)/python "benchmarks/$(NAME).py"; \
-	else ls benchmarks/*.py 2>/dev/null | sed 's|benchmarks/\(.*\).py|make bench NAME=\1|'; fi
+bench: $(READY) ## name the benchmarks, or run one: make bench NAME=machine (all of them: NAME=all)
+	@$(BIN)/python benchmarks $(NAME) $(ARGS)
 
 ui: $(READY) ## look at the runs: MLflow's pages on http://127.0.0.1:5000
 	$(BIN)/mlflow ui

@@ -14,11 +14,12 @@ LAST = ("presets", "curve")  # the longest, and the picture of its results
 def programs() -> dict[str, tuple[str, str]]:
     """What each benchmark measures and how long it takes: the first line of its docstring, and the one with Takes."""
     found = {}
-    for path in sorted(HERE.glob("*.py"), key=lambda path: (LAST.index(path.stem) + 1 if path.stem in LAST else 0, path)):
-        doc = ast.get_docstring(ast.parse(path.read_text(encoding="utf-8"))) or ""
+    names = sorted(path.stem for path in HERE.glob("*.py"))
+    for name in sorted(names, key=lambda name: LAST.index(name) if name in LAST else -1):
+        doc = ast.get_docstring(ast.parse((HERE / f"{name}.py").read_text(encoding="utf-8"))) or ""
         takes = [line.removeprefix("Takes: ") for line in doc.splitlines() if line.startswith("Takes: ")]
         if takes:
-            found[path.stem] = (doc.splitlines()[0], takes[0])
+            found[name] = (doc.splitlines()[0], takes[0])
     return found
 
 
@@ -37,7 +38,7 @@ def main() -> int:
     name, *arguments = sys.argv[1:] or [""]
     if not name:
         for program, (what, takes) in known.items():
-            print(f"make bench NAME={program:20} {what} Takes {takes}")
+            print(f"make bench NAME={program:20} {what} ({takes})")
         print(f"make bench NAME={'all':20} all of these, one after the other")
         print('Options follow in ARGS, as in: make bench NAME=machine ARGS="--help"')
         return 0

@@ -115,8 +115,8 @@ def report(out: Path, columns: Sequence[str], rows: Sequence[Sequence[str]], **r
     here, code = machine(), provenance()
     program = Path(sys.argv[0]).name
     command = f".venv/bin/python benchmarks/{shlex.join([program, *sys.argv[1:]])}"
-    table = {"columns": list(columns), "rows": [list(row) for row in rows]}
-    write(out, {"benchmark": Path(program).stem, "command": command, **code, "machine": here, "table": table, **results})
+    about = {"benchmark": Path(program).stem, "command": command, **code, "machine": here}
+    write(out, {**about, "table": {"columns": list(columns), "rows": [list(row) for row in rows]}, **results})
     for cells in (columns, ["---"] * len(columns), *rows):
         print(f"| {' | '.join(cells)} |")
     changed = " with uncommitted changes" if code["changed_since"] else ""
@@ -133,15 +133,20 @@ def write(out: Path, content: dict[str, Any]) -> None:
 
 
 def in_process(
-    name: str, settings: dict[str, Any], *, folder: Path = ROOT, python: str = sys.executable
+    name: str,
+    settings: dict[str, Any],
+    *,
+    folder: Path = ROOT,
+    python: str = sys.executable,
+    environment: dict[str, str] | None = None,
 ) -> dict[str, Any]:
     """What processes/NAME.py, run in `folder` with `settings` as JSON, prints as its last line.
 
     What it says on stderr is seen at once. Raises BenchmarkError where it fails.
     """
-    environment = os.environ | {"PYTHONPATH": str(ROOT / "src")}
+    variables = os.environ | {"PYTHONPATH": str(ROOT / "src")} | (environment or {})
     command = [python, str(PROCESSES / f"{name}.py"), json.dumps(settings)]
-    done = subprocess.run(command, cwd=folder, env=environment, stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(command, cwd=folder, env=variables, stdout=subprocess.PIPE, text=True, check=False)
     if done.returncode:
         raise BenchmarkError(f"processes/{name}.py ended with {done.returncode}; what it said stands above")
     return json.loads(done.stdout.splitlines()[-1])

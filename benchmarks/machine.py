@@ -1,6 +1,6 @@
-"""GFLOP/s of a large matrix product here: what the machine can do at most, which trainings are held against.
+"""GFLOP/s of a large matrix product: the most that this machine computes.
 
-Takes: half a minute.
+Takes: half a minute
 
 float32, and the 16-bit precision that trainings use where the processor has one; TensorFlow, the threads of a training.
 

@@ -1,6 +1,6 @@
-"""What everything around the training loop costs: history, progress, checkpoints and MLflow against the bare loop.
+"""What history, progress, checkpoints and MLflow cost beside the bare training loop.
 
-Takes: a quarter of an hour to an hour, by preset and processor.
+Takes: half an hour
 
 The bare loop is Keras's `fit` on the same network and the same batches, without a callback. The three sides run in
 turn, each in a process of its own, several times over, on random images of CIFAR-10's size in a temporary repository;

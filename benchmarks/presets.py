@@ -1,6 +1,6 @@
-"""Time, cost and accuracy of the presets over several seeds, and how much sooner than `reference` each gets as far.
+"""Time, cost and accuracy of the presets over seeds, and against `reference`.
 
-Takes: minutes a preset and seed (`convtrack preset list` says them), and an hour or more for `reference`.
+Takes: hours; goes on where it was stopped
 
 Trains on data/processed (make it with `dvc repro preprocess`), one training after the other, the presets in turn, each
 in a process and a folder of its own. A training that was stopped goes on where it was when the same command is given
@@ -124,24 +124,24 @@ def train(preset: str, seed: int) -> Run:
 
 def taken_over(preset: str, history: Path) -> Run:
     """A training that `dvc repro` made, from its files. Raises BenchmarkError where one is missing."""
-    metrics = [path for path in (history.parent, history.parent.parent / "reports") if (path / "metrics.json").exists()]
-    missing = [str(path) for path in (history, history.with_name("training.json")) if not path.exists()]
-    if missing or not metrics:
+    beside, reports = history.with_name("metrics.json"), history.parent.parent / "reports/metrics.json"
+    metrics = beside if beside.exists() else reports
+    missing = [str(path) for path in (history, history.with_name("training.json"), metrics) if not path.exists()]
+    if missing:
         raise harness.BenchmarkError(
-            f"--history {preset}={history}: missing {', '.join(missing) or 'metrics.json, beside it or in ../reports'}; "
-            "nothing was measured. dvc repro writes all three"
+            f"--history {preset}={history}: missing {', '.join(missing)}. Nothing was measured\n"
+            "  next: dvc repro, which writes all three, where that history is"
         )
     training = json.loads(history.with_name("training.json").read_text(encoding="utf-8"))
-    code = subprocess.run(
-        ["git", "rev-parse", "HEAD"], cwd=history.parent, capture_output=True, text=True, check=False
-    )
+    git = ["git", "rev-parse", "HEAD"]
+    code = subprocess.run(git, cwd=history.parent, capture_output=True, text=True, check=False)
     return {
         "preset": preset,
         "recipe": None,
         "commit": code.stdout.strip() or None,
         "peak": None,
         **training,
-        "test_accuracy": json.loads((metrics[0] / "metrics.json").read_text(encoding="utf-8"))["accuracy"],
+        "test_accuracy": json.loads(metrics.read_text(encoding="utf-8"))["accuracy"],
         "history": harness.artifacts.read_table(history).to_dict("list"),
     }
 

@@ -1,6 +1,6 @@
-"""Images a second of a training, held against the same network and precision in plain PyTorch on the CPU.
+"""Images a second in training, against the same network in plain PyTorch.
 
-Takes: a quarter of an hour with the preset `best`, and once the download of PyTorch.
+Takes: half an hour, and once a download
 
 PyTorch gets an environment of its own in .convtrack/benchmarks/torch-venv, by pip and its configuration, and the layers
 of the network as Keras has built them; the counts of trainable parameters must agree. Both sides do forward, backward
@@ -60,9 +60,7 @@ def main() -> None:
             harness.say(f"turn {number + 1} of {wanted.repeat}")
             ours = harness.in_process("training", {"params": params, "around": "files"}, folder=folder)
             theirs = harness.in_process("torch_training", other | {"batch_sizes": [best]}, python=python)
-            turns.append(
-                {"convtrack": ours["images_per_second"], "pytorch": theirs["rows"][0]["images_per_second"]}
-            )
+            turns.append({"convtrack": ours["images_per_second"], "pytorch": theirs["rows"][0]["images_per_second"]})
     rows = [
         row(turns, network, "pytorch", f"plain PyTorch {tried['torch']}", best),
         row(turns, network, "convtrack", f"convtrack, `{wanted.preset}`", size),

@@ -1,6 +1,6 @@
-"""How long one waits for what is not training: `convtrack --help`, and all of `dvc repro` but the training itself.
+"""Seconds of `convtrack --help`, and of `dvc repro` without the training itself.
 
-Takes: about 5 minutes.
+Takes: 5 minutes
 
 The help is held against an empty Python program, the two in turn. `dvc repro` runs the four stages on scikit-learn's
 digits, each time in a new temporary repository; what is subtracted is the `seconds` of its models/training.json.

@@ -52,8 +52,9 @@ def activation(layer: keras.layers.Layer) -> list[Layer]:
 
 def normalisation(layer: keras.layers.BatchNormalization) -> list[Layer]:
     """Batch normalisation; a scale that is not there counts as one that is not trained."""
+    momentum = 1 - layer.momentum
     return [
-        {"kind": "normalisation", "epsilon": layer.epsilon, "momentum": 1 - layer.momentum, "scale_trained": layer.scale}
+        {"kind": "normalisation", "epsilon": layer.epsilon, "momentum": momentum, "scale_trained": layer.scale},
     ]
 
 

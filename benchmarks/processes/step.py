@@ -1,0 +1,53 @@
+"""Images a second and CPU milliseconds an image of training steps, under the settings of training_step.py.
+
+Settings: params (the content of a params.yaml), steps. Of the environment it reads BENCH_DETERMINISM, BENCH_THREADS
+and BENCH_XLA. Prints images_per_second and cpu_ms_per_image, of the second of two epochs of so many steps.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+import time
+
+from convtrack.training.native_logs import load_tensorflow_quietly
+
+load_tensorflow_quietly()
+
+import keras  # noqa: E402
+import numpy as np  # noqa: E402
+import tensorflow as tf  # noqa: E402
+
+from convtrack import config, models  # noqa: E402
+from convtrack.artifacts import Arrays  # noqa: E402
+from convtrack.training.batches import TrainBatches  # noqa: E402
+from convtrack.training.optimizer import make_optimizer  # noqa: E402
+from convtrack.training.precision import choose_precision  # noqa: E402
+from convtrack.training.threads import hold_threads, usable_cores  # noqa: E402
+
+settings = json.loads(sys.argv[1])
+if os.environ.get("BENCH_THREADS") != "0":
+    hold_threads(usable_cores())
+if os.environ.get("BENCH_DETERMINISM") != "0":
+    keras.utils.set_random_seed(0)
+    tf.config.experimental.enable_op_determinism()
+params = config.parse(settings["params"])
+keras.config.set_dtype_policy(choose_precision(params.train.precision)[0])
+size = params.train.batch_size
+count = settings["steps"] * size
+random = np.random.default_rng(0)
+arrays = Arrays(random.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8), random.integers(0, 10, count))
+network = models.build(params.model, (32, 32, 3), 10, [0.5] * 3, [0.25] * 3)
+network.compile(
+    make_optimizer(params.train.optimizer, 1e-4, network),
+    keras.losses.SparseCategoricalCrossentropy(from_logits=True),
+    metrics=["accuracy"],
+    jit_compile=os.environ.get("BENCH_XLA") == "1",
+)
+batches = TrainBatches(arrays, size, params.train.augmentation, 0)
+network.fit(batches, verbose=0)  # traced and warm
+wall, cpu = time.perf_counter(), time.process_time()
+network.fit(batches, verbose=0)
+wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
+print(json.dumps({"images_per_second": count / wall, "cpu_ms_per_image": 1000 * cpu / count}))
