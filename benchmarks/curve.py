@@ -1,0 +1,140 @@
+"""The picture of accuracy against operations and seconds: presets, `reference`, published points.
+
+Takes: seconds, after NAME=presets
+
+Draws docs/images/compute.png from what benchmarks/presets.py has written. Lines are val accuracy, epoch by epoch, of
+every seed; marks are test accuracy at the end, without test-time augmentation. Both axes of cost are logarithmic.
+Published points are from GPUs and from CIFAR-10's official bytes, on which the 2016 recipe has three points more than
+on JPEG, so they show what operations can buy, not what these presets fall short of; they have no seconds here.
+
+    make bench NAME=curve
+    .venv/bin/python benchmarks/curve.py --runs .convtrack/benchmarks/presets.json --picture curve.png
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+import harness
+import matplotlib as mpl
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from matplotlib.patheffects import withStroke
+
+from convtrack.report.style import BLUE, GREEN, GREY, ORANGE, style
+
+# total cost, forward and backward, in PFLOP; test accuracy; on which side of its point the name has room
+PUBLISHED = {
+    "the 2016 script": (0.56, 0.79, "right"),  # 66 epochs of 57 MFLOP a forward image; on a CPU
+    "64/128/128 filters": (0.18, 0.93, "left"),  # KellerJordan/cifar10-airbench, as the others
+    "airbench94 with Muon": (0.29, 0.94, "above left"),
+    "airbench94": (0.36, 0.94, "right"),
+    "airbench96": (3.1, 0.96, "above"),
+}
+PLACES: dict[str, dict[str, Any]] = {  # offsets in points
+    "right": {"xytext": (7, 0), "ha": "left", "va": "center"},
+    "left": {"xytext": (-7, 0), "ha": "right", "va": "center"},
+    "above": {"xytext": (0, 6), "ha": "center", "va": "bottom"},
+    "above left": {"xytext": (-2, 6), "ha": "right", "va": "bottom"},
+    "below right": {"xytext": (4, -5), "ha": "left", "va": "top"},
+}
+REFERENCE = "reference"
+# after these two of Okabe and Ito's colours too
+COLOURS = {"sprint": GREEN, "fast": BLUE, "best": "#CC79A7", REFERENCE: ORANGE}
+OTHERS = ("#E69F00", "#56B4E9", "black")
+
+Run = dict[str, Any]
+
+
+def main() -> None:
+    """Draw the picture, print its points as a table, write both."""
+    options = harness.parser(__doc__, __file__)
+    options.add_argument("--runs", type=Path, default=harness.RESULTS / "presets.json", help="of benchmarks/presets.py")
+    options.add_argument("--picture", type=Path, default=harness.ROOT / "docs/images/compute.png")
+    wanted = options.parse_args()
+    if not wanted.runs.exists():
+        raise harness.BenchmarkError(f"{wanted.runs} is missing. Nothing was drawn\n  next: make bench NAME=presets")
+    presets: dict[str, list[Run]] = {}
+    for run in json.loads(wanted.runs.read_text(encoding="utf-8"))["runs"].values():
+        presets.setdefault(run["preset"], []).append(run)
+    presets = dict(sorted(presets.items(), key=lambda item: middle(item[1], "pflop")))
+    with mpl.rc_context(style()), harness.artifacts.whole_file(wanted.picture) as temporary:
+        draw(presets).savefig(temporary, metadata={"Software": None})
+    rows = [point(name, runs) for name, runs in presets.items()]
+    rows += [
+        [name, f"{pflop:g}", "", f"{accuracy:.2f}", "official bytes, published"]
+        for name, (pflop, accuracy, _) in PUBLISHED.items()
+    ]
+    harness.report(wanted.out, ["point", "PFLOP", "seconds", "test accuracy", "measured on"], rows)
+
+
+def draw(presets: dict[str, list[Run]]) -> Figure:
+    """Accuracy against PFLOP, and against seconds."""
+    figure = Figure(figsize=(11, 5.2), layout="constrained")
+    left, right = figure.subplots(1, 2, sharey=True)
+    others = iter(OTHERS)
+    for name, runs in presets.items():
+        colour = COLOURS.get(name) or next(others, GREY)
+        for panel, cost in ((left, "pflop"), (right, "seconds")):
+            for run in runs:
+                panel.plot(spent(run, cost), run["history"]["val_accuracy"], color=colour, alpha=0.5, linewidth=1.2)
+            mark(panel, name, runs, cost, colour)
+    for name, (pflop, accuracy, place) in PUBLISHED.items():
+        left.plot(pflop, accuracy, "D", color=GREY, markerfacecolor="white")
+        left.annotate(name, (pflop, accuracy), textcoords="offset points", color=GREY, fontsize=9, **PLACES[place])
+    left.plot([], [], color="black", alpha=0.5, linewidth=1.2, label="val, after each epoch")
+    left.plot([], [], "o", color="black", label="test, at the end")
+    published = "published, test: official bytes, GPU (the 2016 script: CPU)"
+    left.plot([], [], "D", color=GREY, markerfacecolor="white", label=published)
+    for panel, label in ((left, "PFLOP in all, forward and backward"), (right, "seconds of training, on one machine")):
+        panel.set(xscale="log", xlabel=label)
+        panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
+        panel.margins(x=0.2, y=0.08)
+    left.set_ylabel("accuracy on CIFAR-10 as JPEG")
+    figure.legend(loc="outside lower center", ncols=3)
+    figure.suptitle("What accuracy costs")
+    return figure
+
+
+def mark(panel: Axes, name: str, runs: list[Run], cost: str, colour: str) -> None:
+    """Test accuracy at the end: the mean, its standard deviation as a bar, and the name."""
+    accuracies = [run["test_accuracy"] for run in runs]
+    mean = statistics.mean(accuracies)
+    deviation = statistics.stdev(accuracies) if len(accuracies) > 1 else 0
+    at = middle(runs, cost)
+    panel.errorbar(at, mean, deviation, fmt="o", color=colour, capsize=3, markeredgecolor="white", zorder=3)
+    text: dict[str, Any] = {
+        "textcoords": "offset points",
+        "color": colour,
+        "fontsize": 10,
+        "fontweight": "bold",
+        "zorder": 4,
+    }
+    text["path_effects"] = [withStroke(linewidth=3, foreground="white")]  # other curves pass behind it
+    panel.annotate(f"{name} {mean:.3f}", (at, mean), **text, **PLACES["below right"])
+
+
+def spent(run: Run, cost: str) -> list[float]:
+    """What the training had cost at the end of each epoch."""
+    seconds = run["history"]["seconds"]
+    each = seconds if cost == "seconds" else [run["pflop"] / len(seconds)] * len(seconds)
+    return list(accumulate(each))
+
+
+def middle(runs: list[Run], name: str) -> float:
+    """The median of a figure over the runs."""
+    return harness.middle(run[name] for run in runs)
+
+
+def point(name: str, runs: list[Run]) -> list[str]:
+    """A line of the table."""
+    mean = statistics.mean(run["test_accuracy"] for run in runs)
+    return [f"`{name}`", f"{middle(runs, 'pflop'):.4f}", f"{middle(runs, 'seconds'):.0f}", f"{mean:.4f}", "JPEG, here"]
+
+
+if __name__ == "__main__":
+    harness.run(main)
