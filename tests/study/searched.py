@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import math
+import warnings
 from typing import Any
 
 import optuna
+from optuna.exceptions import ExperimentalWarning
 
 HARD_NAME = "<script>alert(1)</script> & {{ 7*7 }} %{x} <b>"
 KINDS = ["random", "dirac", HARD_NAME]
@@ -20,7 +22,9 @@ def empty(name: str = "layers", objectives: tuple[str, ...] = ("val_accuracy",),
         sampler=optuna.samplers.RandomSampler(seed=1),
         pruner=optuna.pruners.SuccessiveHalvingPruner(min_resource=25, reduction_factor=2),
     )
-    study.set_metric_names(list(objectives))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        study.set_metric_names(list(objectives))
     return study
 
 

@@ -11,7 +11,7 @@ from ruamel.yaml.comments import CommentedMap
 from convtrack import config
 from convtrack.editing import edit, put
 from convtrack.errors import ConfigError
-from convtrack.study import fingerprint, results, space
+from convtrack.study import fingerprint, knobs, results, space
 from convtrack.study.conditions import same
 from convtrack.study.results import Found
 
@@ -53,12 +53,9 @@ def apply(trial: FrozenTrial, *, write: bool) -> str:
 
 def other_knobs(study_attributes: dict[str, Any], content: dict[str, Any]) -> list[str]:
     """What params.yaml (`content`) has another value for than the trials had, of what the study did not search."""
-    known = study_attributes.get(fingerprint.ATTRIBUTE)
-    if not known:
-        return []
-    old, new = known["fixed"], fingerprint.fingerprint(content, known["data"])["fixed"]
-    different = [path for path in old if old[path] != new.get(path)]
-    return [f"{path}: {old[path]!r} in the study, {new.get(path)!r} now" for path in different]
+    fixed = study_attributes.get(fingerprint.ATTRIBUTE, {}).get("fixed", {})
+    now = {path: _value(content, path) for path in fixed}
+    return [f"{path}: {fixed[path]!r} then, {now[path]!r} now" for path in fixed if not same(fixed[path], now[path])]
 
 
 def uncommitted() -> bool:
@@ -95,3 +92,10 @@ def _take_over(section: CommentedMap, new: dict[str, Any]) -> None:
             _take_over(section[key], value)
         elif key not in section or not same(section[key], value):
             put(section, key, value)
+
+
+def _value(content: dict[str, Any], path: str) -> Any:
+    try:
+        return knobs.value(content, path)
+    except KeyError:
+        return None

@@ -22,7 +22,7 @@ from convtrack.study import figures, landscape, results, style
 from convtrack.study.results import Found
 
 TEMPLATE = "page.html"
-NO_CURVES = (
+no_curves = (
     "No trial has reported an epoch. (Optuna takes no reports in a study of several objectives; MLflow has them.)"
 )
 
@@ -127,36 +127,44 @@ def _apply_command(found: Found, trial: FrozenTrial) -> str:
 
 
 def _sections(found: Found, now: datetime) -> list[Section]:
+    several = len(found.objectives) > 1
+    no_curves = "No trial has reported an epoch."
+    if several:
+        no_curves = "Optuna takes no reports in a study of several objectives. MLflow has the curves of every trial."
     few = f"Needs {results.LEAST_FOR_IMPORTANCE} complete trials."
-    names = found.objectives
-    sections = [
+    front = _section("Pareto front", figures.pareto_front(found), "Nothing beats these in all objectives at once.")
+    return [
+        *([front] if several else []),
         _section("History", figures.history(found), "Each trial's value; pruned ones at the last value they reported."),
-        _section("Learning curves", figures.curves(found), "What each trial reported while it trained.", NO_CURVES),
+        _section("Learning curves", figures.curves(found), "What each trial reported while it trained.", no_curves),
         _section("Importances", landscape.importances(found), _about_importances(found), few),
+        *(part for index in range(len(found.objectives)) for part in _landscape(found, index)),
+        _section(
+            "Timeline", figures.timeline(found, now), "A gap is time between two commands.", "No trial has started."
+        ),
     ]
-    if len(names) > 1:
-        caption = "Nothing beats a trial on the front in all objectives at once."
-        sections.insert(0, _section("Pareto front", figures.pareto_front(found), caption))
-    for index, name in enumerate(names):
-        of = f": {name}" if len(names) > 1 else ""
-        lines = (
-            "A line for each complete trial. Drag along an axis to keep some; a parameter that a trial does not have "
-            f"is at the foot ({results.ABSENT}). The {landscape.MOST_AXES} most important at most."
-        )
-        drawn = landscape.parallel_coordinates(found, index)
-        sections.append(
-            _section(f"Parallel coordinates{of}", drawn, lines, "Needs two complete trials.", f"lines-{index}")
-        )
-        caption = f"Each complete trial by each parameter, later ones brighter. {landscape.MOST_SLICES} at most."
-        sections.append(_section(f"Slices{of}", landscape.slices(found, index), caption, id=f"slices-{index}"))
-        caption = "The most important parameters by twos; between trials it is a guess, weighted by their distance."
-        missing = f"Needs {landscape.LEAST_FOR_CONTOUR} complete trials that have the two parameters."
-        sections.append(
-            _section(f"Contours{of}", landscape.contours(found, index), caption, missing, f"contours-{index}")
-        )
-    caption = "When each trial ran; a gap is time between two commands."
-    sections.append(_section("Timeline", figures.timeline(found, now), caption, "No trial has started."))
-    return sections
+
+
+def _landscape(found: Found, objective: int) -> list[Section]:
+    of = f": {found.objectives[objective]}" if len(found.objectives) > 1 else ""
+    lines = (
+        "A line for each complete trial. Drag along an axis to keep some; a parameter that a trial does not have "
+        f"is at the foot ({results.ABSENT}). The {landscape.MOST_AXES} most important at most."
+    )
+    slices = f"Each complete trial by each parameter, later ones brighter. {landscape.MOST_SLICES} at most."
+    contours = "The most important parameters by twos; between trials it is a guess, weighted by their distance."
+    too_few = f"Needs {landscape.LEAST_FOR_CONTOUR} complete trials that have the two parameters."
+    return [
+        _section(
+            f"Parallel coordinates{of}",
+            landscape.parallel_coordinates(found, objective),
+            lines,
+            "Needs two complete trials.",
+            f"parallel-{objective}",
+        ),
+        _section(f"Slices{of}", landscape.slices(found, objective), slices, id=f"slices-{objective}"),
+        _section(f"Contours{of}", landscape.contours(found, objective), contours, too_few, f"contours-{objective}"),
+    ]
 
 
 def _section(
