@@ -27,13 +27,14 @@ def test_the_best_trial_is_the_first_of_the_ranking_and_optunas_own(forty: optun
     found = results.read(forty)
     assert [trial.number for trial in found.best] == [forty.best_trial.number]
     assert found.ranked()[0].number == forty.best_trial.number
-    values = [trial.value for trial in found.ranked()]
+    values = [trial.values[0] for trial in found.ranked()]
     assert values == sorted(values, reverse=True)
 
 
 def test_a_study_that_minimizes_ranks_the_lowest_first() -> None:
     study = searched(empty(objectives=("val_loss",)), 12)
-    assert results.read(study).ranked()[0].value == min(trial.value for trial in results.read(study).of("complete"))
+    found = results.read(study)
+    assert found.ranked()[0].value == min(trial.values[0] for trial in found.of("complete"))
 
 
 def test_of_several_objectives_the_front_comes_first() -> None:
