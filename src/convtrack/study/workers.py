@@ -128,8 +128,9 @@ def share_of_cores(slot: int, count: int) -> list[int] | None:
     if not hasattr(os, "sched_setaffinity"):
         return None
     cores = sorted(os.sched_getaffinity(0))[: usable_cores()]
-    share = cores[slot * len(cores) // count : (slot + 1) * len(cores) // count]
-    return share or [cores[slot % len(cores)]]
+    if count > len(cores):
+        return [cores[slot % len(cores)]]
+    return cores[slot * len(cores) // count : (slot + 1) * len(cores) // count]
 
 
 def oom_kills(counters: Path = Path("/proc/vmstat")) -> int:

@@ -1,0 +1,310 @@
+"""`convtrack study run` for real: trials as processes, and what is left of a study when they, or it, are killed.
+
+The tests of this file share one clone; each has a study of its own.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import random
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import optuna
+import pytest
+from mlflow import MlflowClient
+from optuna.storages.journal import JournalFileBackend, JournalStorage
+from optuna.trial import TrialState
+
+from convtrack import artifacts, config
+from convtrack.study import folders
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Clone
+
+LONG = 100_000  # epochs: a training that waits to be stopped
+DROPOUT = {"model.dropout": {"type": "float", "low": 0.0, "high": 0.5}}
+QUIET = {"tracking.log_model": False, "tracking.system_metrics": False, "study.sampler": "random"}
+SETTINGS = {"study.space": DROPOUT, "study.pruner": "none", "study.trial_timeout": None, "train.epochs": 2, **QUIET}
+
+
+@pytest.fixture(scope="module")
+def shared(make_clone: Callable[[Path], Clone], tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    return make_clone(tmp_path_factory.mktemp("study"))
+
+
+@pytest.fixture
+def clone(shared: Clone) -> Clone:
+    """The clone, its params.yaml as no test has changed it."""
+    shared.run("git", "checkout", "-q", "params.yaml")
+    shared.change(SETTINGS)
+    return shared
+
+
+def study(clone: Clone, name: str) -> optuna.Study:
+    storage = JournalStorage(JournalFileBackend(str(clone.path / ".convtrack/study.journal")))
+    return optuna.load_study(study_name=name, storage=storage)
+
+
+def states(clone: Clone, name: str) -> list[str]:
+    return [trial.state.name for trial in study(clone, name).trials]
+
+
+def folder(clone: Clone, name: str, number: int) -> Path:
+    return clone.path / folders.trial_folder(name, number)
+
+
+def log(clone: Clone, name: str, number: int) -> str:
+    return (folder(clone, name, number) / folders.LOG).read_text()
+
+
+def runs(clone: Clone, name: str, part: str) -> list[Any]:
+    """The MLflow runs of a study, or of its trials by number."""
+    client = MlflowClient(f"sqlite:///{clone.path / 'mlflow.db'}")
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    wanted = f"tags.`study.name` = '{name}' and tags.`study.part` = '{part}'"
+    found = client.search_runs(experiments, wanted)
+    return sorted(found, key=lambda run: int(run.data.tags.get("study.trial", 0)))
+
+
+def recorded(clone: Clone, name: str) -> list[str]:
+    """How the MLflow runs of a study's trials stand, by the trial's number."""
+    return [run.info.status for run in runs(clone, name, "trial")]
+
+
+def run(clone: Clone, name: str, trials: int, *arguments: str, expect: int = 0) -> str:
+    return clone.run("convtrack", "study", "run", "--name", name, "--trials", str(trials), *arguments, expect=expect)
+
+
+def start(clone: Clone, name: str, trials: int, *arguments: str) -> subprocess.Popen[bytes]:
+    """As `run`, without waiting for the end; in a process group of its own, as in a terminal."""
+    command = clone.command("convtrack", "study", "run", "--name", name, "--trials", str(trials), *arguments)
+    with (clone.path / f"{name}.out").open("ab") as output:
+        return subprocess.Popen(
+            command, cwd=clone.path, env=clone.environment, start_new_session=True, stdout=output, stderr=output
+        )
+
+
+def until(process: subprocess.Popen[bytes], condition: Callable[[], bool]) -> None:
+    """Wait for a condition that a study which is at work will bring about."""
+    while not condition():
+        assert process.poll() is None, "the study ended before"
+        time.sleep(0.2)
+
+
+def training(clone: Clone, name: str, number: int = 0) -> Callable[[], bool]:
+    """Whether the trial has finished an epoch, so that it is in the middle of its training."""
+
+    def look() -> bool:
+        history = folder(clone, name, number) / artifacts.HISTORY
+        return history.exists() and len(history.read_text().splitlines()) > 3
+
+    return look
+
+
+def pid(clone: Clone, name: str, number: int = 0) -> int:
+    return int(study(clone, name).trials[number].user_attrs["process"]["pid"])
+
+
+def test_a_study_does_what_is_asked_for_and_goes_on(clone: Clone) -> None:
+    clone.change({"tracking.log_model": True, "model.dropout": 0.25})
+    output = run(clone, "plain", 2, "--workers", "2")
+    assert states(clone, "plain") == ["COMPLETE", "COMPLETE"]
+    assert study(clone, "plain").trials[0].params == {"model.dropout": 0.25}  # what params.yaml held
+    assert "2 complete, 0 pruned, 0 failed" in output
+    assert "already" in run(clone, "plain", 2)
+    assert len(states(clone, "plain")) == 2
+    run(clone, "plain", 3)
+    assert states(clone, "plain") == ["COMPLETE"] * 3
+
+    (parent,) = runs(clone, "plain", "study")
+    children = runs(clone, "plain", "trial")
+    trials = study(clone, "plain").trials
+    assert parent.info.status == "FINISHED"
+    assert recorded(clone, "plain") == ["FINISHED"] * 3
+    assert {child.data.tags["mlflow.parentRunId"] for child in children} == {parent.info.run_id}
+    assert [trial.user_attrs["mlflow_run_id"] for trial in trials] == [child.info.run_id for child in children]
+    assert [child.data.params["model.dropout"] for child in children] == [
+        str(t.params["model.dropout"]) for t in trials
+    ]
+    assert children[0].data.tags["git.commit"] == clone.run("git", "rev-parse", "HEAD").strip()
+    assert children[0].data.tags["git.dirty"] == "true"  # params.yaml, seen from the trial's own folder
+    assert parent.data.metrics["best_val_accuracy"] == pytest.approx(study(clone, "plain").best_value)
+    assert parent.data.metrics["trials_complete"] == 3
+    assert "model.dropout" in str([name for name in parent.data.params if name.startswith("space.")])
+
+    best = study(clone, "plain").best_trial.number
+    with_model = [trial.number for trial in trials if (folder(clone, "plain", trial.number) / artifacts.MODEL).exists()]
+    assert with_model == [best]
+    client = MlflowClient(f"sqlite:///{clone.path / 'mlflow.db'}")
+    models = client.search_logged_models([children[0].info.experiment_id])
+    assert [model.source_run_id for model in models] == [children[best].info.run_id]
+    assert len(list((clone.path / "mlartifacts/models").glob("*/artifacts/*"))) > 0
+
+
+def test_a_trial_has_its_share_of_the_cores_and_its_own_folder(clone: Clone) -> None:
+    clone.change({"train.epochs": 1})
+    run(clone, "cores", 2, "--workers", "2")
+    specs = [folders.read_spec(folder(clone, "cores", number)) for number in (0, 1)]
+    available = os.sched_getaffinity(0)
+    for spec in specs:
+        assert spec.cores is not None
+        assert set(spec.cores) <= available
+    if len(available) > 1:
+        assert not set(specs[0].cores or []) & set(specs[1].cores or [])
+    params = config.load(folder(clone, "cores", 1) / config.PARAMS_FILE)
+    assert params.model.dropout == study(clone, "cores").trials[1].params["model.dropout"]
+    assert (folder(clone, "cores", 1) / artifacts.PROCESSED / artifacts.DATASET).exists()
+    assert not (folder(clone, "cores", 1) / artifacts.STATE).exists()  # checkpoints
+
+
+def test_a_trial_that_is_killed_fails_with_its_reason_and_another_takes_its_place(clone: Clone) -> None:
+    clone.change({"train.epochs": LONG})
+    process = start(clone, "killed", 1)
+    until(process, training(clone, "killed"))
+    os.kill(pid(clone, "killed"), signal.SIGKILL)
+    until(process, training(clone, "killed", 1))
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait() == 130
+    assert states(clone, "killed") == ["FAIL", "WAITING"]
+    failed = study(clone, "killed").trials[0]
+    assert "SIGKILL" in failed.user_attrs["reason"]
+    killed, interrupted = runs(clone, "killed", "trial")
+    assert (killed.info.status, killed.data.tags["study.state"]) == ("FAILED", "failed")
+    assert "SIGKILL" in killed.data.tags["study.reason"]
+    assert (interrupted.info.status, interrupted.data.tags["study.state"]) == ("KILLED", "interrupted")
+    client = MlflowClient(f"sqlite:///{clone.path / 'mlflow.db'}")
+    assert folders.LOG.name in {file.path for file in client.list_artifacts(killed.info.run_id)}
+
+
+def test_trials_that_take_too_long_fail_and_after_five_in_a_row_the_study_gives_up(clone: Clone) -> None:
+    clone.change({"study.trial_timeout": 0.5})  # less than it takes to begin
+    output = run(clone, "slow", 1, expect=1)
+    assert "5 trials in a row failed" in output
+    assert states(clone, "slow") == ["FAIL"] * 5
+    assert "study.trial_timeout, 0.5 s" in study(clone, "slow").trials[0].user_attrs["reason"]
+    assert "RUNNING" not in recorded(clone, "slow")
+    assert runs(clone, "slow", "study")[0].info.status == "FAILED"
+
+
+def test_a_trial_that_exhausts_memory_fails_with_that_reason_and_the_study_goes_on(clone: Clone) -> None:
+    clone.change(
+        {
+            "model.dense": [2_000_000_000],
+            "study.sampler": "grid",
+            "study.space": {"model.dense.length": {"type": "int", "low": 0, "high": 1}},
+        }
+    )
+    run(clone, "memory", 1)
+    assert states(clone, "memory") == ["FAIL", "COMPLETE"]
+    assert "memory" in study(clone, "memory").trials[0].user_attrs["reason"]
+    assert recorded(clone, "memory") == ["FAILED", "FINISHED"]
+
+
+def test_after_a_grids_last_point_the_study_ends(clone: Clone) -> None:
+    clone.change(
+        {
+            "train.epochs": 1,
+            "study.sampler": "grid",
+            "study.space": {"model.filters.0": {"type": "int", "low": 4, "high": 5}},
+        }
+    )
+    run(clone, "grid", 10)
+    assert sorted(trial.params["model.filters.0"] for trial in study(clone, "grid").trials) == [4, 5]
+
+
+def test_ctrl_c_keeps_what_was_trained_and_the_same_command_goes_on(clone: Clone) -> None:
+    clone.change({"train.epochs": 500})
+    process = start(clone, "stopped", 1)
+    until(process, training(clone, "stopped"))
+    os.killpg(process.pid, signal.SIGINT)
+    assert process.wait() == 130
+    assert "Traceback" not in (clone.path / "stopped.out").read_text()
+    assert states(clone, "stopped") == ["WAITING"]
+    assert recorded(clone, "stopped") == ["KILLED"]
+    assert runs(clone, "stopped", "study")[0].info.status == "KILLED"
+    run(clone, "stopped", 1)
+    assert states(clone, "stopped") == ["COMPLETE"]
+    assert "going on after epoch" in log(clone, "stopped", 0)
+    assert recorded(clone, "stopped") == ["FINISHED"]
+    (child,) = runs(clone, "stopped", "trial")
+    client = MlflowClient(f"sqlite:///{clone.path / 'mlflow.db'}")
+    steps = [point.step for point in client.get_metric_history(child.info.run_id, "loss")]
+    assert steps == list(range(1, 501))  # each epoch once
+
+
+def test_a_study_that_is_killed_leaves_no_process_and_the_same_command_does_the_rest(clone: Clone) -> None:
+    clone.change({"train.epochs": 500})
+    process = start(clone, "dead", 2)
+    until(process, training(clone, "dead"))
+    orphan = pid(clone, "dead")
+    process.kill()
+    process.wait()
+    run(clone, "dead", 2)
+    assert states(clone, "dead") == ["COMPLETE", "COMPLETE"]
+    assert "going on after epoch" in log(clone, "dead", 0)
+    assert study(clone, "dead").trials[0].user_attrs["process"]["pid"] != orphan
+    assert recorded(clone, "dead") == ["FINISHED", "FINISHED"]
+    assert [run.info.status for run in runs(clone, "dead", "study")] == ["FINISHED"]
+    with pytest.raises(ProcessLookupError):
+        os.kill(orphan, 0)
+
+
+def test_a_pruned_trial_is_killed_in_mlflow_and_not_failed(clone: Clone) -> None:
+    clone.change({"study.pruner": "median"})
+    run(clone, "pruned", 1)
+    made = study(clone, "pruned")
+    first = made.trials[0]
+    for _ in range(6):  # rivals that are out of reach
+        made.add_trial(
+            optuna.create_trial(
+                params=first.params,
+                distributions=first.distributions,
+                value=1.0,
+                intermediate_values=dict.fromkeys(range(1, 101), 1.0),
+            )
+        )
+    output = run(clone, "pruned", 8)
+    assert states(clone, "pruned") == ["COMPLETE"] * 7 + ["PRUNED"]
+    assert "7 complete, 1 pruned, 0 failed" in output
+    pruned = runs(clone, "pruned", "trial")[-1]
+    assert (pruned.info.status, pruned.data.tags["study.state"]) == ("KILLED", "pruned")
+    assert "val_accuracy" in pruned.data.tags["study.reason"]
+    assert not (folder(clone, "pruned", 7) / artifacts.MODEL).exists()
+
+
+@pytest.mark.slow
+def test_kills_at_random_moments_change_nothing_about_what_gets_done(clone: Clone) -> None:
+    """CONVTRACK_KILLS sets how many; each hits the study or one of its trials, whatever it is doing."""
+    chance = random.Random(0)
+    clone.change({"train.epochs": 60})
+    wanted = 6
+    for _ in range(int(os.environ.get("CONVTRACK_KILLS", "20"))):
+        process = start(clone, "chaos", wanted, "--workers", "2")
+        time.sleep(chance.uniform(0, 40))
+        running = []
+        if (clone.path / ".convtrack/study.journal").exists():
+            with_process = [t for t in study(clone, "chaos").trials if t.state == TrialState.RUNNING]
+            running = [t.user_attrs["process"]["pid"] for t in with_process if "process" in t.user_attrs]
+        if running and chance.random() < 0.5:
+            victim = chance.choice(running)
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(victim, signal.SIGKILL)
+        process.kill()
+        process.wait()
+    run(clone, "chaos", wanted, "--workers", "2")
+    trials = study(clone, "chaos").trials
+    assert sum(trial.state in {TrialState.COMPLETE, TrialState.PRUNED} for trial in trials) == wanted
+    assert not [trial for trial in trials if trial.state in {TrialState.RUNNING, TrialState.WAITING}]
+    assert "RUNNING" not in recorded(clone, "chaos")
+    assert len(runs(clone, "chaos", "study")) == 1
+    numbers = [run.data.tags["study.trial"] for run in runs(clone, "chaos", "trial")]
+    assert len(numbers) == len(set(numbers))
+    ended = {run.data.tags["study.trial"]: run.data.tags["study.state"] for run in runs(clone, "chaos", "trial")}
+    words = {TrialState.COMPLETE: "complete", TrialState.FAIL: "failed"}
+    assert ended == {str(trial.number): words[trial.state] for trial in trials if str(trial.number) in ended}

@@ -1,0 +1,65 @@
+"""What a trial finds in its folder."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from convtrack import artifacts, config
+from convtrack.study import folders
+from convtrack.study.folders import Spec
+
+
+def spec(study_id: str = "one") -> Spec:
+    return Spec("mine", study_id, 7, 3, None, [0])
+
+
+def prepared(workplace: Path, study_id: str = "one") -> Path:
+    folder = workplace / folders.trial_folder("mine", 3)
+    folders.prepare(folder, spec(study_id), config.read_yaml(config.PARAMS_FILE))
+    return folder
+
+
+def test_a_folder_has_params_data_and_what_the_process_is_told(workplace: Path) -> None:
+    (workplace / artifacts.PROCESSED).mkdir(parents=True)
+    (workplace / artifacts.PROCESSED / "here").touch()
+    folder = prepared(workplace)
+    assert config.load(folder / config.PARAMS_FILE) == config.load()
+    assert (folder / artifacts.PROCESSED / "here").exists()
+    assert folders.read_spec(folder) == spec()
+
+
+def test_values_survive_the_file_bit_for_bit(workplace: Path) -> None:
+    content = config.read_yaml(config.PARAMS_FILE)
+    content["train"]["optimizer"]["learning_rate"] = 1.0000000000000002e-05
+    folder = workplace / "there"
+    folders.prepare(folder, spec(), content)
+    assert config.load(folder / config.PARAMS_FILE).train.optimizer.learning_rate == 1.0000000000000002e-05
+
+
+def test_an_interrupted_trial_keeps_its_checkpoints_and_no_old_result(workplace: Path) -> None:
+    folder = prepared(workplace)
+    checkpoint = folder / artifacts.STATE / "checkpoints/x.npz"
+    checkpoint.parent.mkdir(parents=True)
+    checkpoint.touch()
+    artifacts.write_json(folder / folders.RESULT, {"state": "complete"})
+    assert folders.read_result(folder, "one") == {"state": "complete"}
+    prepared(workplace)
+    assert checkpoint.exists()
+    assert folders.read_result(folder, "one") is None
+    folders.forget_checkpoints(folder)
+    assert not checkpoint.exists()
+
+
+def test_what_a_deleted_study_of_the_same_name_left_is_no_result_and_goes(workplace: Path) -> None:
+    folder = prepared(workplace, "deleted")
+    artifacts.write_json(folder / folders.RESULT, {"state": "complete"})
+    assert folders.read_result(folder, "one") is None
+    (folder / artifacts.STATE).mkdir()
+    prepared(workplace)
+    assert not (folder / artifacts.STATE).exists()
+
+
+def test_the_last_line_of_a_log_is_what_went_wrong_rather_than_advice(tmp_path: Path) -> None:
+    assert folders.last_line(tmp_path) == ""
+    (tmp_path / folders.LOG).write_text("epoch 1\nconvtrack: the disk is full\n  next: make room\n\n")
+    assert folders.last_line(tmp_path) == "convtrack: the disk is full"

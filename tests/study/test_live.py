@@ -1,0 +1,108 @@
+"""What is seen of a study."""
+
+from __future__ import annotations
+
+import io
+
+import optuna
+import pytest
+from optuna.trial import FrozenTrial
+from rich.console import Console
+
+from convtrack.study.live import View, clock, describe, sparkline
+from convtrack.study.reclaim import Reclaimed
+
+
+def console(*, terminal: bool) -> Console:
+    return Console(file=io.StringIO(), force_terminal=terminal, width=120, soft_wrap=True, color_system=None)
+
+
+def text(view: View) -> str:
+    file = view.console.file
+    assert isinstance(file, io.StringIO)
+    return file.getvalue()
+
+
+@pytest.fixture
+def trials() -> list[FrozenTrial]:
+    """A better one, a worse one, a pruned one, a failed one and one that runs."""
+    study = optuna.create_study(direction="maximize")
+    for value, state in ((0.5, "COMPLETE"), (0.25, "COMPLETE"), (None, "PRUNED"), (None, "FAIL")):
+        trial = study.ask()
+        trial.suggest_float("model.dropout", 0, 1)
+        trial.set_user_attr("reason", f"because of {state}")
+        study.tell(trial, value, optuna.trial.TrialState[state])
+    running = study.ask()
+    running.report(0.125, 25)
+    running.report(0.625, 50)
+    return study.get_trials()
+
+
+def test_elsewhere_than_on_a_terminal_each_trial_is_a_line(trials: list[FrozenTrial]) -> None:
+    with View(["val_accuracy"], ["maximize"], 4, console(terminal=False)) as view:
+        for trial in trials[:4]:
+            view.started(trial)
+            view.ended(trial)
+        view.show(trials, [4])
+    lines = text(view).splitlines()
+    assert len(lines) == 8
+    assert lines[0].startswith("trial 0 begins: model.dropout=0.")
+    assert "complete  val_accuracy 0.5  best so far" in lines[1]
+    assert "best so far" not in lines[3]
+    assert "pruned  because of PRUNED" in lines[5]
+    assert "failed  because of FAIL" in lines[7]
+
+
+def test_a_terminal_shows_counts_the_best_and_the_curves_of_running_trials(trials: list[FrozenTrial]) -> None:
+    with View(["val_accuracy"], ["maximize"], 4, console(terminal=True)) as view:
+        view.show(trials, [4])
+        seen = text(view)
+    assert "1 running  2 complete  1 pruned  1 failed" in seen
+    assert "best val_accuracy 0.5" in seen
+    assert "3 of 4 finished" in seen
+    assert "0.6250" in seen
+    assert "▁█" in seen
+    assert "50 %" in seen
+
+
+def test_names_are_text_and_not_markup() -> None:
+    study = optuna.create_study()
+    trial = study.ask()
+    trial.set_user_attr("reason", "[bold]x[/bold] [/] :smile:")
+    study.tell(trial, state=optuna.trial.TrialState.FAIL)
+    with View(["val_loss"], ["minimize"], None, console(terminal=False)) as view:
+        view.ended(study.trials[0])
+    assert "[bold]x[/bold] [/] :smile:" in text(view)
+
+
+def test_where_less_is_better_a_lower_value_leads() -> None:
+    study = optuna.create_study()
+    view = View(["val_loss"], ["minimize"], 2, console(terminal=False))
+    for value in (1.0, 0.5):
+        study.tell(study.ask(), value)
+        view.ended(study.trials[-1])
+    assert text(view).count("best so far") == 2
+
+
+def test_trials_that_were_interrupted_or_are_out_of_sight_are_named() -> None:
+    view = View(["val_loss"], ["minimize"], 2, console(terminal=False))
+    view.reclaimed(Reclaimed(waiting=[3, 5], unknown=[7]))
+    assert "going on: trial 3, 5" in text(view)
+    assert "trial 7" in text(view)
+
+
+def test_a_curve_goes_from_its_lowest_to_its_highest_value() -> None:
+    assert sparkline([]) == ""
+    assert sparkline([0.1, 0.1]) == "▁▁"
+    assert sparkline([0.0, 0.5, 1.0]) == "▁▅█"
+    assert len(sparkline([float(value) for value in range(100)])) == 24
+
+
+def test_times_and_values_are_short() -> None:
+    assert clock(3661.4) == "1:01:01"
+    study = optuna.create_study()
+    study.enqueue_trial({"rate": 0.123456, "units": 3})
+    trial = study.ask()
+    trial.suggest_float("rate", 0, 1)
+    trial.suggest_int("units", 1, 4)
+    assert describe(study.trials[0]) == "rate=0.1235, units=3"

@@ -1,0 +1,121 @@
+"""Processes that train, and what is said of those that die."""
+
+from __future__ import annotations
+
+import os
+import signal
+import time
+from pathlib import Path
+
+import pytest
+
+from convtrack import config
+from convtrack.study import folders, workers
+from convtrack.study.folders import Spec
+from convtrack.study.workers import Ended, LocalWorkers, oom_kills, share_of_cores, why_it_ended
+
+
+def ended(exit_code: int, *, why: str = "", out_of_memory: bool = False) -> Ended:
+    return Ended(0, exit_code, why, 3 * 2**30, out_of_memory)
+
+
+def wait(local: LocalWorkers) -> Ended:
+    while not (gone := local.ended()):
+        time.sleep(0.05)
+    return gone[0]
+
+
+@pytest.fixture
+def local(workplace: Path) -> LocalWorkers:
+    """Two workers of a study that does not exist, so that every trial fails at once."""
+    return LocalWorkers(2, config.load(), str(workplace / "study.journal"), workplace)
+
+
+def spec(number: int) -> Spec:
+    return Spec("none", "id", number, number, None, None)
+
+
+def catches_sigterm(pid: int) -> bool:
+    status = Path(f"/proc/{pid}/status").read_text()
+    caught = next(line for line in status.splitlines() if line.startswith("SigCgt:"))
+    return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
+
+
+def test_shares_of_cores_are_disjoint_equal_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3, 4, 6, 8})
+    shares = [share_of_cores(slot, 3) for slot in range(3)]
+    assert [core for share in shares for core in share or []] == [0, 1, 2, 3, 4, 6, 8]
+    assert [len(share or []) for share in shares] == [2, 2, 3]
+
+
+def test_more_workers_than_cores_have_one_each_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
+    assert [share_of_cores(slot, 5) for slot in range(5)] == [[0], [1], [0], [1], [0]]
+
+
+def test_a_quota_below_the_number_of_cores_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)))
+    monkeypatch.setattr(workers, "usable_cores", lambda: 4)
+    assert [share_of_cores(slot, 2) for slot in range(2)] == [[0, 1], [2, 3]]
+
+
+def test_the_kernels_count_of_processes_killed_for_memory_is_read(tmp_path: Path) -> None:
+    counters = tmp_path / "vmstat"
+    counters.write_text("nr_free_pages 1\noom_kill 3\nswap_ra 0\n")
+    assert oom_kills(counters) == 3
+    assert oom_kills(tmp_path / "elsewhere") == 0
+
+
+@pytest.mark.parametrize(
+    ("end", "expected"),
+    [
+        (ended(-signal.SIGKILL, out_of_memory=True), "out of memory: the kernel killed it at 3.0 GiB"),
+        (ended(-signal.SIGKILL), "ended by SIGKILL"),
+        (ended(-signal.SIGSEGV), "ended by SIGSEGV"),
+        (ended(3), "exit code 3"),
+        (ended(-signal.SIGKILL, why="too slow"), "too slow"),
+    ],
+)
+def test_the_reason_names_who_ended_the_process(end: Ended, expected: str) -> None:
+    reason = why_it_ended(end, "Killed")
+    assert expected in reason
+    assert "its last words: Killed" in reason
+
+
+def test_a_trial_that_cannot_begin_ends_with_its_words_in_the_log(local: LocalWorkers, workplace: Path) -> None:
+    local.start(spec(0), config.read_yaml(config.PARAMS_FILE))
+    assert (local.running, local.free) == ([0], 1)
+    end = wait(local)
+    assert end.exit_code > 0
+    assert (local.running, local.free) == ([], 2)
+    assert folders.last_line(workplace / folders.trial_folder("none", 0))
+
+
+def test_a_process_that_does_not_react_is_killed(local: LocalWorkers, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "PATIENCE", 0.2)
+    local.start(spec(0), config.read_yaml(config.PARAMS_FILE))
+    (worker,) = local._workers.values()
+    while not catches_sigterm(worker.process.pid):
+        assert worker.process.poll() is None
+    os.kill(worker.process.pid, signal.SIGSTOP)
+    local.stop(0, "it hangs")
+    end = wait(local)
+    assert (end.exit_code, end.why) == (-signal.SIGKILL, "it hangs")
+
+
+def test_a_trial_is_asked_to_end_after_its_time(workplace: Path) -> None:
+    content = config.read_yaml(config.PARAMS_FILE)
+    content["study"]["trial_timeout"] = 0.01
+    local = LocalWorkers(1, config.parse(content), str(workplace / "study.journal"), workplace)
+    local.start(spec(0), content)
+    assert "study.trial_timeout, 0.01 s" in wait(local).why
+
+
+def test_workers_leave_no_process_when_they_are_killed(local: LocalWorkers) -> None:
+    for number in (0, 1):
+        local.start(spec(number), config.read_yaml(config.PARAMS_FILE))
+    pids = [worker.process.pid for worker in local._workers.values()]
+    local.kill()
+    for pid in pids:
+        with pytest.raises(ProcessLookupError):
+            os.kill(pid, 0)
