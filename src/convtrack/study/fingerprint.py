@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from convtrack import config
+from convtrack.study import knobs
 
 ATTRIBUTE = "fingerprint"  # of the study's user attributes
+DIGEST = 64  # characters of a SHA-256
 SECTIONS = ("model", "train")  # all that a trial depends on, besides the data
 
 
@@ -27,19 +29,61 @@ def fingerprint(content: dict[str, Any], dataset_digests: Mapping[str, str]) -> 
 
 
 def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What is another, in words, one line each; empty where both are the same."""
-    return [f"{where}: {was} is now {now}" for where, was, now in _changes(old, new)]
+    """What is not the same, in words, a line each; empty where all is."""
+    return [change for part in ("objectives", "space", "fixed", "data") for change in _between(part, old, new)]
 
 
 def obstacles(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Those of `differences` that Optuna cannot go on with: objectives, and type, log or choices of an entry."""
-    return []
+    """Those of `differences` that Optuna cannot go on with: other objectives, and type, log or choices of an entry."""
+    found = list(_between("objectives", old, new))
+    for path in sorted(old["space"].keys() & new["space"].keys()):
+        before, now = old["space"][path], new["space"][path]
+        for what in ("type", "log", "choices"):
+            if before.get(what) != now.get(what):
+                found.append(f"{path}: {what} was {_shown(before.get(what))}, is {_shown(now.get(what))}")
+    return found
 
 
 def _fixed(content: dict[str, Any], searched: set[str]) -> dict[str, Any]:
-    """The knobs that no trial changes, by path; of lists that are searched in part, the entries that are not."""
-    return {}
+    """The knobs that no trial changes, by path; of a list that is searched in part, what is left of it."""
+    fixed: dict[str, Any] = {}
+    for path, value in config.parse(content).flat().items():
+        if path.split(".")[0] not in SECTIONS or path in searched:
+            continue
+        parts = {last for base, last in map(knobs.split, searched) if base == path}
+        fixed |= {path: value} if not parts else _rest_of_list(content, path, parts, searched)
+    return fixed
 
 
-def _changes(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[tuple[str, Any, Any]]:
-    return []
+def _rest_of_list(content: dict[str, Any], path: str, parts: set[str | None], searched: set[str]) -> dict[str, Any]:
+    length = f"{knobs.leader(content, path)}.{knobs.LENGTH}"
+    count = knobs.value(content, length)
+    rest = {
+        f"{path}.{index}": knobs.value(content, f"{path}.{index}") for index in range(count) if str(index) not in parts
+    }
+    # as long as the blocks, whose number is among the knobs itself
+    if length not in searched and length == f"{path}.{knobs.LENGTH}":
+        rest[length] = count
+    return rest
+
+
+def _between(part: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
+    before, now = old[part], new[part]
+    if not isinstance(before, dict):
+        if before != now:
+            yield f"{part}: was {_shown(before)}, is {_shown(now)}"
+        return
+    what = {"space": "study.space: ", "data": "data/processed: "}.get(part, "")
+    for name in [*before, *(name for name in now if name not in before)]:
+        if name not in now:
+            yield f"{what}{name}: was {_shown(before[name])}, is no more"
+        elif name not in before:
+            yield f"{what}{name}: is new, {_shown(now[name])}"
+        elif before[name] != now[name]:
+            yield f"{what}{name}: was {_shown(before[name])}, is {_shown(now[name])}"
+
+
+def _shown(value: Any) -> str:
+    if isinstance(value, dict):  # an entry of the space
+        return ", ".join(f"{name} {_shown(one)}" for name, one in value.items() if one not in (None, False, {}))
+    return value[:12] if isinstance(value, str) and len(value) == DIGEST else repr(value)
