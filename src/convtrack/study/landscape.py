@@ -19,34 +19,46 @@ from optuna.trial import FrozenTrial
 from plotly.subplots import make_subplots
 
 from convtrack.study import results
+from convtrack.study.conditions import same
 from convtrack.study.figures import about
 from convtrack.study.results import Found
 from convtrack.study.style import COLOURS, SCALE, figure, labels, styled, words
 
 MOST_AXES, MOST_SLICES, COLUMNS = 12, 24, 4
+LONGEST_CHOICE = 24  # letters
 LEAST_FOR_CONTOUR, CELLS = 6, 40
+TO_THE_BEST = [[0, "#D0D7DE"], [0.5, COLOURS["complete"]], [1, COLOURS["best"]]]
+ABSENT = object()  # in the place of a parameter that a trial does not have
 
 
 @dataclass(frozen=True)
 class Axis:
-    """One parameter: positions are what is drawn; its ticks say what they mean. `log` axes have powers as positions."""
+    """One parameter or objective: positions are what is drawn, and its ticks say what they mean.
 
-    name: str
-    log: bool
-    choices: tuple[Any, ...]
+    Those of a `log` axis are powers of ten, those of `choices` count from 0. `step` is 0 where all between is possible.
+    """
+
     low: float
     high: float
+    log: bool = False
+    step: float = 0.0
+    choices: tuple[Any, ...] = ()
 
     def position(self, value: Any) -> float:
         if self.choices:
-            return float(next(index for index, choice in enumerate(self.choices) if choice is value or choice == value))
+            return float(next(index for index, choice in enumerate(self.choices) if same(choice, value)))
         return math.log10(value) if self.log else float(value)
 
     def ticks(self) -> tuple[list[float], list[str]]:
-        """Positions and their words, five at most for numbers."""
+        """Positions and what they mean; of numbers five at most."""
         if self.choices:
-            return [float(index) for index in range(len(self.choices))], [words(choice) for choice in self.choices]
+            words_of_choices = [results.printable(results.short(choice))[:LONGEST_CHOICE] for choice in self.choices]
+            return [float(index) for index in range(len(self.choices))], words_of_choices
         places = [float(place) for place in np.linspace(self.low, self.high, 5)] if self.high > self.low else [self.low]
+        if self.step and not self.log:
+            count = round((self.high - self.low) / self.step)
+            stride = self.step * max(1, math.ceil(count / 4))
+            places = [float(place) for place in np.arange(self.low, self.high + self.step / 2, stride)]
         return places, [results.short(float(f"{10**place if self.log else place:.3g}")) for place in places]
 
 
@@ -55,11 +67,12 @@ def axis_of(trials: Sequence[FrozenTrial], name: str) -> Axis:
     found = [trial.distributions[name] for trial in trials if name in trial.distributions]
     last = found[-1]
     if isinstance(last, CategoricalDistribution):
-        return Axis(name, False, tuple(last.choices), 0.0, float(len(last.choices) - 1))
+        return Axis(0.0, float(len(last.choices) - 1), choices=tuple(last.choices))
     numeric = [one for one in found if isinstance(one, FloatDistribution | IntDistribution)]
-    log = all(one.log for one in numeric)
     low, high = float(min(one.low for one in numeric)), float(max(one.high for one in numeric))
-    return Axis(name, log, (), math.log10(low) if log else low, math.log10(high) if log else high)
+    if all(one.log for one in numeric):
+        return Axis(math.log10(low), math.log10(high), log=True)
+    return Axis(low, high, step=float(min(one.step or 0 for one in numeric)))
 
 
 def importances(found: Found) -> go.Figure | None:
@@ -90,27 +103,35 @@ def parallel_coordinates(found: Found, objective: int) -> go.Figure | None:
     if len(complete) < 2 or not names:
         return None
     short = labels(names)
-    dimensions = [_dimension(axis_of(complete, name), complete, short[name]) for name in names]
     values = [trial.values[objective] for trial in complete]
-    dimensions.append({"label": words(found.objectives[objective]), "values": values})
+    dimensions = [
+        _dimension(short[name], axis_of(complete, name), [trial.params.get(name, ABSENT) for trial in complete])
+        for name in names
+    ]
+    dimensions.append(_dimension(found.objectives[objective], Axis(min(values), max(values)), values))
     drawn = figure(480)
     drawn.add_parcoords(
         dimensions=dimensions,
-        line={"color": values, "colorscale": SCALE, "showscale": True},
-        labelangle=-25,
+        line={"color": values, "colorscale": TO_THE_BEST, "reversescale": not found.maximized[objective]},
+        labelangle=-20,
         labelside="bottom",
     )
-    return drawn.update_layout(margin={"l": 70, "r": 60, "t": 30, "b": 110})
+    return drawn.update_layout(margin={"l": 70, "r": 70, "t": 30, "b": 100})
 
 
-def _dimension(axis: Axis, trials: list[FrozenTrial], label: str) -> dict[str, Any]:
-    places, names = axis.ticks()
-    foot = axis.low - 0.2 * ((axis.high - axis.low) or 1.0)
+def _dimension(label: str, axis: Axis, values: list[Any]) -> dict[str, Any]:
+    places, meanings = axis.ticks()
     low, high = axis.low, axis.high if axis.high > axis.low else axis.low + 1.0
-    if any(axis.name not in trial.params for trial in trials):
-        low, places, names = foot, [foot, *places], [results.ABSENT, *names]
-    values = [axis.position(trial.params[axis.name]) if axis.name in trial.params else foot for trial in trials]
-    return {"label": words(label), "values": values, "range": [low, high], "tickvals": places, "ticktext": names}
+    foot = low - 0.2 * (high - low)
+    if ABSENT in values:
+        low, places, meanings = foot, [foot, *places], [results.ABSENT, *meanings]
+    return {
+        "label": words(label),
+        "values": [foot if value is ABSENT else axis.position(value) for value in values],
+        "range": [low, high],
+        "tickvals": places,
+        "ticktext": meanings,  # the one text that plotly takes letter by letter
+    }
 
 
 def slices(found: Found, objective: int) -> go.Figure | None:
@@ -125,27 +146,25 @@ def slices(found: Found, objective: int) -> go.Figure | None:
     for index, (name, short) in enumerate(labels(names).items()):
         place = {"row": index // COLUMNS + 1, "col": index % COLUMNS + 1}
         axis, some = axis_of(complete, name), [trial for trial in complete if name in trial.params]
-        drawn.add_trace(_slice(axis, some, objective, len(complete)), **place)
+        drawn.add_trace(_slice(name, axis, some, objective), **place)
         drawn.update_xaxes(title={"text": words(short), "standoff": 4}, **_ticks(axis), **place)
     for row in range(1, rows + 1):
         drawn.update_yaxes(title=words(found.objectives[objective]), row=row, col=1)
     return drawn.update_layout(showlegend=False)
 
 
-def _slice(axis: Axis, trials: list[FrozenTrial], objective: int, of: int) -> go.Scatter:
+def _slice(name: str, axis: Axis, trials: list[FrozenTrial], objective: int) -> go.Scatter:
     return go.Scatter(
-        x=[axis.position(trial.params[axis.name]) for trial in trials],
+        x=[axis.position(trial.params[name]) for trial in trials],
         y=[trial.values[objective] for trial in trials],
         mode="markers",
         marker={
             "color": [trial.number for trial in trials],
             "colorscale": SCALE,
-            "cmin": 0,
-            "cmax": max(of, *(trial.number for trial in trials)),
             "size": 7,
             "line": {"color": "white", "width": 0.5},
         },
-        hovertext=[about(trial, results.short(trial.params[axis.name])) for trial in trials],
+        hovertext=[about(trial, results.short(trial.params[name])) for trial in trials],
         hoverinfo="text",
     )
 
@@ -162,7 +181,7 @@ def contours(found: Found, objective: int) -> go.Figure | None:
     drawn = styled(make_subplots(rows=1, cols=len(pairs), horizontal_spacing=0.09), 380)
     for column, (one, other, trials) in enumerate(pairs, start=1):
         x, y = axis_of(trials, one), axis_of(trials, other)
-        for trace in _contour(x, y, trials, objective):
+        for trace in _contour((one, x), (other, y), trials, objective):
             drawn.add_trace(trace, row=1, col=column)
         drawn.update_xaxes(title=words(short[one]), **_ticks(x), row=1, col=column)
         drawn.update_yaxes(title=words(short[other]), **_ticks(y), row=1, col=column)
@@ -172,9 +191,10 @@ def contours(found: Found, objective: int) -> go.Figure | None:
     )
 
 
-def _contour(x: Axis, y: Axis, trials: list[FrozenTrial], objective: int) -> list[Any]:
-    across = np.array([x.position(trial.params[x.name]) for trial in trials])
-    up = np.array([y.position(trial.params[y.name]) for trial in trials])
+def _contour(one: tuple[str, Axis], other: tuple[str, Axis], trials: list[FrozenTrial], objective: int) -> list[Any]:
+    (across_name, x), (up_name, y) = one, other
+    across = np.array([x.position(trial.params[across_name]) for trial in trials])
+    up = np.array([y.position(trial.params[up_name]) for trial in trials])
     values = np.array([trial.values[objective] for trial in trials])
     grid_x, grid_y = np.linspace(x.low, x.high, CELLS), np.linspace(y.low, y.high, CELLS)
     # Shepard's interpolation, in units of each range
@@ -205,9 +225,13 @@ def _with(trials: list[FrozenTrial], *names: str) -> list[FrozenTrial]:
 
 
 def _ticks(axis: Axis) -> dict[str, Any]:
-    places, names = axis.ticks()
+    places, meanings = axis.ticks()
     margin = 0.06 * ((axis.high - axis.low) or 1.0)
-    return {"tickvals": places, "ticktext": names, "range": [axis.low - margin, axis.high + margin]}
+    return {
+        "tickvals": places,
+        "ticktext": [words(text) for text in meanings],
+        "range": [axis.low - margin, axis.high + margin],
+    }
 
 
 def _spacing(rows: int) -> dict[str, float]:
