@@ -100,33 +100,28 @@ class StudyRun:
     def end(self, status: str) -> None:
         """Close the run; a later command goes on with it."""
 
-        def finish() -> None:
-            import mlflow
-
-            mlflow.end_run(status)
-
-        self._attempt(finish, at_once=True)
+        self._attempt(lambda: self._connected().set_terminated(self._run_id(), status), at_once=True)
 
     def _start(self, storage: str) -> None:
         client = store.connect()
-        import mlflow
+        from mlflow.tracking.context.registry import resolve_tags  # user and source, as mlflow.start_run finds them
 
         experiment = store.experiment_id(client, self.params.tracking.experiment)
         earlier = trials.find(client, experiment, id=self.study_id, part="study")
         if earlier:
             run_id = earlier[0].info.run_id
-            mlflow.start_run(run_id=run_id)
+            client.update_run(run_id, status="RUNNING")
         else:
-            tags = {"study.part": "study", "study.name": self.name, "study.id": self.study_id, "study.storage": storage}
-            note = f"Study `{self.name}`: `convtrack study show {self.name}`. Its trials are the runs below."
-            started = mlflow.start_run(
-                experiment_id=experiment,
-                run_name=self.name,
-                tags=facts.collect() | tags,
-                description=note,
-                log_system_metrics=False,
-            )
-            run_id = started.info.run_id
+            tags = {
+                "study.part": "study",
+                "study.name": self.name,
+                "study.id": self.study_id,
+                "study.storage": storage,
+                "mlflow.note.content": f"Study `{self.name}`: `convtrack study show {self.name}`",
+            }
+            # no run of this process: a process has one at a time
+            run = client.create_run(experiment, tags=resolve_tags(facts.collect() | tags), run_name=self.name)
+            run_id = run.info.run_id
             _log_setup(client, run_id, self.params)
         self._client, self.id, self._experiment_id = client, run_id, experiment
 
