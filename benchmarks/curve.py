@@ -107,15 +107,17 @@ def mark(panel: Axes, name: str, runs: list[Run], cost: str, colour: str) -> Non
     deviation = statistics.stdev(accuracies) if len(accuracies) > 1 else 0
     at = middle(runs, cost)
     panel.errorbar(at, mean, deviation, fmt="o", color=colour, capsize=3, markeredgecolor="white", zorder=3)
-    text: dict[str, Any] = {
-        "textcoords": "offset points",
-        "color": colour,
-        "fontsize": 10,
-        "fontweight": "bold",
-        "zorder": 4,
-    }
-    text["path_effects"] = [withStroke(linewidth=3, foreground="white")]  # other curves pass behind it
-    panel.annotate(f"{name} {mean:.3f}", (at, mean), **text, **PLACES["below right"])
+    panel.annotate(
+        f"{name} {mean:.3f}",
+        (at, mean),
+        textcoords="offset points",
+        color=colour,
+        fontsize=10,
+        fontweight="bold",
+        zorder=4,
+        path_effects=[withStroke(linewidth=3, foreground="white")],  # other curves pass behind it
+        **PLACES["below right"],
+    )
 
 
 def spent(run: Run, cost: str) -> list[float]:

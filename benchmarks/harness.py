@@ -146,7 +146,16 @@ def in_process(
     """
     variables = os.environ | {"PYTHONPATH": str(ROOT / "src")} | (environment or {})
     command = [python, str(PROCESSES / f"{name}.py"), json.dumps(settings)]
-    done = subprocess.run(command, cwd=folder, env=variables, stdout=subprocess.PIPE, text=True, check=False)
+    done = subprocess.run(
+        command,
+        cwd=folder,
+        env=variables,
+        stdout=subprocess.PIPE,
+        text=True,
+        check=False,
+        # Ctrl-C is this process's to answer: it ends the other, which would only print a traceback
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
+    )
     if done.returncode:
         raise BenchmarkError(f"processes/{name}.py ended with {done.returncode}; what it said stands above")
     return json.loads(done.stdout.splitlines()[-1])

@@ -1,0 +1,148 @@
+"""How the benchmarks are called, and what they make of figures; what they measure is tests/e2e/test_benchmarks.py."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from convtrack import artifacts, config
+
+ROOT = Path(__file__).parent.parent.parent
+PROGRAMS = sorted(
+    path.stem for path in (ROOT / "benchmarks").glob("*.py") if "harness.run(main)" in path.read_text(encoding="utf-8")
+)
+
+
+def bench(*arguments: str | Path, expect: int = 0) -> subprocess.CompletedProcess[str]:
+    """Run the folder benchmarks/ as `make bench` does, or one of its files."""
+    first, *rest = map(str, arguments) if arguments else [""]
+    target = ["benchmarks"] if not first else [f"benchmarks/{first}.py", *rest]
+    done = subprocess.run([sys.executable, *target], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == expect, done.stderr
+    return done
+
+
+def history(accuracies: list[float], seconds: float) -> dict[str, list[float]]:
+    return {
+        "epoch": list(range(1, len(accuracies) + 1)),
+        "val_accuracy": accuracies,
+        "seconds": [seconds] * len(accuracies),
+    }
+
+
+def finished(preset: str, accuracies: list[float], seconds: float, **figures: Any) -> dict[str, Any]:
+    """A run as benchmarks/presets.py keeps it, whose preset is as it is in presets/ now."""
+    content = config.read_yaml(ROOT / f"presets/{preset}.yaml")
+    return {
+        "preset": preset,
+        "recipe": json.dumps({name: content[name] for name in ("model", "train")}, sort_keys=True),
+        "peak": 200.0,
+        "epochs_run": len(accuracies),
+        "seconds": seconds * len(accuracies),
+        "gflop_per_second": 100.0,
+        "pflop": 0.005,
+        "best_val_accuracy": max(accuracies),
+        "test_accuracy": max(accuracies),
+        "history": history(accuracies, seconds),
+        **figures,
+    }
+
+
+@pytest.fixture
+def repro(tmp_path: Path) -> Path:
+    """What `dvc repro` leaves: a history, and the other documents of its training. The best epoch is the third."""
+    import pandas as pd
+
+    path = tmp_path / "repro" / artifacts.HISTORY
+    artifacts.write_table(path, pd.DataFrame(history([0.5, 0.6, 0.76, 0.7], seconds=40.0)))
+    training = {"seed": 0, "epochs_run": 4, "seconds": 160.0, "gflop_per_second": 50.0, "pflop": 0.5}
+    artifacts.write_json(path.with_name("training.json"), training | {"best_val_accuracy": 0.76})
+    artifacts.write_json(tmp_path / "repro" / artifacts.METRICS, {"accuracy": 0.75})
+    return path
+
+
+def table(output: str) -> dict[str, list[str]]:
+    """A Markdown table's rows by their first cell."""
+    rows = [[cell.strip() for cell in line.strip("|").split("|")] for line in output.splitlines()]
+    return {row[0].strip("`"): row[1:] for row in rows}
+
+
+def test_without_a_name_each_benchmark_is_listed_with_what_it_measures_and_how_long_it_takes() -> None:
+    lines = [line for line in bench().stdout.splitlines() if line.startswith("make bench NAME=")]
+    named = {line.split()[2].removeprefix("NAME="): line for line in lines}
+    assert set(named) == {*PROGRAMS, "all"}
+    assert [name for name in PROGRAMS if not named[name].endswith(")")] == []
+
+
+def test_an_unknown_benchmark_is_refused_with_the_known_ones() -> None:
+    done = subprocess.run(
+        [sys.executable, "benchmarks", "memory"], cwd=ROOT, capture_output=True, text=True, check=False
+    )
+    assert done.returncode == 2
+    assert "'memory'" in done.stderr
+    assert "memory_of_preprocess" in done.stderr
+
+
+@pytest.mark.parametrize("program", PROGRAMS)
+def test_each_benchmark_shows_a_command_in_its_help(program: str) -> None:
+    assert f"make bench NAME={program}" in bench(program, "--help").stdout
+
+
+def test_a_preset_is_timed_to_the_best_val_accuracy_of_a_history_that_is_taken_over(
+    repro: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "presets.json"
+    runs = {
+        "sprint-0": finished("sprint", [0.7, 0.77], seconds=6.0),
+        "sprint-1": finished("sprint", [0.765, 0.78], seconds=8.0),
+    }
+    artifacts.write_json(out, {"runs": runs})
+    shown = table(bench("presets", "--preset", "sprint:2", "--history", f"reference={repro}", "--out", out).stdout)
+    # reference: its third epoch ends after 120 s; sprint: 12 s, and 8 s
+    assert shown["sprint"][-2:] == ["10", "12.0"]
+    assert shown["sprint"][4] == "0.50"
+    assert shown["reference"][-2:] == ["120", "1.0"]
+    assert shown["reference"][7] == "0.7500"
+    written = artifacts.read_json(out)
+    assert set(written["runs"]) == {*runs, "reference-0"}
+    assert written["machine"]["cores"] >= 1
+    assert written["table"]["rows"][0][0] == "`sprint`"
+
+
+def test_a_preset_that_stays_below_the_reference_is_said_to(repro: Path, tmp_path: Path) -> None:
+    out = tmp_path / "presets.json"
+    artifacts.write_json(out, {"runs": {"sprint-0": finished("sprint", [0.7], seconds=6.0)}})
+    shown = table(bench("presets", "--preset", "sprint:1", "--history", f"reference={repro}", "--out", out).stdout)
+    assert shown["sprint"][-2:] == ["not reached by 1 of 1", ""]
+
+
+def test_a_history_without_its_metrics_is_refused_by_name(repro: Path, tmp_path: Path) -> None:
+    (tmp_path / "repro" / artifacts.METRICS).unlink()
+    done = bench("presets", "--history", f"reference={repro}", "--out", tmp_path / "presets.json", expect=1)
+    assert "metrics.json. Nothing was measured" in done.stderr
+    assert not (tmp_path / "presets.json").exists()
+
+
+def test_the_picture_shows_what_the_presets_came_to(tmp_path: Path) -> None:
+    runs = {
+        "sprint-0": finished("sprint", [0.77], seconds=6.0),
+        "reference-0": finished("reference", [0.5, 0.7, 0.76], seconds=40.0, pflop=0.5),
+    }
+    artifacts.write_json(tmp_path / "presets.json", {"runs": runs})
+    picture = tmp_path / "compute.png"
+    files = ("--runs", tmp_path / "presets.json", "--picture", picture, "--out", tmp_path / "curve.json")
+    shown = table(bench("curve", *files).stdout)
+    assert shown["sprint"] == ["0.0050", "6", "0.7700", "JPEG, here"]
+    assert picture.read_bytes().startswith(b"\x89PNG")
+    assert picture.stat().st_size < 150_000
+
+
+def test_the_picture_wants_the_presets_first(tmp_path: Path) -> None:
+    done = bench("curve", "--runs", tmp_path / "none.json", "--picture", tmp_path / "none.png", expect=1)
+    assert "make bench NAME=presets" in done.stderr
+    assert not (tmp_path / "none.png").exists()

@@ -1,0 +1,124 @@
+"""Each benchmark at its smallest, in a clone of its own: it measures, prints its table and writes its JSON."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from convtrack import config
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Clone
+
+pytestmark = pytest.mark.slow
+
+TORCH = Path(__file__).parent.parent.parent / ".convtrack/benchmarks/torch-venv"
+
+
+def bench(clone: Clone, name: str, *options: str) -> dict[str, Any]:
+    """The JSON of `make bench NAME=name`, whose table is checked against what was printed."""
+    printed = clone.run("python", "benchmarks", name, "--out", "out.json", *options)
+    written = clone.json(Path("out.json"))
+    assert written["benchmark"] == name
+    assert written["commit"] == clone.run("git", "rev-parse", "HEAD").strip()
+    assert written["machine"]["cpu"]
+    for row in written["table"]["rows"]:
+        assert f"| {' | '.join(row)} |" in printed
+    return written
+
+
+@pytest.fixture
+def tiny(clone: Clone) -> Clone:
+    """The clone with a preset of the network and the training that its params.yaml has."""
+    content = config.read_yaml(clone.path / config.PARAMS_FILE)
+    sections = {"description": "tiny", **{name: content[name] for name in ("model", "train")}}
+    (clone.path / "presets/tiny.yaml").write_text(json.dumps(sections), encoding="utf-8")
+    return clone
+
+
+def test_matrix_products_are_timed_by_precision_and_size(clone: Clone) -> None:
+    rows = bench(clone, "machine", "--sizes", "64", "128", "--repeat", "2")["measured"]
+    assert [row["size"] for row in rows if row["precision"] == "float32"] == [64, 128]
+    assert all(speed > 0 for row in rows for speed in row["gflop_per_second"])
+
+
+def test_preprocess_is_measured_at_each_number_of_images(clone: Clone) -> None:
+    rows = bench(clone, "memory_of_preprocess", "--images", "100", "200")["measured"]
+    stages = [(row["images"], row["stage"]) for row in rows]
+    assert stages == [(100, "download"), (100, "preprocess"), (200, "download"), (200, "preprocess")]
+    assert all(row["peak_mib"] > 10 for row in rows)
+
+
+def test_start_up_is_measured_with_the_training_taken_out(clone: Clone) -> None:
+    written = bench(clone, "startup", "--repeat", "1", "--repros", "1", "--epochs", "1")
+    (repro,) = written["repros"]
+    assert 0 < repro["training"] < repro["all"]
+
+
+def test_overhead_is_measured_in_turns_and_the_full_training_has_an_mlflow_run(tiny: Clone) -> None:
+    options = ("--preset", "tiny", "--images", "256", "--epochs", "2", "--repeat", "1")
+    written = bench(tiny, "overhead", *options)
+    (turn,) = written["turns"]
+    assert list(turn) == ["nothing", "files", "everything"]
+    assert turn["nothing"]["in_callbacks"] == 0
+    assert turn["files"]["in_callbacks"] > 0
+    assert not (tiny.path / "mlflow.db").exists()  # it was in a clone of the clone
+
+
+def test_a_training_step_is_measured_under_a_setting(tiny: Clone) -> None:
+    options = ("--preset", "tiny", "--steps", "1", "--repeat", "1", "--setting", "op determinism off")
+    assert bench(tiny, "training_step", *options)["turns"][0]["op determinism off"]["images_per_second"] > 0
+
+
+def test_presets_are_trained_once_for_a_seed_and_again_when_the_preset_changes(tiny: Clone) -> None:
+    tiny.run("dvc", "repro", "preprocess")
+    first = bench(tiny, "presets", "--preset", "tiny:1")["runs"]["tiny-0"]
+    assert first["epochs_run"] == len(first["history"]["seconds"]) == 2
+    assert 0 <= first["test_accuracy"] <= 1
+    both = bench(tiny, "presets", "--preset", "tiny:2")["runs"]
+    assert set(both) == {"tiny-0", "tiny-1"}
+    assert both["tiny-0"] == first
+    path = tiny.path / "presets/tiny.yaml"
+    path.write_text(path.read_text().replace('"epochs": 2', '"epochs": 1'))
+    assert bench(tiny, "presets", "--preset", "tiny:1")["runs"]["tiny-0"]["epochs_run"] == 1
+
+
+def test_ctrl_c_ends_a_benchmark_and_what_it_runs_without_a_traceback(tiny: Clone) -> None:
+    command = tiny.command("python", "benchmarks", "overhead", "--preset", "tiny", "--images", "256")
+    process = subprocess.Popen(
+        command,
+        cwd=tiny.path,
+        env=tiny.environment,
+        start_new_session=True,  # as in a terminal, the signal goes to a whole group, and not to these tests
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        text=True,
+    )
+    assert process.stdout is not None
+    seen = ""
+    for line in process.stdout:
+        seen += line
+        if line.startswith("epoch"):
+            os.killpg(process.pid, signal.SIGINT)
+            break
+    seen += process.communicate()[0]
+    assert process.returncode == 130, seen
+    assert "benchmark: stopped" in seen
+    assert "Traceback" not in seen
+
+
+@pytest.mark.skipif(not TORCH.exists(), reason="make bench NAME=pytorch has made no environment with PyTorch here")
+def test_the_same_network_trains_in_keras_and_in_pytorch(tiny: Clone) -> None:
+    link = tiny.path / TORCH.relative_to(TORCH.parent.parent.parent)
+    link.parent.mkdir(parents=True)
+    link.symlink_to(TORCH)
+    options = ("--images", "64", "--repeat", "1", "--batch-sizes", "32", "64")
+    written = bench(tiny, "pytorch", "--preset", "tiny", *options)
+    assert [row["batch_size"] for row in written["batch_sizes"]["rows"]] == [32, 64]
+    assert set(written["turns"][0]) == {"convtrack", "pytorch"}
