@@ -11,7 +11,6 @@ import subprocess
 import sys
 import textwrap
 import time
-from collections.abc import Callable
 from pathlib import Path
 
 import optuna
@@ -212,7 +211,7 @@ def test_kills_in_mid_write_lose_nothing_that_was_acknowledged(path: Path, tmp_p
     for victim in range(8):
         said = tmp_path / f"ok-{victim}"
         process = start(path, "hammer(path, Path(sys.argv[2]), 10**6)", said)
-        wait_for(lambda said=said: said.exists() and said.stat().st_size > 0)
+        wait_for_text(said)
         time.sleep(random.uniform(0.0, 0.1))
         process.kill()
         process.wait()
@@ -226,9 +225,9 @@ def test_kills_in_mid_write_lose_nothing_that_was_acknowledged(path: Path, tmp_p
     assert trials(path) == 3
 
 
-def wait_for(condition: Callable[[], bool]) -> None:
-    deadline = time.monotonic() + 120
-    while not condition():
+def wait_for_text(path: Path) -> None:
+    deadline = time.monotonic() + 300
+    while not path.exists() or not path.stat().st_size:
         assert time.monotonic() < deadline
         time.sleep(0.01)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -183,7 +184,7 @@ def test_images_of_unknown_size_are_no_reason_to_refuse(with_space: WithSpace) -
 def test_the_smallest_images_are_those_that_the_network_itself_takes(preset: str, content: Content) -> None:
     from convtrack import models
 
-    content["model"] = config.read_yaml(config.Path(__file__).parent.parent.parent / f"presets/{preset}.yaml")["model"]
+    content["model"] = config.read_yaml(Path(__file__).parent.parent.parent / f"presets/{preset}.yaml")["model"]
     model = config.parse(content).model
     side = model.smallest_side
     models.build(model, (side, side, 1), 3, [0.5], [0.2])

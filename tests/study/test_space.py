@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import optuna
@@ -129,7 +130,7 @@ def test_current_can_be_enqueued_and_is_the_first_trial(content: Content) -> Non
 
 @pytest.mark.parametrize("network", ["fast", "reference"])
 def test_entries_for_another_network_take_no_part(network: str, with_space: WithSpace) -> None:
-    preset = config.read_yaml(config.Path(__file__).parent.parent.parent / f"presets/{network}.yaml")
+    preset = config.read_yaml(Path(__file__).parent.parent.parent / f"presets/{network}.yaml")
     entries = {
         "model.dropout": {"type": "float", "low": 0.0, "high": 0.5},
         "model.filters.0": {"type": "int", "low": 16, "high": 32, "when": {"model.name": "vgg"}},

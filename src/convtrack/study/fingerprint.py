@@ -85,5 +85,7 @@ def _between(part: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Itera
 
 def _shown(value: Any) -> str:
     if isinstance(value, dict):  # an entry of the space
-        return ", ".join(f"{name} {_shown(one)}" for name, one in value.items() if one not in (None, False, {}))
+        return ", ".join(
+            f"{name} {_shown(one)}" for name, one in value.items() if one is not None and one is not False and one != {}
+        )
     return value[:12] if isinstance(value, str) and len(value) == DIGEST else repr(value)

@@ -13,7 +13,7 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage
 from sqlalchemy.engine import URL, make_url
-from sqlalchemy.exc import ArgumentError, OperationalError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
 from convtrack import artifacts
 from convtrack.config import Params
@@ -81,7 +81,9 @@ def open_study(
         _refuse_another(study, before, fingerprint, allow_change)
     if before != fingerprint:
         study.set_user_attr(fingerprints.ATTRIBUTE, fingerprint)
-        study.set_metric_names(list(params.study.objectives))
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", ExperimentalWarning)
+            study.set_metric_names(list(params.study.objectives))
     return study
 
 
@@ -122,7 +124,7 @@ def _database(url: str) -> BaseStorage:
                 heartbeat_interval=HEARTBEAT,
                 grace_period=GRACE,
             )
-    except ImportError as error:
+    except (ImportError, NoSuchModuleError) as error:
         raise StorageError(
             f"{parsed.drivername} of study.storage needs a package that is not installed: {error.__cause__ or error}",
             "pip install 'convtrack[postgres]' for postgresql+psycopg, pip install pymysql for mysql+pymysql",
