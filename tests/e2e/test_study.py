@@ -8,6 +8,7 @@ from __future__ import annotations
 import contextlib
 import os
 import random
+import resource
 import signal
 import subprocess
 import time
@@ -16,17 +17,20 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import optuna
+import psutil
 import pytest
 from mlflow import MlflowClient
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import TrialState
 
 from convtrack import artifacts, config
-from convtrack.study import folders
+from convtrack.errors import StorageError
+from convtrack.study import folders, session, storage
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Clone
 
+LIMIT = 100_000  # bytes a file may have on a "full" disk
 LONG = 100_000  # epochs: a training that waits to be stopped
 DROPOUT = {"model.dropout": {"type": "float", "low": 0.0, "high": 0.5}}
 QUIET = {"tracking.log_model": False, "tracking.system_metrics": False, "study.sampler": "random"}
@@ -46,9 +50,29 @@ def clone(shared: Clone) -> Clone:
     return shared
 
 
+class Listener:
+    """Hears of a study, as a run in MLflow does."""
+
+    def __init__(self) -> None:
+        self.id: str | None = None
+        self.ended: list[tuple[int, str]] = []
+
+    def trial_ended(self, number: int, state: str, reason: str, log: Path | None) -> None:
+        self.ended.append((number, state))
+
+    def unsettled(self) -> list[int]:
+        return []
+
+    def progress(self, counts: dict[str, int], best: dict[str, float]) -> None:
+        pass
+
+    def drop_model(self, number: int) -> None:
+        pass
+
+
 def study(clone: Clone, name: str) -> optuna.Study:
-    storage = JournalStorage(JournalFileBackend(str(clone.path / ".convtrack/study.journal")))
-    return optuna.load_study(study_name=name, storage=storage)
+    journal = JournalStorage(JournalFileBackend(str(clone.path / ".convtrack/study.journal")))
+    return optuna.load_study(study_name=name, storage=journal)
 
 
 def states(clone: Clone, name: str) -> list[str]:
@@ -95,6 +119,13 @@ def until(process: subprocess.Popen[bytes], condition: Callable[[], bool]) -> No
     while not condition():
         assert process.poll() is None, "the study ended before"
         time.sleep(0.2)
+
+
+def is_dvc(process: psutil.Process) -> bool:
+    try:
+        return "dvc" in process.cmdline()
+    except psutil.Error:
+        return False
 
 
 def training(clone: Clone, name: str, number: int = 0) -> Callable[[], bool]:
@@ -219,7 +250,7 @@ def test_after_a_grids_last_point_the_study_ends(clone: Clone) -> None:
 
 
 def test_ctrl_c_keeps_what_was_trained_and_the_same_command_goes_on(clone: Clone) -> None:
-    clone.change({"train.epochs": 500})
+    clone.change({"train.epochs": 40})
     process = start(clone, "stopped", 1)
     until(process, training(clone, "stopped"))
     os.killpg(process.pid, signal.SIGINT)
@@ -235,11 +266,11 @@ def test_ctrl_c_keeps_what_was_trained_and_the_same_command_goes_on(clone: Clone
     (child,) = runs(clone, "stopped", "trial")
     client = MlflowClient(f"sqlite:///{clone.path / 'mlflow.db'}")
     steps = [point.step for point in client.get_metric_history(child.info.run_id, "loss")]
-    assert steps == list(range(1, 501))  # each epoch once
+    assert steps == list(range(1, 41))  # each epoch once
 
 
 def test_a_study_that_is_killed_leaves_no_process_and_the_same_command_does_the_rest(clone: Clone) -> None:
-    clone.change({"train.epochs": 500})
+    clone.change({"train.epochs": 40})
     process = start(clone, "dead", 2)
     until(process, training(clone, "dead"))
     orphan = pid(clone, "dead")
@@ -278,6 +309,28 @@ def test_a_pruned_trial_is_killed_in_mlflow_and_not_failed(clone: Clone) -> None
     assert not (folder(clone, "pruned", 7) / artifacts.MODEL).exists()
 
 
+def test_a_full_disk_stops_the_study_and_nothing_is_lost(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    clone.change({"model.filters": [64, 64]})  # a checkpoint of more than LIMIT
+    clone.run("dvc", "repro", "preprocess")
+    monkeypatch.chdir(clone.path)
+    monkeypatch.setenv(storage.VARIABLE, str(clone.path / "full.journal"))  # that of the other tests may be larger
+    dataset = artifacts.read_json(artifacts.PROCESSED / artifacts.DATASET)
+    content = config.read_yaml(config.PARAMS_FILE)
+    opened = session.open_session(config.load(), content, dataset, new=False, allow_change=False)
+    heard = Listener()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, before[1]))
+    try:
+        with pytest.raises(StorageError, match="trial 0 found the disk full"):
+            opened.search(heard, trials=1, timeout=None, workers=1)
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [trial.state for trial in opened.study.trials] == [TrialState.WAITING]
+    opened.search(heard, trials=1, timeout=None, workers=1)
+    assert [trial.state for trial in opened.study.trials] == [TrialState.COMPLETE]
+    assert heard.ended == [(0, "complete")]
+
+
 @pytest.mark.slow
 def test_kills_at_random_moments_change_nothing_about_what_gets_done(clone: Clone) -> None:
     """CONVTRACK_KILLS sets how many; each hits the study or one of its trials, whatever it is doing."""
@@ -295,8 +348,11 @@ def test_kills_at_random_moments_change_nothing_about_what_gets_done(clone: Clon
             victim = chance.choice(running)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(victim, signal.SIGKILL)
+        children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
         process.kill()
         process.wait()
+        # DVC, which has no such lifeline, holds its lock until it is done
+        psutil.wait_procs([child for child in children if is_dvc(child)])
     run(clone, "chaos", wanted, "--workers", "2")
     trials = study(clone, "chaos").trials
     assert sum(trial.state in {TrialState.COMPLETE, TrialState.PRUNED} for trial in trials) == wanted

@@ -10,6 +10,7 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
+from optuna.storages._heartbeat import is_heartbeat_enabled
 from optuna.trial import FrozenTrial, TrialState
 
 from convtrack.study import folders, processes, telling
@@ -47,7 +48,7 @@ def reclaim(study: optuna.Study, root: Path, mine: list[int]) -> Reclaimed:
             continue
         state = _state(trial)
         if state is None:
-            (found.elsewhere if _has_heartbeat(study) else found.unknown).append(trial.number)
+            (found.elsewhere if is_heartbeat_enabled(study._storage) else found.unknown).append(trial.number)
         elif state:
             found.elsewhere.append(trial.number)
         else:
@@ -84,9 +85,3 @@ def _end(study: optuna.Study, trial: FrozenTrial, root: Path, found: Reclaimed) 
 def failed(reason: str) -> dict[str, Any]:
     """What result.json says of a trial that could not write its own."""
     return {"state": "failed", "reason": reason, "values": None, "attributes": {}}
-
-
-def _has_heartbeat(study: optuna.Study) -> bool:
-    from optuna.storages._heartbeat import is_heartbeat_enabled
-
-    return is_heartbeat_enabled(study._storage)

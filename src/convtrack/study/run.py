@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import optuna
+from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.trial import FrozenTrial, TrialState
 
 from convtrack import artifacts, config
@@ -146,6 +147,10 @@ class Search:
         waiting = [trial.number for trial in trials if trial.state == TrialState.WAITING]
         self.study.sampler = make_sampler(self.params.study, waiting[0] if waiting else len(trials))
         trial = self.study.ask()
+        storage = self.study._storage
+        if isinstance(storage, BaseHeartbeat) and storage.get_heartbeat_interval() is not None:
+            # a trial that goes on has the heartbeat of its last process until the next one is up
+            storage.record_heartbeat(trial._trial_id)
         trial.set_user_attr("command", this_process())
         content = space.apply(self.content, space.suggest(trial, self.params.study, self.content))
         try:
@@ -236,8 +241,11 @@ class Search:
         while self.workers.running:
             for ended in self.workers.ended():
                 trial = self._frozen(ended.number)
+                folder = folders.trial_folder(self.study.study_name, ended.number)
                 if trial.state.is_finished():
                     self._ended(trial)
+                elif result := folders.read_result(folder, identity(self.study)):
+                    self._end(trial, result)
                 else:
                     telling.wait_again(self._told, trial)
                     self.record.trial_ended(ended.number, "interrupted", "", None)

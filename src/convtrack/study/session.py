@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -27,7 +26,7 @@ __all__ = ["Session", "check", "open_session"]
 
 @dataclass(frozen=True)
 class Session:
-    """An open study; `shown` is its storage's address without a password."""
+    """An open study; `url` is the address of its storage, and `shown` the same without a password."""
 
     study: optuna.Study
     params: Params
@@ -47,7 +46,8 @@ class Session:
         """Say what will happen."""
         finished = len(self.study.get_trials(deepcopy=False, states=FINISHED))
         settings = self.params.study
-        _say(f"study {self.name}: {settings.sampler}, pruner {settings.pruner}, in {self.shown}")
+        pruner = settings.pruner if len(settings.objectives) == 1 else "none (several objectives)"
+        _say(f"study {self.name}: sampler {settings.sampler}, pruner {pruner}, in {self.shown}")
         if trials is not None and finished >= trials:
             _say(f"it has its {finished} finished trials already; --trials {finished + trials} would go on")
         if workers > usable_cores():
@@ -97,10 +97,8 @@ def open_session(
         new=new,
         allow_change=allow_change,
     )
-    url = os.environ.get(storage.VARIABLE) or params.study.storage or str(storage.JOURNAL)
-    if "://" not in url:
-        url = str(Path(url).resolve())  # trials work in folders of their own
-    return Session(study, params, content, url, storage.shown(params.study.storage))
+    where = params.study.storage
+    return Session(study, params, content, storage.address(where), storage.shown(where))
 
 
 def _say(text: str) -> None:

@@ -171,7 +171,7 @@ def leaving_room() -> Iterator[None]:
 def is_disk_full(error: BaseException | None) -> bool:
     """Whether `error`, or what it came from, is a disk without room."""
     while error is not None:
-        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT}:
+        if isinstance(error, OSError) and error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
             return True
         error = error.__cause__ or error.__context__
     return False
