@@ -177,11 +177,11 @@ def trial(folder: Path) -> None:
     from convtrack.study import trial as room
 
     with room.leaving_room(), room.Trial(params, spec, line) as claimed:
-        from convtrack.training.native_logs import load_tensorflow_quietly
+        with line.before_anything():
+            from convtrack import tracking
+            from convtrack.training.native_logs import load_tensorflow_quietly
 
-        load_tensorflow_quietly()
-        from convtrack import tracking
-
+            load_tensorflow_quietly()
         link = tracking.TrialLink(spec.study, spec.study_id, spec.number, spec.parent_run)
         with tracking.training_run(params, link) as run:
             outcome = claimed.train(run.id, run.log_epoch)

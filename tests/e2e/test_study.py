@@ -179,7 +179,7 @@ def test_a_study_does_what_is_asked_for_and_goes_on(clone: Clone) -> None:
 
 
 def test_a_trial_has_its_share_of_the_cores_and_its_own_folder(clone: Clone) -> None:
-    clone.change({"train.epochs": 1})
+    clone.change({"train.epochs": 1, "study.objectives": ["val_accuracy", "flops", "parameters"]})
     run(clone, "cores", 2, "--workers", "2")
     specs = [folders.read_spec(folder(clone, "cores", number)) for number in (0, 1)]
     available = os.sched_getaffinity(0)
@@ -192,6 +192,11 @@ def test_a_trial_has_its_share_of_the_cores_and_its_own_folder(clone: Clone) -> 
     assert params.model.dropout == study(clone, "cores").trials[1].params["model.dropout"]
     assert (folder(clone, "cores", 1) / artifacts.PROCESSED / artifacts.DATASET).exists()
     assert not (folder(clone, "cores", 1) / artifacts.STATE).exists()  # checkpoints
+    training = artifacts.read_json(folder(clone, "cores", 1) / artifacts.TRAINING)
+    values = study(clone, "cores").trials[1].values
+    assert values[0] == pytest.approx(training["best_val_accuracy"])
+    assert values[1] == pytest.approx(training["gflop_per_image"] * 1e9 / 3, rel=0.3)  # forward without backward, rounded
+    assert values[2] == training["parameters"]
 
 
 def test_a_trial_that_is_killed_fails_with_its_reason_and_another_takes_its_place(clone: Clone) -> None:

@@ -45,6 +45,13 @@ except Stopped:
 """
 
 
+START = """
+with line.before_anything():
+    say("ready")
+    while True: time.sleep(0.01)
+"""
+
+
 def started(program: str) -> subprocess.Popen[str]:
     process = subprocess.Popen(
         [sys.executable, "-c", BEGIN + program], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
@@ -84,6 +91,13 @@ def test_a_wish_between_trainings_is_granted_when_one_begins() -> None:
     process = started(BETWEEN)
     process.send_signal(signal.SIGINT)
     assert rest(process) == ["in peace", "stopped"]
+
+
+def test_a_process_that_has_not_begun_exits_at_once() -> None:
+    process = started(START)
+    process.send_signal(signal.SIGTERM)
+    process.communicate()
+    assert process.returncode == STOPPED
 
 
 def test_a_process_whose_command_is_gone_already_ends_before_it_begins() -> None:

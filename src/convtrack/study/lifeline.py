@@ -46,6 +46,15 @@ class Lifeline:
             self._open = False
 
     @contextlib.contextmanager
+    def before_anything(self) -> Iterator[None]:
+        """A block, before the training, that leaves nothing behind where it ends by exiting."""
+        try:
+            with self.cut_short():
+                yield
+        except Stopped:
+            sys.exit(STOPPED)
+
+    @contextlib.contextmanager
     def whole(self) -> Iterator[None]:
         """A part of a `cut_short` block that is left in peace; a wish that comes meanwhile is granted behind it."""
         self._open = False

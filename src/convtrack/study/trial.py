@@ -19,8 +19,8 @@ from optuna.trial import TrialState
 
 from convtrack import artifacts
 from convtrack.config import Params
-from convtrack.errors import ConvtrackError, StorageError, TrainingError
-from convtrack.study import folders, objectives, telling
+from convtrack.errors import ConvtrackError, DataError, StorageError, TrainingError
+from convtrack.study import fingerprint, folders, objectives, telling
 from convtrack.study.best import best
 from convtrack.study.folders import Spec
 from convtrack.study.lifeline import STOPPED, Lifeline, Stopped
@@ -121,6 +121,7 @@ class Trial:
     def _train(self, on_epoch: Callable[[dict[str, float]], None]) -> Outcome:
         from convtrack.stages import train
 
+        self._check_data()
         epochs = self.params.train.epochs
 
         def report(row: dict[str, float]) -> None:
@@ -134,6 +135,13 @@ class Trial:
             training = train.run(self.params.model, self.params.train, on_epoch=report)
         values = objectives.measure(list(self.params.study.objectives), training)
         return Outcome("complete", "", values, training)
+
+    def _check_data(self) -> None:
+        data = artifacts.read_json(artifacts.PROCESSED / artifacts.DATASET)["digests"]
+        if data != self._study.user_attrs[fingerprint.ATTRIBUTE]["data"]:
+            raise DataError(
+                f"{artifacts.PROCESSED} is no longer what this study began with; its trials would not compare"
+            )
 
     def _report(self, row: dict[str, float], epochs: int) -> str:
         """Report an epoch, its step the percent of the schedule that is done; returns why to stop, or nothing."""
