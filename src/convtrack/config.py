@@ -120,6 +120,11 @@ class Augmentation(Section):
     shift: Annotated[int, Field(ge=0, le=64)]
 
 
+class ProgressiveResizing(Section):
+    scale: Annotated[float, Field(gt=0, le=1)]
+    share: Fraction
+
+
 class EarlyStopping(Section):
     monitor: Literal["val_loss", "val_accuracy"]
     patience: Positive | None
@@ -135,6 +140,7 @@ class Train(Section):
     schedule: Schedule
     label_smoothing: Fraction
     augmentation: Augmentation
+    progressive_resizing: ProgressiveResizing
     precision: Literal["auto", "float32", "mixed_bfloat16", "mixed_float16"]
     early_stopping: EarlyStopping
     checkpoint_every: Positive

@@ -16,6 +16,11 @@ def test_a_convolution_counts_its_kernel_at_every_pixel_twice():
     assert training_flops(network) == 3 * forward_flops(network)
 
 
+def test_smaller_images_take_fewer_operations():
+    network = keras.Sequential([keras.Input((8, 8, 3)), keras.layers.Conv2D(5, 3), keras.layers.GlobalMaxPooling2D()])
+    assert forward_flops(network, (4, 6, 3)) == 2 * (3 * 3 * 3 * 5) * (2 * 4)
+
+
 def test_reference_takes_57_million_operations_an_image():
     network = models.build(
         Reference(name="reference", conv_dropout=0.25, dropout=0.5), (32, 32, 3), 10, [0] * 3, [1] * 3

@@ -11,7 +11,7 @@ import pytest
 from rich.console import Console
 
 from convtrack import artifacts
-from convtrack.config import Augmentation, EarlyStopping, Optimizer, Schedule, Train, Vgg
+from convtrack.config import Augmentation, EarlyStopping, Optimizer, ProgressiveResizing, Schedule, Train, Vgg
 from convtrack.errors import ConfigError, TrainingError
 from convtrack.stages import train as stage
 from convtrack.training import checkpoint
@@ -44,6 +44,7 @@ TRAIN = Train(
     schedule=Schedule(name="constant", warmup=0.0),
     label_smoothing=0.1,
     augmentation=Augmentation(flip="alternating", shift=1),
+    progressive_resizing=ProgressiveResizing(scale=1.0, share=0.0),
     precision="auto",
     early_stopping=EarlyStopping(monitor="val_loss", patience=None, min_delta=0.0, restore_best=True),
     checkpoint_every=1,
@@ -139,6 +140,31 @@ def test_what_an_older_training_left_is_gone_when_the_next_one_fails():
     with pytest.raises(ConfigError):
         stage.run(MODEL, changed(TRAIN, batch_size=71))
     assert not artifacts.MODEL.exists()
+
+
+@pytest.mark.usefixtures("data")
+def test_smaller_images_at_first_cost_fewer_operations_and_the_model_takes_whole_ones():
+    network = changed(MODEL, head="max")
+    whole = stage.run(network, changed(TRAIN, epochs=4))
+    result = stage.run(network, changed(TRAIN, epochs=4, progressive_resizing={"scale": 0.5, "share": 0.5}))
+    # 4 x 4 pixels for 8 x 8 in half of the steps; the dense layer costs 48 operations whatever the size
+    assert result["gflop_per_image"] == pytest.approx((1 + 1 / 4) / 2 * whole["gflop_per_image"], rel=0.01)
+    assert result["pflop"] < whole["pflop"]
+    assert artifacts.load_model(artifacts.MODEL).input_shape == (None, 8, 8, 3)
+
+
+@pytest.mark.usefixtures("data")
+@pytest.mark.parametrize(
+    ("model", "scale", "said"),
+    [
+        ({"head": "flatten"}, 0.5, "images of any size will do"),
+        ({"head": "max", "filters": [4, 4]}, 0.3, "makes images of 2x2 pixels, and the network needs 4 a side"),
+    ],
+)
+def test_images_that_the_network_cannot_take_are_refused(model, scale, said):
+    settings = changed(TRAIN, progressive_resizing={"scale": scale, "share": 0.5})
+    with pytest.raises(ConfigError, match=said):
+        stage.run(changed(MODEL, **model), settings)
 
 
 @pytest.mark.usefixtures("data")

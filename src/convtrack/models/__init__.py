@@ -27,6 +27,19 @@ def build(
     return network
 
 
+def for_images(network: keras.Model, image_shape: tuple[int | None, ...]) -> keras.Model:
+    """`network`, sharing its weights, for images of another shape; None stands for any height or width.
+
+    Its head must not depend on the size of the images, and its layers follow one upon the other.
+    """
+    inputs = keras.Input(image_shape, dtype="uint8")
+    outputs = inputs
+    for layer in network.layers:
+        if not isinstance(layer, keras.layers.InputLayer):
+            outputs = layer(outputs)
+    return keras.Model(inputs, outputs, name=network.name)
+
+
 def with_probabilities(network: keras.Model) -> keras.Model:
     """`network`, sharing its weights, followed by a softmax in float32: probabilities of shape (n, classes)."""
     softmax = keras.layers.Softmax(dtype="float32", name="probabilities")

@@ -92,25 +92,26 @@ def fit(
     _check_batch(train, len(train_arrays.labels))
     keras.utils.set_random_seed(train.seed)
     tf.config.experimental.enable_op_determinism()
-    batches = TrainBatches(train_arrays, train.batch_size, train.augmentation, train.seed)
+    batches = TrainBatches(train_arrays, train)
     with _dtype_policy(precision):
         network = models.build(model, dataset["image_shape"], len(dataset["classes"]), dataset["mean"], dataset["std"])
         whitening.measure(network, train_arrays.images)
-        _compile(network, train, steps=train.epochs * len(batches), classes=len(dataset["classes"]))
+        trained = _for_its_batches(network, model, batches)
+        _compile(trained, train, steps=train.epochs * len(batches), classes=len(dataset["classes"]))
     images = f"{len(train_arrays.labels):,} train and {len(val_arrays.labels):,} val images"
     _say(f"{network.count_params():,} parameters, {images}")
     stop = StopEarly(train.early_stopping)
     history = History(artifacts.HISTORY, len(batches) * train.batch_size, on_epoch)
     checkpoint = Checkpoint(checkpoints, train.checkpoint_every, history, stop)
-    done = checkpoint.resume(network)
+    done = checkpoint.resume(trained)
     if done:
-        batches.start(done)
         history.replay()
         _say(f"going on after epoch {done}, where this training was stopped")
     progress = ShowProgress(train.epochs, len(batches), train.batch_size)
     with contextlib.closing(progress):
-        network.fit(
-            batches,
+        trained.fit(
+            batches.dataset(done),
+            steps_per_epoch=len(batches),
             validation_data=EvalBatches(val_arrays, EVAL_BATCH),
             initial_epoch=done,
             epochs=train.epochs,
@@ -118,8 +119,27 @@ def fit(
             verbose=0,
             callbacks=[history, stop, checkpoint, progress],
         )
-    result = _result(history, stop, train) | _cost(network, history) | {"seed": train.seed}
+    result = _result(history, stop, train) | _cost(network, history, batches) | {"seed": train.seed}
     return models.with_probabilities(network), result
+
+
+def _for_its_batches(network: keras.Model, model: Model, batches: TrainBatches) -> keras.Model:
+    """`network`, or where images grow during the training, its weights for images of any size. Raises ConfigError."""
+    smallest = min(batches.image_shapes())
+    if smallest == batches.arrays.images.shape[1:3]:
+        return network
+    if model.name != "vgg" or model.head != "max":
+        raise ConfigError(
+            "train.progressive_resizing needs a network for which images of any size will do",
+            "set model.name: vgg with model.head: max, or train.progressive_resizing.scale: 1.0",
+        )
+    if min(smallest) < model.smallest_side:
+        raise ConfigError(
+            f"train.progressive_resizing makes images of {smallest[0]}x{smallest[1]} pixels, and the network needs "
+            f"{model.smallest_side} a side",
+            "set a larger train.progressive_resizing.scale, or take an entry out of model.filters",
+        )
+    return models.for_images(network, (None, None, batches.arrays.images.shape[3]))
 
 
 def _check_batch(train: Train, images: int) -> None:
@@ -156,17 +176,22 @@ def _result(history: History, stop: StopEarly, train: Train) -> dict[str, Any]:
     }
 
 
-def _cost(network: keras.Model, history: History) -> dict[str, Any]:
-    """What the training took: seconds, images a second (of the training alone, the mean over epochs), operations."""
-    speed = sum(row["images_per_second"] for row in history.rows) / len(history.rows)
-    gflop = training_flops(network) / 1e9
+def _cost(network: keras.Model, history: History, batches: TrainBatches) -> dict[str, Any]:
+    """What the training took: seconds, images a second (of the training alone, without val), operations."""
+    channels = batches.arrays.images.shape[3]
+    flops = {shape: training_flops(network, (*shape, channels)) for shape in batches.image_shapes()}
+    epochs = range(len(history.rows))
+    steps = [flops[batches.image_shape(epoch, index)] for epoch in epochs for index in range(len(batches))]
+    images = history.images_per_epoch * len(history.rows)
+    gflop = sum(steps) / len(steps) / 1e9
+    training = sum(history.images_per_epoch / row["images_per_second"] for row in history.rows)
     return {
         "seconds": round(sum(row["seconds"] for row in history.rows), 2),
-        "images_per_second": round(speed, 1),
+        "images_per_second": round(images / training, 1),
         "parameters": network.count_params(),
-        "gflop_per_image": round(gflop, 4),
-        "gflop_per_second": round(gflop * speed, 1),
-        "pflop": round(gflop * history.images_per_epoch * len(history.rows) / 1e6, 6),
+        "gflop_per_image": float(f"{gflop:.4g}"),
+        "gflop_per_second": round(gflop * images / training, 1),
+        "pflop": float(f"{gflop * images / 1e6:.4g}"),
     }
 
 

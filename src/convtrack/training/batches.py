@@ -3,45 +3,79 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
 
 import keras
 import numpy as np
 
 from convtrack.artifacts import Arrays
-from convtrack.config import Augmentation
+from convtrack.config import Train
 from convtrack.training.augmentation import augment, mirrored_in
+from convtrack.training.progressive_resizing import resized, shape_at
+
+if TYPE_CHECKING:
+    import tensorflow as tf
 
 
-class TrainBatches(keras.utils.PyDataset):
-    """One epoch of shuffled, augmented batches: uint8 (batch_size, h, w, c) and int64 (batch_size,); the rest is cut.
+class TrainBatches:
+    """All batches of a training: uint8 (batch_size, h, w, c) and int64 (batch_size,); an epoch's rest is cut off.
 
-    Chance comes from (seed, epoch) for the order and (seed, epoch, batch) for the augmentation alone: any batch of
+    Chance comes from (seed, epoch) for the order and (seed, epoch, index) for the augmentation alone: any batch of
     any epoch can be made again without those before it.
     """
 
-    def __init__(self, arrays: Arrays, batch_size: int, augmentation: Augmentation, seed: int) -> None:
-        super().__init__(workers=1, use_multiprocessing=False)
-        self.arrays, self.batch_size, self.augmentation, self.seed = arrays, batch_size, augmentation, seed
-        self.start(0)
-
-    def start(self, epoch: int) -> None:
-        """Be at the beginning of `epoch`, counted from 0."""
-        self.epoch = epoch
-        count = len(self.arrays.labels)
-        self.order = np.random.default_rng([self.seed, epoch]).permutation(count)
-        self.mirrored = mirrored_in(epoch, count, self.augmentation.flip, self.seed)
+    def __init__(self, arrays: Arrays, train: Train) -> None:
+        self.arrays, self.train = arrays, train
+        self._drawn = -1
 
     def __len__(self) -> int:
-        return len(self.arrays.labels) // self.batch_size
+        """How many batches make an epoch."""
+        return len(self.arrays.labels) // self.train.batch_size
 
-    def __getitem__(self, index: int) -> tuple[np.ndarray, np.ndarray]:
-        chosen = self.order[index * self.batch_size : (index + 1) * self.batch_size]
-        random = np.random.default_rng([self.seed, self.epoch, index])
-        images = augment(self.arrays.images[chosen], self.mirrored[chosen], self.augmentation, random)
-        return images, self.arrays.labels[chosen]
+    def batch(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
+        """Batch `index` of `epoch`, both from 0."""
+        order, mirrored = self._epoch(epoch)
+        size = self.train.batch_size
+        chosen = order[index * size : (index + 1) * size]
+        random = np.random.default_rng([self.train.seed, epoch, index])
+        images = augment(self.arrays.images[chosen], mirrored[chosen], self.train.augmentation, random)
+        return resized(images, self.image_shape(epoch, index)), self.arrays.labels[chosen]
 
-    def on_epoch_end(self) -> None:
-        self.start(self.epoch + 1)
+    def image_shape(self, epoch: int, index: int) -> tuple[int, int]:
+        """Height and width of the images in that batch."""
+        height, width = self.arrays.images.shape[1:3]
+        done = (epoch * len(self) + index) / (self.train.epochs * len(self))
+        return shape_at(done, (height, width), self.train.progressive_resizing)
+
+    def image_shapes(self) -> set[tuple[int, int]]:
+        """Every height and width that the images of this training have."""
+        return {self.image_shape(epoch, index) for epoch in range(self.train.epochs) for index in range(len(self))}
+
+    def dataset(self, done: int) -> tf.data.Dataset:
+        """The batches after `done` whole epochs, one epoch behind the other, each made while the last is computed."""
+        import tensorflow as tf
+
+        shapes = self.image_shapes()
+        sides = shapes.pop() if len(shapes) == 1 else (None, None)
+        images = tf.TensorSpec((None, *sides, self.arrays.images.shape[3]), "uint8")
+        labels = tf.TensorSpec((None,), "int64")
+        made = tf.data.Dataset.from_generator(lambda: self._from(done), output_signature=(images, labels))
+        return made.prefetch(2)
+
+    def _from(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for later in range(epoch, self.train.epochs):
+            for index in range(len(self)):
+                yield self.batch(later, index)
+
+    def _epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """The order of the images in `epoch`, and which of them are mirrored."""
+        if epoch != self._drawn:
+            count = len(self.arrays.labels)
+            self._order = np.random.default_rng([self.train.seed, epoch]).permutation(count)
+            self._mirrored = mirrored_in(epoch, count, self.train.augmentation.flip, self.train.seed)
+            self._drawn = epoch
+        return self._order, self._mirrored
 
 
 class EvalBatches(keras.utils.PyDataset):

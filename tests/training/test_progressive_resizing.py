@@ -1,0 +1,36 @@
+import numpy as np
+import pytest
+
+from convtrack.config import ProgressiveResizing
+from convtrack.training.progressive_resizing import resized, shape_at
+
+HALF = ProgressiveResizing(scale=0.5, share=0.25)
+
+
+@pytest.mark.parametrize(("done", "shape"), [(0.0, (4, 3)), (0.24, (4, 3)), (0.25, (8, 6)), (0.99, (8, 6))])
+def test_images_are_small_for_the_first_share_of_the_training(done, shape):
+    assert shape_at(done, (8, 6), HALF) == shape
+
+
+def test_a_share_of_nothing_leaves_them_whole():
+    assert shape_at(0.0, (8, 6), ProgressiveResizing(scale=0.5, share=0.0)) == (8, 6)
+
+
+def test_an_even_image_stays_even_at_any_size():
+    image = np.full((2, 7, 9, 3), 200, dtype=np.uint8)
+    assert (resized(image, (3, 5)) == 200).all()
+    assert resized(image, (3, 5)).shape == (2, 3, 5, 3)
+    assert resized(image, (3, 5)).dtype == np.uint8
+
+
+def test_a_smaller_image_agrees_with_pillow(tmp_path):
+    from PIL import Image
+
+    image = np.random.default_rng(0).integers(0, 256, (32, 32, 3), dtype=np.uint8)
+    expected = np.asarray(Image.fromarray(image).resize((24, 20), Image.Resampling.BILINEAR)).astype(int)
+    assert np.abs(resized(image[None], (20, 24))[0].astype(int) - expected).max() <= 1
+
+
+def test_images_of_the_wanted_shape_are_passed_on():
+    image = np.zeros((1, 4, 4, 1), dtype=np.uint8)
+    assert resized(image, (4, 4)) is image
