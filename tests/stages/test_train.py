@@ -120,18 +120,28 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit_and_another_does_not()
 
 
 @pytest.mark.usefixtures("data")
-def test_an_infinite_loss_names_step_rate_and_last_good_epoch_and_leaves_no_model():
-    with pytest.raises(TrainingError, match=r"loss became (nan|inf) at step \d+ \(epoch \d+\), learning rate 100"):
-        stage.run(
-            changed(MODEL, batch_norm=False),
-            changed(
-                TRAIN,
-                epochs=50,
-                optimizer=rate(100.0) | {"name": "sgd"},
-            ),
-        )
+def test_an_infinite_loss_names_step_and_rate_and_leaves_no_model_where_no_epoch_was_good():
+    wild = changed(TRAIN, epochs=2, batch_size=2, optimizer=rate(100.0) | {"name": "sgd"})
+    said = r"loss became (nan|inf) at step \d+ \(epoch 1\), learning rate 100; no epoch was finished"
+    with pytest.raises(TrainingError, match=said):
+        stage.run(changed(MODEL, batch_norm=False), wild)
     assert not artifacts.MODEL.exists()
     assert not artifacts.TRAINING.exists()
+
+
+@pytest.mark.usefixtures("data")
+def test_an_infinite_loss_leaves_the_model_of_the_last_good_epoch():
+    climbing = changed(
+        TRAIN, epochs=50, optimizer=rate(100.0) | {"name": "sgd"}, schedule={"name": "constant", "warmup": 0.9}
+    )
+    with pytest.raises(TrainingError, match=r"epoch (\d+) was the last good one.* the model after epoch \1"):
+        stage.run(changed(MODEL, batch_norm=False), climbing)
+    newest = max(checkpoint.FOLDER.rglob("*.npz"))
+    assert int(newest.stem) == len(pd.read_csv(artifacts.HISTORY)) > 0
+    with np.load(newest) as kept:
+        states = [kept[name] for name in kept if name.startswith("network/")]
+    for weights in artifacts.load_model(artifacts.MODEL).get_weights():
+        assert any(np.array_equal(weights, state) for state in states)
 
 
 @pytest.mark.usefixtures("data")

@@ -16,7 +16,7 @@ from rich.console import Console
 from convtrack import artifacts, models
 from convtrack.artifacts import Arrays
 from convtrack.config import Model, Train
-from convtrack.errors import ConfigError
+from convtrack.errors import ConfigError, TrainingError
 from convtrack.models import whitening
 from convtrack.models.flops import training_flops
 from convtrack.training import devices
@@ -108,7 +108,7 @@ def fit(
         history.replay()
         _say(f"going on after epoch {done}, where this training was stopped")
     progress = ShowProgress(train.epochs, len(batches), train.batch_size)
-    with contextlib.closing(progress):
+    with contextlib.closing(progress), _last_good_model_kept(network, trained, checkpoint):
         trained.fit(
             batches.dataset(done),
             steps_per_epoch=len(batches),
@@ -121,6 +121,21 @@ def fit(
         )
     result = _result(history, stop, train) | _cost(network, history, batches) | {"seed": train.seed}
     return models.with_probabilities(network), result
+
+
+@contextlib.contextmanager
+def _last_good_model_kept(network: keras.Model, trained: keras.Model, checkpoint: Checkpoint) -> Iterator[None]:
+    """Where the loss stops being a number, leave the model of the last checkpoint, and say so."""
+    try:
+        yield
+    except TrainingError as error:
+        done = checkpoint.resume(trained)
+        if not done:
+            raise
+        artifacts.save_model(artifacts.MODEL, models.with_probabilities(network))
+        raise TrainingError(
+            f"{error.message}, and {artifacts.MODEL} the model after epoch {done}", error.hint
+        ) from error
 
 
 def _for_its_batches(network: keras.Model, model: Model, batches: TrainBatches) -> keras.Model:
