@@ -333,10 +333,6 @@ def _explained(error: ValidationError) -> list[str]:
     return [_explain(problem) for problem in error.errors(include_url=False)]
 
 
-def _explained(error: ValidationError) -> list[str]:
-    return [_explain(problem) for problem in error.errors(include_url=False)]
-
-
 def _explain(problem: Any) -> str:
     """One pydantic problem as `where: what is allowed. Received: what was got`."""
     # pydantic adds the chosen member of a union to the location: model.vgg.filters is model.filters to the user

@@ -67,7 +67,7 @@ class Checkpoint(keras.callbacks.Callback):
         arrays["state"] = np.array(json.dumps(state))
         arrays |= {f"best/{index}": weights for index, weights in enumerate(best)}
         with artifacts.whole_file(self.folder / f"{epoch + 1:06d}.npz") as temporary:
-            np.savez(temporary, **arrays)  # type: ignore[arg-type]
+            np.savez(temporary, **arrays)
         for old in sorted(self.folder.glob("*.npz"))[:-KEPT]:
             old.unlink()
 
