@@ -109,6 +109,18 @@ def test_the_result_names_the_epochs_and_the_gap_of_the_best():
 
 
 @pytest.mark.usefixtures("data")
+def test_a_stop_while_the_rate_falls_is_said_and_recorded(capsys):
+    stopping = {"monitor": "val_accuracy", "patience": 2, "min_delta": 0.0, "restore_best": True}
+    annealed = {"schedule": {"name": "linear", "warmup": 0.0}, "optimizer": rate(0.02)}
+    cut = stage.run(MODEL, changed(TRAIN, epochs=30, early_stopping=stopping, **annealed))
+    assert f"stopped in epoch {cut['stopped_epoch']} while the rate was still falling" in capsys.readouterr().err
+    assert cut["rate_at_end"] == pytest.approx(1 - cut["stopped_epoch"] / 30, abs=0.02)
+    whole = stage.run(MODEL, changed(TRAIN, epochs=2, **annealed))
+    assert "while the rate" not in capsys.readouterr().err
+    assert whole["rate_at_end"] < 0.1
+
+
+@pytest.mark.usefixtures("data")
 def test_the_same_seed_gives_the_same_weights_bit_for_bit_and_another_does_not():
     def weights(seed):
         stage.run(MODEL, changed(TRAIN, seed=seed))

@@ -119,6 +119,11 @@ def fit(
             verbose=0,
             callbacks=[history, stop, checkpoint, progress],
         )
+    if stop.stopped_epoch and train.schedule.name != "constant":
+        _say(
+            f"stopped in epoch {stop.stopped_epoch} while the rate was still falling: what the {train.schedule.name} "
+            f"schedule gains at its end is not in this model; train.epochs: {stop.stopped_epoch} would let it end there"
+        )
     result = _result(history, stop, train) | _cost(network, history, batches) | {"seed": train.seed}
     return models.with_probabilities(network), result
 
@@ -183,6 +188,7 @@ def _result(history: History, stop: StopEarly, train: Train) -> dict[str, Any]:
         "best_epoch": stop.best_epoch,
         "stopped_epoch": stop.stopped_epoch,
         "restored_epoch": stop.restored_epoch,
+        "rate_at_end": round(history.rows[-1]["learning_rate"] / train.optimizer.learning_rate, 4),
         "monitor": train.early_stopping.monitor,
         "best_val_accuracy": float(best["val_accuracy"]),
         "best_val_loss": float(best["val_loss"]),

@@ -28,7 +28,7 @@ LARGEST_PATCH = 1_000_000  # characters
 
 # evaluate can run again on the same training, and MLflow's params are written once: its knobs are tags
 MUTABLE = ("evaluate.", "tracking.")
-NO_MEASURE = ("seed", "threads")  # of training.json: a chart of them says nothing
+NO_MEASURE = ("seed", "threads", "replicas")  # of training.json: a chart of them says nothing
 
 
 def run_name(params: Params, now: datetime, trial: TrialLink | None = None) -> str:
