@@ -40,9 +40,7 @@ def main() -> None:
     wanted = options.parse_args()
     if wanted.epochs < 2:
         options.error("--epochs should be 2 or more, since the first epoch is left out")
-    sections = harness.preset(wanted.preset)
-    sections["train"]["epochs"] = wanted.epochs
-    params = harness.params(sections)
+    params = harness.params(harness.preset(wanted.preset, epochs=wanted.epochs))
     turns = []
     with harness.clone() as folder:
         harness.write_random_images(folder, wanted.images, max(10, wanted.images // VAL))

@@ -12,9 +12,9 @@ or in ../reports.
     .venv/bin/python benchmarks/presets.py --preset sprint:5 --preset fast:3 --history reference=models/history.csv
 
 Seconds are those of whole epochs, validation included. Medians of what depends on the machine, means and standard
-deviations of accuracies. The last two columns: seconds until an epoch ended with at least the best val accuracy that
-`reference` came to, and how many times as long `reference` took to that. The share of the matrix product is of the
-fastest one of benchmarks/machine.py, measured before each training.
+deviations of accuracies, with test-time augmentation second. The last two columns: seconds until an epoch ended with at
+least the best val accuracy that `reference` came to, and how many times as long `reference` took to that. The share of
+the matrix product is of the fastest one of benchmarks/machine.py, measured before each training.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ COLUMNS = [
     "PFLOP",
     "val accuracy",
     "test accuracy",
+    "with `mirror_shift`",
     "seconds to `reference`'s best val accuracy",
     "times as fast",
 ]
@@ -118,15 +119,17 @@ def train(preset: str, seed: int) -> Run:
         processed.symlink_to(harness.ROOT / "data/processed")
     harness.say(f"{preset}, seed {seed}")
     about = {"preset": preset, "recipe": recipe, **harness.provenance(), "machine": harness.machine()}
+    params = harness.params(sections)
+    params["evaluate"]["test_time_augmentation"] = "mirror_shift"
     peak = machine.peak()
-    return about | {"peak": peak} | harness.in_process("preset", {"params": harness.params(sections)}, folder=folder)
+    return about | {"peak": peak} | harness.in_process("preset", {"params": params}, folder=folder)
 
 
 def taken_over(preset: str, history: Path) -> Run:
     """A training that `dvc repro` made, from its files. Raises BenchmarkError where one is missing."""
     beside, reports = history.with_name("metrics.json"), history.parent.parent / "reports/metrics.json"
-    metrics = beside if beside.exists() else reports
-    missing = [str(path) for path in (history, history.with_name("training.json"), metrics) if not path.exists()]
+    results = beside if beside.exists() else reports
+    missing = [str(path) for path in (history, history.with_name("training.json"), results) if not path.exists()]
     if missing:
         raise harness.BenchmarkError(
             f"--history {preset}={history}: missing {', '.join(missing)}. Nothing was measured\n"
@@ -135,13 +138,15 @@ def taken_over(preset: str, history: Path) -> Run:
     training = json.loads(history.with_name("training.json").read_text(encoding="utf-8"))
     git = ["git", "rev-parse", "HEAD"]
     code = subprocess.run(git, cwd=history.parent, capture_output=True, text=True, check=False)
+    metrics = json.loads(results.read_text(encoding="utf-8"))
     return {
         "preset": preset,
         "recipe": None,
         "commit": code.stdout.strip() or None,
         "peak": None,
         **training,
-        "test_accuracy": json.loads(metrics.read_text(encoding="utf-8"))["accuracy"],
+        "test_accuracy": metrics["accuracy"],
+        "tta_accuracy": metrics.get("tta_accuracy"),
         "history": harness.artifacts.read_table(history).to_dict("list"),
     }
 
@@ -167,6 +172,7 @@ def row(preset: str, runs: dict[str, Run]) -> list[str]:
         f"{median(mine, 'pflop'):.4f}",
         spread(mine, "best_val_accuracy"),
         spread(mine, "test_accuracy"),
+        spread(mine, "tta_accuracy"),
     ]
     return [*cells, *against_reference(mine, of(runs, REFERENCE))]
 
@@ -191,8 +197,10 @@ def median(runs: list[Run], name: str) -> float:
 
 
 def spread(runs: list[Run], name: str) -> str:
-    """Mean and, from two runs on, standard deviation."""
-    values = [run[name] for run in runs]
+    """Mean and, from two runs on, standard deviation; nothing for a figure that a run was not asked for."""
+    values = [run[name] for run in runs if run.get(name) is not None]
+    if len(values) < len(runs):
+        return ""
     deviation = f" ± {statistics.stdev(values):.4f}" if len(values) > 1 else ""
     return f"{statistics.mean(values):.4f}{deviation}"
 

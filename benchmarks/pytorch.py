@@ -36,8 +36,7 @@ def main() -> None:
     )
     options.add_argument("--torch", default="torch==2.13.*", help="what pip installs (default: %(default)s)")
     wanted = options.parse_args()
-    sections = harness.preset(wanted.preset)
-    sections["train"]["epochs"] = 2  # the first traces the network, the second is timed
+    sections = harness.preset(wanted.preset, epochs=2)  # the first traces the network, the second is timed
     params = harness.params(sections)
     network = harness.in_process("layers", {"params": params, "image_shape": [32, 32, 3], "classes": 10})
     python = environment(wanted.torch)

@@ -1,6 +1,7 @@
 """One training and its evaluation, as the pipeline does both, in the current folder, which has data/processed.
 
-Settings: params (the content of a params.yaml). Prints what models/training.json says, with test_accuracy and history.
+Settings: params (the content of a params.yaml). Prints what models/training.json says, with test_accuracy, history,
+and where evaluate.test_time_augmentation is not none, tta_accuracy.
 """
 
 from __future__ import annotations
@@ -17,6 +18,7 @@ from convtrack.stages import evaluate, train  # noqa: E402
 
 params = config.parse(json.loads(sys.argv[1])["params"])
 result = train.run(params.model, params.train)
-result["test_accuracy"] = evaluate.run(params.evaluate)["accuracy"]
+metrics = evaluate.run(params.evaluate)
+result |= {"test_accuracy": metrics["accuracy"], "tta_accuracy": metrics.get("tta_accuracy")}
 result["history"] = artifacts.read_table(artifacts.HISTORY).to_dict("list")
 print(json.dumps(result))

@@ -13,7 +13,7 @@ import json
 import math
 import sys
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import torch
@@ -77,30 +77,27 @@ def orthogonal(matrix: torch.Tensor) -> torch.Tensor:
     return matrix if wide else matrix.T
 
 
+LAYERS: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
+    "convolution": lambda layer: nn.LazyConv2d(
+        layer["filters"], layer["size"], padding=layer["padding"], bias=layer["bias"]
+    ),
+    "dense": lambda layer: nn.LazyLinear(layer["units"], bias=layer["bias"]),
+    "normalisation": lambda layer: nn.LazyBatchNorm2d(layer["epsilon"], layer["momentum"]),
+    "activation": lambda layer: ACTIVATIONS[layer["name"]](),
+    "pooling": lambda layer: nn.MaxPool2d(layer["size"]),
+    "maximum": lambda layer: Maximum(),
+    "flatten": lambda layer: nn.Flatten(),
+    "dropout": lambda layer: nn.Dropout(layer["rate"]),
+    "scaling": lambda layer: Scaling(layer["factor"], layer["addition"]),
+}
+
+
 def module(layer: dict[str, Any]) -> nn.Module:
-    """One layer; sizes of inputs are found out when the first batch comes."""
-    match layer:
-        case {"kind": "convolution"}:
-            made = nn.LazyConv2d(layer["filters"], layer["size"], padding=layer["padding"], bias=layer["bias"])
-        case {"kind": "dense"}:
-            made = nn.LazyLinear(layer["units"], bias=layer["bias"])
-        case {"kind": "normalisation"}:
-            made = nn.LazyBatchNorm2d(layer["epsilon"], layer["momentum"])
-        case {"kind": "activation"}:
-            made = ACTIVATIONS[layer["name"]]()
-        case {"kind": "pooling"}:
-            made = nn.MaxPool2d(layer["size"])
-        case {"kind": "maximum"}:
-            made = Maximum()
-        case {"kind": "flatten"}:
-            made = nn.Flatten()
-        case {"kind": "dropout"}:
-            made = nn.Dropout(layer["rate"])
-        case {"kind": "scaling"}:
-            made = Scaling(layer["factor"], layer["addition"])
-        case _:
-            sys.exit(f"unknown layer: {layer}")
-    return made
+    """One layer; sizes of inputs are found out when the first batch comes. Ends the process where it is unknown."""
+    try:
+        return LAYERS[layer["kind"]](layer)
+    except KeyError as unknown:
+        sys.exit(f"{layer} has no counterpart here: add {unknown} to LAYERS or ACTIVATIONS in {__file__}")
 
 
 def build(settings: dict[str, Any]) -> nn.Module:

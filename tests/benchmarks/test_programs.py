@@ -48,6 +48,7 @@ def finished(preset: str, accuracies: list[float], seconds: float, **figures: An
         "pflop": 0.005,
         "best_val_accuracy": max(accuracies),
         "test_accuracy": max(accuracies),
+        "tta_accuracy": max(accuracies),
         "history": history(accuracies, seconds),
         **figures,
     }

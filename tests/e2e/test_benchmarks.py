@@ -81,6 +81,7 @@ def test_presets_are_trained_once_for_a_seed_and_again_when_the_preset_changes(t
     first = bench(tiny, "presets", "--preset", "tiny:1")["runs"]["tiny-0"]
     assert first["epochs_run"] == len(first["history"]["seconds"]) == 2
     assert 0 <= first["test_accuracy"] <= 1
+    assert 0 <= first["tta_accuracy"] <= 1
     both = bench(tiny, "presets", "--preset", "tiny:2")["runs"]
     assert set(both) == {"tiny-0", "tiny-1"}
     assert both["tiny-0"] == first
