@@ -31,12 +31,24 @@ def study() -> None:
 @study.command()
 @click.option("--trials", type=click.IntRange(1), help="Until the study has so many finished trials in all.")
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Begin no trial after so many seconds.")
-@click.option("--workers", type=click.IntRange(1), default=1, show_default=True, help="Trials at once.")
+@click.option("--workers", type=click.IntRange(1), help="Trials at once: 1; on a cluster, as many as fit.")
+@click.option("--cluster", metavar="ADDRESS", help="Run trials on a Ray cluster: auto, HOST:PORT or ray://HOST:PORT.")
+@click.option("--cpus", type=click.IntRange(1), default=1, show_default=True, help="With --cluster: cores a trial.")
+@click.option("--gpus", type=click.FloatRange(0), default=0.0, show_default=True, help="With --cluster: GPUs a trial.")
 @click.option("--name", help="Instead of study.name in params.yaml.")
 @click.option("--new", is_flag=True, help="Another study, NAME-2 and so on, where there is one of that name.")
 @click.option("--allow-change", is_flag=True, help="Go on with a study whose space, data or fixed knobs were others.")
 def run(
-    *, trials: int | None, timeout: float | None, workers: int, name: str | None, new: bool, allow_change: bool
+    *,
+    trials: int | None,
+    timeout: float | None,
+    workers: int | None,
+    cluster: str | None,
+    cpus: int,
+    gpus: float,
+    name: str | None,
+    new: bool,
+    allow_change: bool,
 ) -> None:
     """Start a study, or go on with it: the first trial is what params.yaml holds now.
 
@@ -47,6 +59,8 @@ def run(
     Ctrl-C stops the trials that run and keeps their checkpoints; the next command goes on with them. A second one ends
     everything at once. Each trial is a process of its own with its share of the cores, and works in
     .convtrack/studies/NAME/trials, where its log is.
+
+    With --cluster that holds on every machine, and the study is in a database: docs/scaling.md.
     """
     go_to_root()
     from convtrack import config
@@ -64,9 +78,10 @@ def run(
         sys.exit(code)
     dataset = artifacts.read_json(artifacts.PROCESSED / artifacts.DATASET)
     opened = session.open_session(params, content, dataset, new=new, allow_change=allow_change)
-    opened.announce(trials, workers)
+    opened.announce(trials, None if cluster else workers)
+    team = opened.workers(workers, session.Cluster(cluster, cpus, gpus) if cluster else None)
     with tracking.study_run(params, opened.name, opened.id, opened.shown) as record:
-        opened.search(record, trials=trials, timeout=timeout, workers=workers)
+        opened.search(record, trials=trials, timeout=timeout, workers=team)
         page = pages.default_path(opened.name)
         pages.write(opened.study, page)
         record.log_report(page)

@@ -327,11 +327,11 @@ def test_a_full_disk_stops_the_study_and_nothing_is_lost(clone: Clone, monkeypat
     resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, before[1]))
     try:
         with pytest.raises(StorageError, match="trial 0 found the disk full"):
-            opened.search(heard, trials=1, timeout=None, workers=1)
+            opened.search(heard, trials=1, timeout=None, workers=opened.workers(1, None))
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert [trial.state for trial in opened.study.trials] == [TrialState.WAITING]
-    opened.search(heard, trials=1, timeout=None, workers=1)
+    opened.search(heard, trials=1, timeout=None, workers=opened.workers(1, None))
     assert [trial.state for trial in opened.study.trials] == [TrialState.COMPLETE]
     assert heard.ended == [(0, "complete")]
 

@@ -70,16 +70,20 @@ def _end(study: optuna.Study, trial: FrozenTrial, root: Path, found: Reclaimed) 
     if process and processes.alive(process):
         processes.end(process, PATIENCE)
     result = folders.read_result(root / folders.trial_folder(study.study_name, trial.number), study.user_attrs["id"])
-    lost = trial.user_attrs.get("lost", 0) + 1
-    if result is None and lost >= MOST_LOSSES:
-        result = failed(f"the study command was killed {lost} times while this trial ran")
+    result = result or losses(study, trial, "the study command was killed")
     if result:
         telling.tell(study, trial, result)
         found.told.append(trial.number)
     else:
-        study._storage.set_trial_user_attr(trial._trial_id, "lost", lost)
         telling.wait_again(study, trial)
         found.waiting.append(trial.number)
+
+
+def losses(study: optuna.Study, trial: FrozenTrial, what: str) -> dict[str, Any] | None:
+    """Count how often it happened to `trial` that it was not its own end; once it is too often, that is a failure."""
+    lost = trial.user_attrs.get("lost", 0) + 1
+    study._storage.set_trial_user_attr(trial._trial_id, "lost", lost)
+    return failed(f"{what}, for the {lost}th time while this trial ran") if lost >= MOST_LOSSES else None
 
 
 def failed(reason: str) -> dict[str, Any]:

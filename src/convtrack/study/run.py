@@ -27,11 +27,11 @@ from convtrack.study.best import best
 from convtrack.study.folders import Spec
 from convtrack.study.live import View
 from convtrack.study.processes import this_process
-from convtrack.study.reclaim import failed, reclaim
+from convtrack.study.reclaim import failed, losses, reclaim
 from convtrack.study.sampling import make_pruner, make_sampler
 from convtrack.study.signals import stop_signals
 from convtrack.study.trial import NO_ROOM, is_disk_full
-from convtrack.study.workers import Ended, LocalWorkers, why_it_ended
+from convtrack.study.workers import Ended, Workers, why_it_ended
 
 POLL, LOOK, RECLAIM = 0.2, 1.0, 5.0  # seconds between looks at processes, at the storage, for dead commands
 MOST_FAILURES = 5  # trials in a row that fail before the study gives up
@@ -82,7 +82,7 @@ class Search:
         content: dict[str, Any],
         *,
         order: Order,
-        workers: LocalWorkers,
+        workers: Workers,
         record: Record,
         view: View,
     ) -> None:
@@ -174,8 +174,12 @@ class Search:
                 f"trial {ended.number} found the disk full ({folders.last_line(folder)}). Nothing is lost: it waits",
                 "make room and run the same command again",
             )
+        elif result := folders.read_result(folder, identity(self.study)):
+            self._end(trial, result)
+        elif ended.lost and not (result := losses(self._told, trial, f"its machine was lost ({ended.why})")):
+            telling.wait_again(self._told, trial)
+            self.record.trial_ended(trial.number, "interrupted", ended.why, None)
         else:
-            result = folders.read_result(folder, identity(self.study))
             self._end(trial, result or failed(why_it_ended(ended, folders.last_line(folder))))
 
     def _end(self, trial: FrozenTrial, result: dict[str, Any]) -> None:

@@ -13,15 +13,16 @@ from rich.console import Console
 from convtrack.config import Params
 from convtrack.study import storage
 from convtrack.study.best import best
+from convtrack.study.cluster import Cluster, ClusterWorkers
 from convtrack.study.fingerprint import fingerprint
 from convtrack.study.live import View
 from convtrack.study.run import FINISHED, Order, Record, Search, identity
 from convtrack.study.sampling import directions
 from convtrack.study.space import check
-from convtrack.study.workers import LocalWorkers
+from convtrack.study.workers import LocalWorkers, Workers
 from convtrack.training.threads import usable_cores
 
-__all__ = ["Session", "check", "open_session"]
+__all__ = ["Cluster", "Session", "check", "open_session"]
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class Session:
     def id(self) -> str:
         return identity(self.study)
 
-    def announce(self, trials: int | None, workers: int) -> None:
+    def announce(self, trials: int | None, workers: int | None) -> None:
         """Say what will happen."""
         finished = len(self.study.get_trials(deepcopy=False, states=FINISHED))
         settings = self.params.study
@@ -50,12 +51,17 @@ class Session:
         _say(f"study {self.name}: sampler {settings.sampler}, pruner {pruner}, in {self.shown}")
         if trials is not None and finished >= trials:
             _say(f"it has its {finished} finished trials already; --trials {finished + trials} would go on")
-        if workers > usable_cores():
+        if workers and workers > usable_cores():
             _say(f"{workers} workers share {usable_cores()} cores, so that each is slower than alone")
 
-    def search(self, record: Record, *, trials: int | None, timeout: float | None, workers: int) -> None:
+    def workers(self, count: int | None, cluster: Cluster | None) -> Workers:
+        """Who runs the trials: `count` at once, on this machine (one, where it is None) or on a Ray cluster."""
+        if cluster is None:
+            return LocalWorkers(count or 1, self.params, self.url, Path.cwd())
+        return ClusterWorkers(count, self.params, self.url, Path.cwd(), cluster)
+
+    def search(self, record: Record, *, trials: int | None, timeout: float | None, workers: Workers) -> None:
         """Work on the study until it has `trials` finished ones; see `run.Search`."""
-        local = LocalWorkers(workers, self.params, self.url, Path.cwd())
         names = list(self.params.study.objectives)
         with View(names, directions(self.params.study), trials) as view:
             Search(
@@ -63,7 +69,7 @@ class Session:
                 self.params,
                 self.content,
                 order=Order(trials, timeout),
-                workers=local,
+                workers=workers,
                 record=record,
                 view=view,
             ).run()

@@ -9,6 +9,7 @@ import sys
 import time
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Any, Protocol
 
 import psutil
 
@@ -25,13 +26,30 @@ TIME_OUT = "it took more than study.trial_timeout, {:g} s"
 
 @dataclass(frozen=True)
 class Ended:
-    """A trial whose process is gone. `exit_code` is negative where a signal ended it; `why` is ours if we did."""
+    """A trial whose process is gone. `exit_code` is negative where a signal ended it; `why` is ours if we did.
+
+    Of one that is `lost`, its machine went, which is not its fault.
+    """
 
     number: int
     exit_code: int
     why: str
     memory: int  # bytes, when last looked at
     out_of_memory: bool  # the kernel killed a process for memory meanwhile
+    lost: bool = False
+
+
+class Workers(Protocol):
+    """Who runs the trials of a study: this machine (`LocalWorkers`), or a cluster (cluster.py)."""
+
+    @property
+    def running(self) -> list[int]: ...
+    @property
+    def free(self) -> int: ...
+    def start(self, spec: Spec, content: dict[str, Any]) -> None: ...
+    def ended(self) -> list[Ended]: ...
+    def stop(self, number: int, why: str) -> None: ...
+    def kill(self) -> None: ...
 
 
 @dataclass
@@ -69,7 +87,7 @@ class LocalWorkers:
     def free(self) -> int:
         return self.count - len(self._workers)
 
-    def start(self, spec: Spec, content: dict[str, object]) -> None:
+    def start(self, spec: Spec, content: dict[str, Any]) -> None:
         """Start a trial whose params.yaml holds `content`. Raises StorageError."""
         slot = min(set(range(self.count)) - {worker.slot for worker in self._workers.values()})
         folder = self.root / folders.trial_folder(spec.study, spec.number)

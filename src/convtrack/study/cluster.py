@@ -1,0 +1,215 @@
+"""Trials as tasks of a Ray cluster. On each machine a trial is the same process as in workers.py."""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from convtrack import artifacts, config
+from convtrack.config import Params
+from convtrack.errors import ConfigError, ConvtrackError, StorageError
+from convtrack.study import folders
+from convtrack.study.cores import claimed
+from convtrack.study.folders import Spec
+from convtrack.study.lifeline import STOPPED
+from convtrack.study.workers import Ended, LocalWorkers
+
+POLL = 0.2  # seconds
+LONGEST_LOG = 200_000  # bytes of it that come back
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+# what a trial must find on every machine as it is here, besides the storage's address
+HANDED_ON = ("MLFLOW_", "CONVTRACK_", "TF_", "KERAS_", "AWS_", "GOOGLE_", "AZURE_")
+
+
+@dataclass(frozen=True)
+class Cluster:
+    """A Ray cluster, and what it keeps for each trial.
+
+    `address` is that of its head, or "auto" for the one that this machine belongs to. A trial's process sees the GPUs
+    that Ray gave it, and no others.
+    """
+
+    address: str
+    cpus: int = 1
+    gpus: float = 0.0
+
+
+class ClusterWorkers:
+    """As LocalWorkers, on every machine of a Ray cluster.
+
+    `count` trials at once, None for as many as the cluster has room for. The repository lies in the same folder,
+    `root`, on every machine. Raises ConfigError, StorageError.
+    """
+
+    def __init__(self, count: int | None, params: Params, storage: str, root: Path, cluster: Cluster) -> None:
+        if "://" not in storage:
+            raise ConfigError(
+                f"a study on a cluster needs a storage that every machine reaches. Received: {storage}",
+                "set study.storage or CONVTRACK_STUDY_STORAGE to a PostgreSQL, see docs/scaling.md",
+            )
+        self._ray = _connect(cluster.address)
+        self._count, self._cluster, self.root = count, cluster, root
+        self._task = {"params": params, "storage": storage, "root": str(root), "environment": _environment()}
+        self._remote = self._ray.remote(work).options(
+            num_cpus=cluster.cpus, num_gpus=cluster.gpus, max_retries=0, name="convtrack trial"
+        )
+        self._tasks: dict[int, Any] = {}
+        self._folders: dict[int, Path] = {}
+        self._stopped: dict[int, str] = {}
+
+    @property
+    def running(self) -> list[int]:
+        """The numbers of the trials."""
+        return list(self._tasks)
+
+    @property
+    def count(self) -> int:
+        """How many trials there may be at once: at least one, so that a cluster which grows when asked to, grows."""
+        if self._count is not None:
+            return self._count
+        there = self._ray.cluster_resources()
+        room = int(there.get("CPU", 0) // self._cluster.cpus)
+        if self._cluster.gpus:
+            room = min(room, int(there.get("GPU", 0) // self._cluster.gpus))
+        return max(1, room)
+
+    @property
+    def free(self) -> int:
+        return max(0, self.count - len(self._tasks))
+
+    def start(self, spec: Spec, content: dict[str, Any]) -> None:
+        """Hand a trial whose params.yaml holds `content` to the cluster."""
+        self._folders[spec.number] = self.root / folders.trial_folder(spec.study, spec.number)
+        self._tasks[spec.number] = self._remote.remote(asdict(spec), content, self._cluster.cpus, **self._task)
+
+    def ended(self) -> list[Ended]:
+        """The trials that ended since the last call. Their logs are in their folders here, too."""
+        numbers = {task: number for number, task in self._tasks.items()}
+        done, _ = self._ray.wait(list(numbers), num_returns=len(numbers), timeout=0) if numbers else ([], [])
+        return [self._fetch(numbers[task], task) for task in done]
+
+    def stop(self, number: int, why: str) -> None:
+        """Ask a trial to end; a second call changes nothing."""
+        if number not in self._stopped:
+            self._stopped[number] = why
+            self._ray.cancel(self._tasks[number])
+
+    def kill(self) -> None:
+        """End every trial at once."""
+        for task in self._tasks.values():
+            self._ray.cancel(task, force=True)
+        self._tasks.clear()
+        self._ray.shutdown()
+
+    def _fetch(self, number: int, task: Any) -> Ended:
+        del self._tasks[number]
+        from ray.exceptions import RayError, TaskCancelledError
+
+        try:
+            found, log = self._ray.get(task)
+        except TaskCancelledError:
+            return Ended(number, STOPPED, self._stopped.pop(number, ""), 0, False)
+        except RayError as error:
+            # its machine, or Ray's process on it: not the trial's fault, which can go on elsewhere
+            return Ended(number, STOPPED, " ".join(str(error).split())[:300], 0, False, lost=True)
+        path = self._folders.pop(number) / folders.LOG
+        if not path.exists():  # the trial ran on another machine, whose disk is not ours
+            with artifacts.whole_file(path) as temporary:
+                temporary.write_bytes(log)
+        return Ended(**found)
+
+
+def work(
+    spec: dict[str, Any],
+    content: dict[str, Any],
+    cpus: int,
+    *,
+    params: Params,
+    storage: str,
+    root: str,
+    environment: dict[str, str],
+) -> tuple[dict[str, Any], bytes]:
+    """On one machine of the cluster: run a trial until its process has ended; returns an `Ended`, and the log.
+
+    The process ends with the task, however that ends: it holds on to a pipe of it.
+    """
+    number, folder = int(spec["number"]), Path(root) / folders.trial_folder(spec["study"], spec["number"])
+    os.environ.update(environment)
+    try:
+        _fetch_data(Path(root))
+    except ConvtrackError as error:
+        return asdict(Ended(number, 1, f"{socket.gethostname()}: {error.message}", 0, False)), b""
+    with claimed(cpus):
+        local = LocalWorkers(1, params, storage, Path(root))
+        local.start(Spec(**spec), content)
+        gone = _wait(local, number)
+    with contextlib.suppress(OSError):
+        return asdict(gone), (folder / folders.LOG).read_bytes()[-LONGEST_LOG:]
+    return asdict(gone), b""
+
+
+def _wait(local: LocalWorkers, number: int) -> Ended:
+    while True:
+        try:
+            if gone := local.ended():
+                return gone[0]
+            time.sleep(POLL)
+        except KeyboardInterrupt:  # Ray's way to cancel a task
+            local.stop(number, "")
+
+
+def _fetch_data(root: Path) -> None:
+    """See to it that this machine has the images: `dvc pull` brings them where they are not there. StorageError."""
+    if not (root / config.PARAMS_FILE).exists():
+        raise StorageError(f"{root} is not here; every machine of the cluster needs the repository in the same folder")
+    with _one_at_a_time(root):
+        if (root / artifacts.PROCESSED / artifacts.DATASET).exists():
+            return
+        command = [sys.executable, "-m", "dvc", "pull", "preprocess"]
+        done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
+        if done.returncode:
+            raise StorageError(
+                f"{root / artifacts.PROCESSED} is missing, and dvc pull did not bring it: {done.stderr.strip()[-500:]}"
+            )
+
+
+@contextlib.contextmanager
+def _one_at_a_time(root: Path) -> Iterator[None]:
+    path = root / artifacts.STATE / "pull.lock"
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with path.open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield
+
+
+def _connect(address: str) -> Any:
+    """Ray, connected. It is imported here alone, since it is an extra."""
+    for name, value in QUIET.items():
+        os.environ.setdefault(name, value)
+    try:
+        import ray
+    except ImportError:
+        raise ConfigError("--cluster needs Ray, which is not installed", "pip install 'convtrack[ray]'") from None
+    try:
+        ray.init(address=address, logging_level="ERROR", log_to_driver=False, namespace="convtrack")
+    except (ConnectionError, RuntimeError, ValueError) as error:
+        raise StorageError(
+            f"the Ray cluster {address} does not answer: {' '.join(str(error).split())[:300]}",
+            "ray start --head on one machine and ray start --address=HOST:6379 on the others, see docs/scaling.md",
+        ) from None
+    return ray
+
+
+def _environment() -> dict[str, str]:
+    from convtrack.study.storage import VARIABLE
+
+    return {name: value for name, value in os.environ.items() if name.startswith(HANDED_ON) and name != VARIABLE}
