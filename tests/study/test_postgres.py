@@ -1,0 +1,194 @@
+"""Studies in a PostgreSQL that this file starts, read by Optuna's own programs, also through its gRPC proxy."""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import optuna
+import pytest
+from optuna.trial import TrialState
+
+from convtrack import config
+from convtrack.study import results, storage
+from convtrack.study.fingerprint import fingerprint
+
+from .searched import searched
+
+PASSWORD = "correct-horse-battery"
+PROGRAMS = Path(sys.executable).parent
+WORKER = """
+import json, optuna
+from convtrack.study import results, storage
+optuna.logging.set_verbosity(optuna.logging.WARNING)
+study = results.load("layers", storage.open_storage(None))
+numbers = []
+for _ in range(5):
+    trial = study.ask()
+    trial.report(trial.suggest_float("x", 0, 1), 25)
+    study.tell(trial, 0.5)
+    numbers.append(trial.number)
+print(json.dumps(numbers))
+"""
+PROXY = """
+import sys
+from optuna.storages import run_grpc_proxy_server
+from convtrack.study.storage import open_storage
+run_grpc_proxy_server(open_storage(None), host="127.0.0.1", port=int(sys.argv[1]))
+"""
+
+
+@pytest.fixture
+def database(new_database: Callable[[], str], workplace: Path, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A new database, which the environment names as the storage of studies; the current folder has params.yaml."""
+    url = new_database()
+    monkeypatch.setenv(storage.VARIABLE, url)
+    return url
+
+
+@pytest.fixture
+def port() -> int:
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return int(free.getsockname()[1])
+
+
+def made(name: str = "layers") -> optuna.Study:
+    """A study as `convtrack study run` opens it, of the storage that the environment names."""
+    content = config.read_yaml(config.PARAMS_FILE)
+    content["study"]["name"] = name
+    params = config.parse(content)
+    return storage.open_study(params, storage.open_storage(None), fingerprint(content, {"train_images.npy": "a" * 64}))
+
+
+def printed(*command: str) -> str:
+    """What a program of this environment prints, stderr included."""
+    done = subprocess.run(
+        [str(PROGRAMS / command[0]), *command[1:]],
+        text=True,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+        check=False,
+    )
+    assert done.returncode == 0, done.stdout
+    return done.stdout
+
+
+def test_a_study_is_there_for_the_next_process(database: str) -> None:
+    searched(made(), 12)
+    again = results.read(results.load("layers", storage.open_storage(None)))
+    assert len(again.trials) == 12
+    assert again.objectives == ["val_accuracy"]
+    assert again.best[0].intermediate_values.keys() == {25, 50, 75, 100}
+
+
+def test_eight_processes_share_a_study_and_no_trial_is_lost_or_counted_twice(database: str) -> None:
+    made()
+    workers = [subprocess.Popen([sys.executable, "-c", WORKER], stdout=subprocess.PIPE, text=True) for _ in range(8)]
+    numbers = [json.loads(worker.communicate()[0]) for worker in workers]
+    assert [worker.returncode for worker in workers] == [0] * 8
+    assert sorted(number for some in numbers for number in some) == list(range(40))
+    trials = results.read(results.load("layers", storage.open_storage(None))).trials
+    assert Counter(trial.state for trial in trials) == {TrialState.COMPLETE: 40}
+
+
+@pytest.mark.parametrize("kept", ["database", "journal"])
+def test_optunas_command_reads_our_studies(kept: str, workplace: Path, request: pytest.FixtureRequest) -> None:
+    address = request.getfixturevalue("database") if kept == "database" else storage.shown(None)
+    study = searched(made(), 12)
+    (listed,) = json.loads(printed("optuna", "studies", "--storage", address, "-f", "json"))
+    assert (listed["name"], listed["n_trials"]) == ("layers", 12)
+    trials = json.loads(printed("optuna", "trials", "--storage", address, "--study-name", "layers", "-f", "json"))
+    assert [trial["number"] for trial in trials] == list(range(12))
+    best = json.loads(printed("optuna", "best-trial", "--storage", address, "--study-name", "layers", "-f", "json"))
+    assert best["number"] == study.best_trial.number
+    assert best["params"]["model.dropout"] == study.best_trial.params["model.dropout"]
+
+
+def test_optunas_dashboard_shows_our_studies(database: str, port: int) -> None:
+    searched(made(), 3)
+    command = [str(PROGRAMS / "optuna-dashboard"), database, "--host", "127.0.0.1", "--port", str(port)]
+    process = subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+    try:
+        _wait_for(port, process)
+        answer: dict[str, Any] = json.load(urllib.request.urlopen(f"http://127.0.0.1:{port}/api/studies"))
+    finally:
+        process.terminate()
+        process.wait()
+    assert [study["study_name"] for study in answer["study_summaries"]] == ["layers"]
+
+
+@pytest.fixture
+def proxy(database: str, port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator[str]:
+    """Optuna's gRPC proxy before the database, as docs/scaling.md starts it; the environment names it as storage."""
+    process = subprocess.Popen([sys.executable, "-c", PROXY, str(port)])
+    monkeypatch.setenv(storage.VARIABLE, f"grpc://127.0.0.1:{port}")
+    try:
+        _wait_for(port, process)
+        yield f"grpc://127.0.0.1:{port}"
+    finally:
+        process.terminate()
+        process.wait()
+
+
+def test_a_study_goes_through_the_grpc_proxy_into_the_database(
+    proxy: str, database: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert storage.shown(None) == proxy
+    searched(made(), 12)
+    assert len(results.read(results.load("layers", storage.open_storage(None))).trials) == 12
+    monkeypatch.setenv(storage.VARIABLE, database)
+    there = results.read(results.load("layers", storage.open_storage(None)))
+    assert there.counts()["failed"] == 1
+    assert there.best[0].user_attrs["mlflow_run_id"] == "0" * 32
+
+
+def test_show_report_and_apply_work_on_it_and_nothing_has_its_password(database: str, workplace: Path) -> None:
+    searched(made(), 12)
+    assert PASSWORD in database
+    said = printed("convtrack", "study", "show", "layers")
+    said += printed("convtrack", "study", "report", "layers")
+    best = results.load("layers", storage.open_storage(None)).best_trial
+    said += printed("convtrack", "study", "apply", "layers", "--trial", str(best.number), "--yes")
+    said += printed("convtrack", "study", "clean", "layers")
+    assert "postgresql+psycopg://postgres:***@/studies_" in said
+    assert PASSWORD not in said
+    assert config.load().model.dropout == best.params["model.dropout"]
+    page = workplace / ".convtrack/studies/layers/report.html"
+    assert page.exists()
+    holding = [path for path in workplace.rglob("*") if path.is_file() and PASSWORD.encode() in path.read_bytes()]
+    assert holding == []
+
+
+def test_a_server_that_went_away_is_an_error_without_the_password(workplace: Path) -> None:
+    gone = f"postgresql+psycopg://postgres:{PASSWORD}@/studies?host={workplace}"
+    done = subprocess.run(
+        [str(PROGRAMS / "convtrack"), "study", "show"],
+        env=os.environ | {storage.VARIABLE: gone},
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == 1
+    assert "cannot be reached" in done.stderr
+    assert "next:" in done.stderr
+    assert PASSWORD not in done.stdout + done.stderr
+
+
+def _wait_for(port: int, process: subprocess.Popen[Any]) -> None:
+    for _ in range(600):
+        assert process.poll() is None, "the server ended"
+        with socket.socket() as one:
+            if one.connect_ex(("127.0.0.1", port)) == 0:
+                return
+        time.sleep(0.2)
+    raise AssertionError("the server does not listen")
