@@ -13,7 +13,6 @@ on JPEG, so they show what operations can buy, not what these presets fall short
 
 from __future__ import annotations
 
-import json
 import statistics
 from itertools import accumulate
 from pathlib import Path
@@ -25,6 +24,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 from matplotlib.patheffects import withStroke
 
+import presets
 from convtrack.report.style import BLUE, GREEN, GREY, ORANGE, style
 
 # total cost, forward and backward, in PFLOP; test accuracy; on which side of its point the name has room
@@ -42,12 +42,9 @@ PLACES: dict[str, dict[str, Any]] = {  # offsets in points
     "above left": {"xytext": (-2, 6), "ha": "right", "va": "bottom"},
     "below right": {"xytext": (4, -5), "ha": "left", "va": "top"},
 }
-REFERENCE = "reference"
 # after these two of Okabe and Ito's colours too
-COLOURS = {"sprint": GREEN, "fast": BLUE, "best": "#CC79A7", REFERENCE: ORANGE}
+COLOURS = {"sprint": GREEN, "fast": BLUE, "best": "#CC79A7", "reference": ORANGE}
 OTHERS = ("#E69F00", "#56B4E9", "black")
-
-Run = dict[str, Any]
 
 
 def main() -> None:
@@ -58,13 +55,13 @@ def main() -> None:
     wanted = options.parse_args()
     if not wanted.runs.exists():
         raise harness.BenchmarkError(f"{wanted.runs} is missing. Nothing was drawn\n  next: make bench NAME=presets")
-    presets: dict[str, list[Run]] = {}
-    for run in json.loads(wanted.runs.read_text(encoding="utf-8"))["runs"].values():
-        presets.setdefault(run["preset"], []).append(run)
-    presets = dict(sorted(presets.items(), key=lambda item: middle(item[1], "pflop")))
+    runs = presets.read(wanted.runs)
+    measured = {name: presets.of(runs, name) for name in {run["preset"] for run in runs.values()}}
+    measured = {name: mine for name, mine in measured.items() if mine}
+    measured = dict(sorted(measured.items(), key=lambda item: middle(item[1], "pflop")))
     with mpl.rc_context(style()), harness.artifacts.whole_file(wanted.picture) as temporary:
-        draw(presets).savefig(temporary, metadata={"Software": None})
-    rows = [point(name, runs) for name, runs in presets.items()]
+        draw(measured).savefig(temporary, metadata={"Software": None})
+    rows = [point(name, mine) for name, mine in measured.items()]
     rows += [
         [name, f"{pflop:g}", "", f"{accuracy:.2f}", "official bytes, published"]
         for name, (pflop, accuracy, _) in PUBLISHED.items()
@@ -72,12 +69,12 @@ def main() -> None:
     harness.report(wanted.out, ["point", "PFLOP", "seconds", "test accuracy", "measured on"], rows)
 
 
-def draw(presets: dict[str, list[Run]]) -> Figure:
+def draw(measured: dict[str, list[presets.Run]]) -> Figure:
     """Accuracy against PFLOP, and against seconds."""
     figure = Figure(figsize=(11, 5.2), layout="constrained")
     left, right = figure.subplots(1, 2, sharey=True)
     others = iter(OTHERS)
-    for name, runs in presets.items():
+    for name, runs in measured.items():
         colour = COLOURS.get(name) or next(others, GREY)
         for panel, cost in ((left, "pflop"), (right, "seconds")):
             for run in runs:
@@ -100,7 +97,7 @@ def draw(presets: dict[str, list[Run]]) -> Figure:
     return figure
 
 
-def mark(panel: Axes, name: str, runs: list[Run], cost: str, colour: str) -> None:
+def mark(panel: Axes, name: str, runs: list[presets.Run], cost: str, colour: str) -> None:
     """Test accuracy at the end: the mean, its standard deviation as a bar, and the name."""
     accuracies = [run["test_accuracy"] for run in runs]
     mean = statistics.mean(accuracies)
@@ -120,19 +117,19 @@ def mark(panel: Axes, name: str, runs: list[Run], cost: str, colour: str) -> Non
     )
 
 
-def spent(run: Run, cost: str) -> list[float]:
+def spent(run: presets.Run, cost: str) -> list[float]:
     """What the training had cost at the end of each epoch."""
     seconds = run["history"]["seconds"]
     each = seconds if cost == "seconds" else [run["pflop"] / len(seconds)] * len(seconds)
     return list(accumulate(each))
 
 
-def middle(runs: list[Run], name: str) -> float:
+def middle(runs: list[presets.Run], name: str) -> float:
     """The median of a figure over the runs."""
     return harness.middle(run[name] for run in runs)
 
 
-def point(name: str, runs: list[Run]) -> list[str]:
+def point(name: str, runs: list[presets.Run]) -> list[str]:
     """A line of the table."""
     mean = statistics.mean(run["test_accuracy"] for run in runs)
     return [f"`{name}`", f"{middle(runs, 'pflop'):.4f}", f"{middle(runs, 'seconds'):.0f}", f"{mean:.4f}", "JPEG, here"]

@@ -29,6 +29,7 @@ ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))  # the code beside this file, wherever the environment is from
 
 from convtrack import artifacts, config  # noqa: E402
+from convtrack.errors import ConvtrackError  # noqa: E402
 from convtrack.tracking import facts  # noqa: E402
 from convtrack.training.precision import cpu_flags  # noqa: E402
 from convtrack.training.threads import usable_cores  # noqa: E402
@@ -64,7 +65,7 @@ def run(main: Callable[[], None]) -> NoReturn:
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         main()
-    except (BenchmarkError, config.ConfigError) as error:
+    except (BenchmarkError, ConvtrackError) as error:
         say(str(error))
         sys.exit(1)
     except KeyboardInterrupt:

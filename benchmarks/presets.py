@@ -67,7 +67,7 @@ def main() -> None:
     counts = seeds(wanted)
     for seed in range(max(counts.values(), default=0)):
         for preset in [name for name, count in counts.items() if seed < count]:
-            if not finished(runs.get(f"{preset}-{seed}"), preset):
+            if not (f"{preset}-{seed}" in runs and finished(runs[f"{preset}-{seed}"])):
                 runs[f"{preset}-{seed}"] = train(preset, seed)
                 harness.write(wanted.out, {"runs": runs})
     shown = [name for name in (*counts, *imported(runs)) if of(runs, name)]
@@ -95,13 +95,16 @@ def imported(runs: dict[str, Run]) -> list[str]:
 
 
 def of(runs: dict[str, Run], preset: str) -> list[Run]:
-    """The runs of a preset."""
-    return [run for run in runs.values() if run["preset"] == preset]
+    """The runs of a preset as it is now."""
+    return [run for run in runs.values() if run["preset"] == preset and finished(run)]
 
 
-def finished(run: Run | None, preset: str) -> bool:
-    """Whether `run` needs no new training: it is there, and its preset is as it was."""
-    return run is not None and run["recipe"] in {None, json.dumps(harness.preset(preset), sort_keys=True)}
+def finished(run: Run) -> bool:
+    """Whether `run` needs no new training: its preset is as it was."""
+    if run["recipe"] is None:  # it was taken over
+        return True
+    there = (harness.ROOT / f"presets/{run['preset']}.yaml").exists()
+    return there and run["recipe"] == json.dumps(harness.preset(run["preset"]), sort_keys=True)
 
 
 def train(preset: str, seed: int) -> Run:

@@ -87,7 +87,9 @@ def test_presets_are_trained_once_for_a_seed_and_again_when_the_preset_changes(t
     assert both["tiny-0"] == first
     path = tiny.path / "presets/tiny.yaml"
     path.write_text(path.read_text().replace('"epochs": 2', '"epochs": 1'))
-    assert bench(tiny, "presets", "--preset", "tiny:1")["runs"]["tiny-0"]["epochs_run"] == 1
+    changed = bench(tiny, "presets", "--preset", "tiny:1")
+    assert changed["runs"]["tiny-0"]["epochs_run"] == 1
+    assert changed["table"]["rows"][0][1] == "1"  # tiny-1 was of the preset before
 
 
 def test_ctrl_c_ends_a_benchmark_and_what_it_runs_without_a_traceback(tiny: Clone) -> None:
