@@ -141,6 +141,14 @@ WRONG = {
         {"model.filters.length": an_int(2, 5)},
         "model.filters.length = 5: the network needs images of 33 pixels a side. Received: 32x32",
     ),
+    "too many poolings for the smaller images of the first part of a training": (
+        {
+            "train.progressive_resizing.scale": a_float(0.5, 1.0),
+            "train.progressive_resizing.share": a_float(0.0, 0.5),
+            "model.filters.length": an_int(2, 4),
+        },
+        "model.filters.length = 4: the network needs images of 17 pixels a side. Received: 16x16",
+    ),
     "too many poolings with whitening alone": (
         {"model.filters.length": an_int(3, 5), "model.whitening": one_of(True, False)},
         "model.filters.length = 5, model.whitening = True: the network needs images of 33 pixels",
@@ -159,7 +167,13 @@ def test_a_space_is_refused_for(what: str, with_space: WithSpace) -> None:
 
 
 def test_all_problems_are_said_at_once(with_space: WithSpace) -> None:
-    alone = ("no entry", "no entry that exists", "too many poolings with whitening alone", "conditions in a circle")
+    alone = (
+        "too many poolings for the smaller images of the first part of a training",
+        "no entry",
+        "no entry that exists",
+        "too many poolings with whitening alone",
+        "conditions in a circle",
+    )
     merged: dict[str, Any] = {}
     expected = []
     for what, (entries, said) in WRONG.items():

@@ -7,9 +7,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from convtrack import config
-from convtrack.config import CategoricalEntry, SpaceEntry
+from convtrack.config import CategoricalEntry, Params, SpaceEntry
 from convtrack.study import knobs
 from convtrack.study.conditions import Space, allowed_values, can_be, exists, ordered
+from convtrack.training.progressive_resizing import shape_at
 
 MOST_CORNERS = 4096
 
@@ -29,22 +30,37 @@ def refused(space: Space, content: dict[str, Any], image_shape: Sequence[int] | 
 
 def _corners(space: Space, content: dict[str, Any], image_shape: Sequence[int] | None, *, quiet: bool) -> Iterator[str]:
     """What the ends of everything that shapes the network give together."""
-    shaping = [path for path in space if path.endswith(f".{knobs.LENGTH}") or isinstance(space[path], CategoricalEntry)]
+    shaping = [path for path in space if _shapes(path, space[path])]
     corners = itertools.product(*(_ends(space[path]) for path in shaping))
     worst: tuple[int, str] = (0, "")
     for corner in itertools.islice(corners, MOST_CORNERS):
         values = _point(space, content, dict(zip(shaping, corner, strict=True)))
         candidate = knobs.apply(content, values)
-        where = ", ".join(f"{path} = {values[path]!r}" for path in shaping if path in values) or "the network as it is"
+        where = ", ".join(f"{path} = {values[path]!r}" for path in shaping if path in values) or "the knobs as they are"
         if problem := next(iter(config.problems(candidate)), None):
             if not quiet:
                 yield f"{where}: {problem}"
                 return
-            continue
-        worst = max(worst, (config.parse(candidate).model.smallest_side, where))
-    if image_shape and worst[0] > min(image_shape[:2]):
-        size = "x".join(map(str, image_shape[:2]))
-        yield f"{worst[1]}: the network needs images of {worst[0]} pixels a side. Received: {size}"
+        elif image_shape:
+            missing, problem = _too_small(config.parse(candidate), image_shape)
+            worst = max(worst, (missing, f"{where}: {problem}"))
+    if worst[0] > 0:
+        yield worst[1]
+
+
+def _shapes(path: str, entry: SpaceEntry) -> bool:
+    """Whether an entry decides about what fits together: those of numbers alone do not."""
+    lists_and_kinds = path.endswith(f".{knobs.LENGTH}") or isinstance(entry, CategoricalEntry)
+    return lists_and_kinds or path.startswith("train.progressive_resizing.")
+
+
+def _too_small(params: Params, image_shape: Sequence[int]) -> tuple[int, str]:
+    """How many pixels a side the smallest images of a training lack for its network, at most 0 where none; and so."""
+    height, width = shape_at(0.0, (image_shape[0], image_shape[1]), params.train.progressive_resizing)
+    needed = params.model.smallest_side
+    return needed - min(
+        height, width
+    ), f"the network needs images of {needed} pixels a side. Received: {height}x{width}"
 
 
 def _of(path: str, problems: list[str]) -> str | None:
