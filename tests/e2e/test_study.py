@@ -195,7 +195,9 @@ def test_a_trial_has_its_share_of_the_cores_and_its_own_folder(clone: Clone) -> 
     training = artifacts.read_json(folder(clone, "cores", 1) / artifacts.TRAINING)
     values = study(clone, "cores").trials[1].values
     assert values[0] == pytest.approx(training["best_val_accuracy"])
-    assert values[1] == pytest.approx(training["gflop_per_image"] * 1e9 / 3, rel=0.3)  # forward without backward, rounded
+    assert values[1] == pytest.approx(
+        training["gflop_per_image"] * 1e9 / 3, rel=0.3
+    )  # forward without backward, rounded
     assert values[2] == training["parameters"]
 
 
