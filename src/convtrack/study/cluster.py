@@ -25,7 +25,7 @@ from convtrack.study.workers import Ended, LocalWorkers
 
 POLL = 0.2  # seconds
 LONGEST_LOG = 200_000  # bytes of it that come back
-QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "0"}
+QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
 # what a trial must find on every machine as it is here, besides the storage's address
 HANDED_ON = ("MLFLOW_", "CONVTRACK_", "TF_", "KERAS_", "AWS_", "GOOGLE_", "AZURE_")
 

@@ -10,6 +10,7 @@ import contextlib
 import signal
 import time
 import uuid
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -146,7 +147,9 @@ class Search:
     def _start(self, trials: list[FrozenTrial]) -> None:
         waiting = [trial.number for trial in trials if trial.state == TrialState.WAITING]
         self.study.sampler = make_sampler(self.params.study, waiting[0] if waiting else len(trials))
-        trial = self.study.ask()
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "Heartbeat of storage")  # a trial's own process sees to it
+            trial = self.study.ask()
         storage = self.study._storage
         if isinstance(storage, BaseHeartbeat) and storage.get_heartbeat_interval() is not None:
             # a trial that goes on has the heartbeat of its last process until the next one is up
