@@ -72,14 +72,18 @@ def made(name: str = "layers") -> optuna.Study:
 
 def printed(*command: str) -> str:
     """What a program of this environment prints, stderr included."""
-    done = subprocess.run(
-        [str(PROGRAMS / command[0]), *command[1:]],
-        text=True,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout
+    return _finished(*command, stderr=subprocess.STDOUT)
+
+
+def answered(*command: str) -> Any:
+    """The JSON that Optuna's program prints; what it says of experimental commands goes to stderr."""
+    return json.loads(_finished("optuna", *command, "-f", "json", stderr=subprocess.PIPE))
+
+
+def _finished(name: str, *arguments: str, stderr: int) -> str:
+    command = [str(PROGRAMS / name), *arguments]
+    done = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=stderr, check=False)
+    assert done.returncode == 0, f"{done.stdout}{done.stderr}"
     return done.stdout
 
 
@@ -105,11 +109,11 @@ def test_eight_processes_share_a_study_and_no_trial_is_lost_or_counted_twice(dat
 def test_optunas_command_reads_our_studies(kept: str, workplace: Path, request: pytest.FixtureRequest) -> None:
     address = request.getfixturevalue("database") if kept == "database" else storage.shown(None)
     study = searched(made(), 12)
-    (listed,) = json.loads(printed("optuna", "studies", "--storage", address, "-f", "json"))
+    (listed,) = answered("studies", "--storage", address)
     assert (listed["name"], listed["n_trials"]) == ("layers", 12)
-    trials = json.loads(printed("optuna", "trials", "--storage", address, "--study-name", "layers", "-f", "json"))
+    trials = answered("trials", "--storage", address, "--study-name", "layers")
     assert [trial["number"] for trial in trials] == list(range(12))
-    best = json.loads(printed("optuna", "best-trial", "--storage", address, "--study-name", "layers", "-f", "json"))
+    best = answered("best-trial", "--storage", address, "--study-name", "layers")
     assert best["number"] == study.best_trial.number
     assert best["params"]["model.dropout"] == study.best_trial.params["model.dropout"]
 
