@@ -119,10 +119,17 @@ def test_a_result_of_a_deleted_study_is_not(study: optuna.Study) -> None:
 
 def test_a_trial_that_takes_its_command_with_it_again_and_again_fails(study: optuna.Study) -> None:
     for _ in range(reclaim.MOST_LOSSES):
-        asked(study, dead())
+        asked(study, dead()).set_user_attr("process", dead())
         reclaim.reclaim(study, Path.cwd(), [])
     assert states(study) == ["FAIL"]
-    assert "killed 5 times" in study.trials[0].user_attrs["reason"]
+    assert "command was killed, for the 5th time" in study.trials[0].user_attrs["reason"]
+
+
+def test_a_trial_whose_process_had_not_begun_is_never_taken_for_the_cause(study: optuna.Study) -> None:
+    for _ in range(2 * reclaim.MOST_LOSSES):
+        asked(study, dead()).set_user_attr("process", None)
+        reclaim.reclaim(study, Path.cwd(), [])
+    assert states(study) == ["WAITING"]
 
 
 def test_trials_of_other_hosts_are_named_where_there_is_no_heartbeat(study: optuna.Study) -> None:

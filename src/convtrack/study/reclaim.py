@@ -70,7 +70,8 @@ def _end(study: optuna.Study, trial: FrozenTrial, root: Path, found: Reclaimed) 
     if process and processes.alive(process):
         processes.end(process, PATIENCE)
     result = folders.read_result(root / folders.trial_folder(study.study_name, trial.number), study.user_attrs["id"])
-    result = result or losses(study, trial, "the study command was killed")
+    if process and not result:  # a trial that had not begun cannot be the cause
+        result = losses(study, trial, "the study command was killed")
     if result:
         telling.tell(study, trial, result)
         found.told.append(trial.number)

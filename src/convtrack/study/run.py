@@ -155,6 +155,7 @@ class Search:
             # a trial that goes on has the heartbeat of its last process until the next one is up
             storage.record_heartbeat(trial._trial_id)
         trial.set_user_attr("command", this_process())
+        trial.set_user_attr("process", None)  # until there is one; it says so itself
         content = space.apply(self.content, space.suggest(trial, self.params.study, self.content))
         try:
             config.parse(content, f"trial {trial.number}")
@@ -225,7 +226,7 @@ class Search:
             self._ended(self._frozen(number))
         for number in self.record.unsettled():
             trial = self._frozen(number)
-            if trial.state != TrialState.RUNNING:
+            if trial.state != TrialState.RUNNING and number not in self.workers.running:
                 word = WORDS.get(trial.state, "interrupted")
                 self.record.trial_ended(number, word, str(trial.user_attrs.get("reason", "")), None)
         self.view.reclaimed(found)
