@@ -135,7 +135,7 @@ def test_another_search_under_the_same_name_is_refused_with_the_differences(cont
     assert (
         "model.dropout: was type 'float', low 0.0, high 0.5, is type 'float', low 0.0, high 0.4" in raised.value.message
     )
-    assert "--new starts layers-and-dropout-2" in raised.value.hint
+    assert "--new starts another study" in raised.value.hint
     assert optuna.load_study(study_name="layers-and-dropout", storage=open_storage(None)).user_attrs == before
 
 
@@ -162,10 +162,24 @@ def test_changes_that_optuna_refuses_are_refused_even_if_allowed(content: Conten
 def test_other_objectives_are_refused_even_if_allowed(content: Content) -> None:
     go_on(content)
     content["study"]["objectives"] = ["val_loss"]
-    with pytest.raises(ConfigError, match="objectives: was"):
+    with pytest.raises(ConfigError, match=r"is to maximize, and study.objectives \(val_loss\) to minimize"):
         go_on(content, allow_change=True)
     content["study"]["objectives"] = ["val_accuracy", "flops"]
-    with pytest.raises(ConfigError, match="objectives: was"):
+    with pytest.raises(ConfigError, match="is to maximize, and .* to maximize, minimize"):
+        go_on(content, allow_change=True)
+
+
+def test_objectives_of_the_same_directions_are_refused_too(content: Content) -> None:
+    content["study"]["objectives"] = ["val_loss"]
+    go_on(content)
+    content["study"]["objectives"] = ["flops"]
+    with pytest.raises(ConfigError, match=r"which Optuna refuses:\n  objectives: was \['val_loss'\], is \['flops'\]"):
+        go_on(content, allow_change=True)
+
+
+def test_a_study_made_with_the_optuna_command_to_minimize_is_not_filled_with_accuracies(content: Content) -> None:
+    optuna.create_study(storage=open_storage(None), study_name="layers-and-dropout")
+    with pytest.raises(ConfigError, match="layers-and-dropout is to minimize"):
         go_on(content)
 
 

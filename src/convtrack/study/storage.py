@@ -77,39 +77,52 @@ def open_study(
         storage=storage, study_name=name, directions=directions(params.study), load_if_exists=True
     )
     before = study.user_attrs.get(fingerprints.ATTRIBUTE)
-    if name in known and before != fingerprint:
-        _refuse_another(study, before, fingerprint, allow_change)
-    if before != fingerprint:
-        study.set_user_attr(fingerprints.ATTRIBUTE, fingerprint)
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore", ExperimentalWarning)
-            study.set_metric_names(list(params.study.objectives))
+    if before == fingerprint:
+        return study
+    _refuse_other_directions(study, params)
+    if before is not None:
+        _refuse_another_search(study, before, fingerprint, allow_change)
+    elif study.get_trials(deepcopy=False) and not allow_change:
+        raise ConfigError(
+            f"study {name} was not made by convtrack, so that nobody knows what its trials have in common",
+            f"{_start_another(name)}; --allow-change goes on with it",
+        )
+    study.set_user_attr(fingerprints.ATTRIBUTE, fingerprint)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        study.set_metric_names(list(params.study.objectives))
     return study
 
 
-def _refuse_another(
-    study: optuna.Study, before: dict[str, Any] | None, now: dict[str, Any], allow_change: bool
+def _refuse_other_directions(study: optuna.Study, params: Params) -> None:
+    has, wanted = [one.name.lower() for one in study.directions], directions(params.study)
+    if has != wanted:
+        raise ConfigError(
+            f"study {study.study_name} is to {', '.join(has)}, and study.objectives "
+            f"({', '.join(params.study.objectives)}) to {', '.join(wanted)}",
+            _start_another(study.study_name),
+        )
+
+
+def _refuse_another_search(
+    study: optuna.Study, before: dict[str, Any], now: dict[str, Any], allow_change: bool
 ) -> None:
     name = study.study_name
-    start_another = f"convtrack study run --new starts {name}-2, or set study.name to another name"
-    if before is None:
-        if study.get_trials(deepcopy=False) and not allow_change:
-            raise ConfigError(
-                f"study {name} was not made by convtrack, so that nobody knows what its trials have in common",
-                f"{start_another}; --allow-change goes on with it",
-            )
-        return
     different = "\n".join(f"  {line}" for line in fingerprints.differences(before, now))
     if not allow_change:
         raise ConfigError(
             f"study {name} searched something else:\n{different}",
-            f"{start_another}; --allow-change goes on with this one where Optuna can; or take the changes back",
+            f"{_start_another(name)}; --allow-change goes on with this one where Optuna can; or take the changes back",
         )
     if obstacles := fingerprints.obstacles(before, now):
         lines = "\n".join(f"  {line}" for line in obstacles)
         raise ConfigError(
-            f"study {name} cannot go on with these changes, which Optuna refuses:\n{lines}", start_another
+            f"study {name} cannot go on with these changes, which Optuna refuses:\n{lines}", _start_another(name)
         )
+
+
+def _start_another(name: str) -> str:
+    return f"convtrack study run --new starts another study than {name}, or set study.name to another name"
 
 
 def _database(url: str) -> BaseStorage:
