@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ast
+import os
+import signal
 import subprocess
 import sys
 from pathlib import Path
@@ -23,13 +25,17 @@ def programs() -> dict[str, tuple[str, str]]:
     return found
 
 
-def run(name: str, arguments: list[str]) -> int:
-    """Run one benchmark; its exit code. Ctrl-C reaches it too, which then says what it leaves."""
-    child = subprocess.Popen([sys.executable, str(HERE / f"{name}.py"), *arguments])
+def run(name: str) -> int:
+    """Run one benchmark; its exit code. When this process is to end, so is it."""
+    child = subprocess.Popen([sys.executable, str(HERE / f"{name}.py")])
     try:
         return child.wait()
-    except KeyboardInterrupt:
+    except KeyboardInterrupt:  # the terminal has sent it to the benchmark, too
         return child.wait()
+    except SystemExit:
+        child.terminate()
+        child.wait()
+        raise
 
 
 def main() -> int:
@@ -48,10 +54,12 @@ def main() -> int:
     if name == "all" and arguments:
         print("all takes no options, since each benchmark has its own", file=sys.stderr)
         return 2
-    for program in known if name == "all" else [name]:
-        if name == "all":
-            print(f"\n{program}\n", flush=True)
-        code = run(program, arguments)
+    if name != "all":
+        os.execv(sys.executable, [sys.executable, str(HERE / f"{name}.py"), *arguments])
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
+    for program in known:
+        print(f"\n{program}\n", flush=True)
+        code = run(program)
         if code:
             return code
     return 0

@@ -122,6 +122,17 @@ def test_a_preset_that_stays_below_the_reference_is_said_to(repro: Path, tmp_pat
     assert shown["sprint"][-2:] == ["not reached by 1 of 1", ""]
 
 
+def test_runs_of_another_state_of_a_preset_do_not_count(tmp_path: Path) -> None:
+    runs = {
+        "sprint-0": finished("sprint", [0.7], seconds=6.0),
+        "sprint-1": finished("sprint", [0.9], seconds=6.0, recipe="before"),
+    }
+    artifacts.write_json(tmp_path / "presets.json", {"runs": runs})
+    shown = table(bench("presets", "--preset", "sprint:1", "--out", tmp_path / "presets.json").stdout)
+    assert shown["sprint"][0] == "1"
+    assert shown["sprint"][7] == "0.7000"
+
+
 def test_a_history_without_its_metrics_is_refused_by_name(repro: Path, tmp_path: Path) -> None:
     (tmp_path / "repro" / artifacts.METRICS).unlink()
     done = bench("presets", "--history", f"reference={repro}", "--out", tmp_path / "presets.json", expect=1)

@@ -76,20 +76,16 @@ def test_a_training_step_is_measured_under_a_setting(tiny: Clone) -> None:
     assert bench(tiny, "training_step", *options)["turns"][0]["op determinism off"]["images_per_second"] > 0
 
 
-def test_presets_are_trained_once_for_a_seed_and_again_when_the_preset_changes(tiny: Clone) -> None:
+def test_a_preset_is_trained_once_for_a_seed_and_again_when_it_changes(tiny: Clone) -> None:
     tiny.run("dvc", "repro", "preprocess")
     first = bench(tiny, "presets", "--preset", "tiny:1")["runs"]["tiny-0"]
     assert first["epochs_run"] == len(first["history"]["seconds"]) == 2
     assert 0 <= first["test_accuracy"] <= 1
     assert 0 <= first["tta_accuracy"] <= 1
-    both = bench(tiny, "presets", "--preset", "tiny:2")["runs"]
-    assert set(both) == {"tiny-0", "tiny-1"}
-    assert both["tiny-0"] == first
+    assert bench(tiny, "presets", "--preset", "tiny:1")["runs"] == {"tiny-0": first}
     path = tiny.path / "presets/tiny.yaml"
     path.write_text(path.read_text().replace('"epochs": 2', '"epochs": 1'))
-    changed = bench(tiny, "presets", "--preset", "tiny:1")
-    assert changed["runs"]["tiny-0"]["epochs_run"] == 1
-    assert changed["table"]["rows"][0][1] == "1"  # tiny-1 was of the preset before
+    assert bench(tiny, "presets", "--preset", "tiny:1")["runs"]["tiny-0"]["epochs_run"] == 1
 
 
 def test_ctrl_c_ends_a_benchmark_and_what_it_runs_without_a_traceback(tiny: Clone) -> None:
