@@ -2,7 +2,9 @@
 
 The rooms, each importing only from those below it:
 
-    cli             the commands; wires the rest together (quickstart, presets, doctor: one command each)
+    cli             the commands; wires the rest together (quickstart, presets, doctor: one command each;
+                    study_commands: those of studies; root: the folder where all of them work)
+    study           the only importer of Optuna: space, storage, trials as processes, how a study stands
     tracking        the only importer of MLflow
     report          tables and pictures, from the files that stages wrote
     editing         changes params.yaml and keeps its comments
