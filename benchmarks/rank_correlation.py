@@ -6,8 +6,9 @@ Random configurations of study.space, params.yaml's own among them, train to the
 The rank correlation (Spearman's) of val accuracy at each share of the schedule with that at the end goes to stderr and
 into the JSON. Then the curves are replayed through Optuna with each pruner, one trial after the other, in many random
 orders: the epochs that are still trained, how often the best configuration is stopped, how many of the best three are,
-and by how much the best that is left is behind the best there was. Finished trainings are kept beside the JSON, so that
-the same command goes on where it was stopped.
+and by how much the best that is left is behind the best there was. The last column is that where time is up after half
+of all epochs: that is when a pruner pays, since it has seen more configurations by then. Finished trainings are kept
+beside the JSON, so that the same command goes on where it was stopped.
 
     make bench NAME=rank_correlation
     .venv/bin/python benchmarks/rank_correlation.py --configurations 12 --images 1000 --set train.batch_size=64
@@ -58,6 +59,7 @@ def main() -> None:
         harness.say(f"at {percent} % of the schedule: rank correlation with the end {correlations[percent]:.2f}")
     replayed = {name: [replay(content, name, curves, order) for order in range(ORDERS)] for name in PRUNERS}
     columns = ["pruner", "epochs trained, %", "best stopped, %", f"of the best {TOP} stopped, %", "accuracy lost"]
+    columns.append("with half of all epochs")
     rows = [row(name, replays) for name, replays in replayed.items()]
     summary = {"correlations": correlations, "curves": curves, "spread": statistics.pstdev(finals)}
     harness.report(wanted.out, columns, rows, configurations=len(curves), orders=ORDERS, **summary)
@@ -123,7 +125,8 @@ def replay(content: dict[str, Any], pruner: str, curves: list[dict[str, Any]], o
     settings = config.parse(content | {"study": content["study"] | {"pruner": pruner}}).study
     study = optuna.create_study(direction="maximize", pruner=make_pruner(settings), study_name=f"replay-{order}")
     best = sorted(range(len(curves)), key=lambda number: -curves[number]["final"])[:TOP]
-    stopped, epochs = set(), 0
+    whole = sum(len(curve["values"]) for curve in curves)
+    stopped, epochs, in_half = set(), 0, 0.0
     for number in random.Random(order).sample(range(len(curves)), len(curves)):
         trial = study.ask()
         for percent, value in by_percent(curves[number]).items():
@@ -135,12 +138,15 @@ def replay(content: dict[str, Any], pruner: str, curves: list[dict[str, Any]], o
                 break
         else:
             study.tell(trial, curves[number]["final"])
+            if 2 * epochs <= whole:
+                in_half = max(in_half, curves[number]["final"])
     left = max(curve["final"] for number, curve in enumerate(curves) if number not in stopped)
     return {
-        "epochs": epochs / sum(len(curve["values"]) for curve in curves),
+        "epochs": epochs / whole,
         "best_stopped": best[0] in stopped,
         "top_stopped": len(stopped & set(best)) / len(best),
         "lost": curves[best[0]]["final"] - left,
+        "lost_in_half": curves[best[0]]["final"] - in_half,
     }
 
 
@@ -148,7 +154,7 @@ def row(pruner: str, replays: list[dict[str, Any]]) -> list[str]:
     """A line of the table: means over all orders."""
     mean = {name: statistics.mean(float(one[name]) for one in replays) for name in replays[0]}
     shares = [f"{100 * mean[name]:.0f}" for name in ("epochs", "best_stopped", "top_stopped")]
-    return [pruner, *shares, f"{mean['lost']:.4f}"]
+    return [pruner, *shares, *(f"{mean[name]:.4f}" for name in ("lost", "lost_in_half"))]
 
 
 if __name__ == "__main__":
