@@ -112,16 +112,16 @@ class ClusterWorkers:
 
     def _fetch(self, number: int, task: Any) -> Ended:
         del self._tasks[number]
+        path, why = self._folders.pop(number) / folders.LOG, self._stopped.pop(number, "")
         from ray.exceptions import RayError, TaskCancelledError
 
         try:
             found, log = self._ray.get(task)
         except TaskCancelledError:
-            return Ended(number, STOPPED, self._stopped.pop(number, ""), 0, False)
+            return Ended(number, STOPPED, why, 0, False)
         except RayError as error:
             # its machine, or Ray's process on it: not the trial's fault, which can go on elsewhere
             return Ended(number, STOPPED, " ".join(str(error).split())[:300], 0, False, lost=True)
-        path = self._folders.pop(number) / folders.LOG
         if not path.exists():  # the trial ran on another machine, whose disk is not ours
             with artifacts.whole_file(path) as temporary:
                 temporary.write_bytes(log)

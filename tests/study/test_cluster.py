@@ -1,0 +1,76 @@
+"""What a machine of a cluster does with a trial; the cluster itself is in tests/e2e/test_cluster.py."""
+
+from __future__ import annotations
+
+import _thread
+import os
+import threading
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from convtrack import artifacts, config
+from convtrack.errors import ConfigError
+from convtrack.study import folders
+from convtrack.study.cluster import Cluster, ClusterWorkers, work
+from convtrack.study.folders import Spec
+from convtrack.study.storage import VARIABLE
+
+
+@pytest.fixture
+def machine(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A repository with data, whose study does not exist, so that every trial fails at once."""
+    artifacts.write_json(workplace / artifacts.PROCESSED / artifacts.DATASET, {})
+    monkeypatch.setattr(os, "environ", os.environ.copy())
+    return workplace
+
+
+def worked(root: Path) -> tuple[dict[str, Any], bytes]:
+    content = config.read_yaml(Path("params.yaml"))
+    return work(
+        asdict(Spec("none", "id", 0, 0, None, None)),
+        content,
+        1,
+        params=config.parse(content),
+        storage=str(root / "study.journal"),
+        root=str(root),
+        environment={"CONVTRACK_TEST": "handed on"},
+    )
+
+
+def test_a_machine_says_how_the_trials_process_ended_and_sends_its_log(machine: Path) -> None:
+    cores = os.sched_getaffinity(0) if hasattr(os, "sched_getaffinity") else None
+    ended, log = worked(machine)
+    assert ended["exit_code"] > 0
+    assert not ended["lost"]
+    assert log.endswith(folders.last_line(machine / folders.trial_folder("none", 0)).encode() + b"\n")
+    assert os.environ["CONVTRACK_TEST"] == "handed on"
+    assert cores is None or os.sched_getaffinity(0) == cores
+
+
+def test_a_task_that_is_cancelled_ends_its_trial(machine: Path) -> None:
+    timer = threading.Timer(0.3, _thread.interrupt_main)  # as Ray cancels
+    timer.start()
+    ended, _ = worked(machine)
+    timer.join()
+    assert ended["exit_code"] != 0
+    assert not ended["lost"]
+
+
+def test_a_machine_without_the_repository_fails_the_trial_with_that_reason(machine: Path, tmp_path: Path) -> None:
+    ended, _ = worked(tmp_path / "elsewhere")
+    assert "every machine of the cluster needs the repository" in ended["why"]
+
+
+def test_a_machine_without_data_asks_dvc_for_it(machine: Path) -> None:
+    (machine / artifacts.PROCESSED / artifacts.DATASET).unlink()
+    ended, _ = worked(machine)  # which is no repository of DVC's
+    assert "dvc pull did not bring it" in ended["why"]
+
+
+def test_a_journal_is_no_storage_for_a_cluster(machine: Path) -> None:
+    with pytest.raises(ConfigError, match="every machine reaches") as refused:
+        ClusterWorkers(None, config.load(), str(machine / "study.journal"), machine, Cluster("auto"))
+    assert VARIABLE in refused.value.hint
