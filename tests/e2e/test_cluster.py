@@ -28,14 +28,19 @@ SETTINGS = {
     "tracking.log_model": False,
     "tracking.system_metrics": False,
 }
+RAY = {
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_raylet_start_wait_time_s": "600",  # a machine that is busy with other tests
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # else Ray takes 127.0.0.1 for the address that others see this machine at
+}
 LONG = 100_000  # epochs: a training that waits to be stopped
 
 
 @pytest.fixture
 def cluster(monkeypatch: pytest.MonkeyPatch) -> Iterator[Any]:
     """Two machines with a core each, as Ray sees it, which listen on 127.0.0.1 alone."""
-    monkeypatch.setenv("RAY_USAGE_STATS_ENABLED", "0")
-    monkeypatch.setenv("RAY_raylet_start_wait_time_s", "600")  # a machine that is busy with other tests
+    for name, value in RAY.items():
+        monkeypatch.setenv(name, value)
     from ray.cluster_utils import Cluster
 
     machine = {"num_cpus": 1, "node_ip_address": "127.0.0.1", "object_store_memory": 100 * 2**20}
@@ -52,7 +57,7 @@ def spread(clone: Clone, new_database: Callable[[], str], monkeypatch: pytest.Mo
     """A clone whose studies are in a new database."""
     clone.change(SETTINGS)
     url = new_database()
-    clone.environment[storage.VARIABLE] = url
+    clone.environment |= RAY | {storage.VARIABLE: url}
     monkeypatch.setenv(storage.VARIABLE, url)
     return clone
 

@@ -24,6 +24,7 @@ from convtrack.study.lifeline import STOPPED
 from convtrack.study.workers import Ended, LocalWorkers
 
 POLL = 0.2  # seconds
+ANSWER = 10  # seconds to wait for the head of a cluster
 LONGEST_LOG = 200_000  # bytes of it that come back
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
 # what a trial must find on every machine as it is here, besides the storage's address
@@ -200,8 +201,11 @@ def _connect(address: str) -> Any:
     except ImportError:
         raise ConfigError("--cluster needs Ray, which is not installed", "pip install 'convtrack[ray]'") from None
     try:
+        if address != "auto":
+            host, _, port = address.removeprefix("ray://").rpartition(":")
+            socket.create_connection((host, int(port)), timeout=ANSWER).close()  # Ray itself waits for minutes
         ray.init(address=address, logging_level="ERROR", log_to_driver=False, namespace="convtrack")
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (OSError, RuntimeError, ValueError) as error:
         raise StorageError(
             f"the Ray cluster {address} does not answer: {' '.join(str(error).split())[:300]}",
             "ray start --head on one machine and ray start --address=HOST:6379 on the others, see docs/scaling.md",
