@@ -31,7 +31,7 @@ SETTINGS = {
 RAY = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_raylet_start_wait_time_s": "600",  # a machine that is busy with other tests
-    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # else Ray takes 127.0.0.1 for the address that others see this machine at
+    "RAY_ENABLE_WINDOWS_OR_OSX_CLUSTER": "0",  # else it listens to others, not on 127.0.0.1
 }
 LONG = 100_000  # epochs: a training that waits to be stopped
 
