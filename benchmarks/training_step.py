@@ -5,7 +5,7 @@ Takes: 10 minutes
 Each setting runs in a process of its own, all of them in turn, several times over; the ratio is against the first.
 
     make bench NAME=training_step
-    .venv/bin/python benchmarks/training_step.py --preset reference --steps 10 --repeat 3
+    .venv/bin/python benchmarks/training_step.py --preset fast --steps 10 --repeat 3
 """
 
 from __future__ import annotations
@@ -17,6 +17,7 @@ SETTINGS: dict[str, dict[str, str]] = {
     "op determinism off": {"BENCH_DETERMINISM": "0"},
     "TensorFlow's own threads": {"BENCH_DETERMINISM": "0", "BENCH_THREADS": "0"},
     "oneDNN off": {"TF_ENABLE_ONEDNN_OPTS": "0"},
+    "Keras's own layers": {"BENCH_FUSED": "0"},
     "XLA": {"BENCH_DETERMINISM": "0", "BENCH_XLA": "1"},
 }
 
@@ -24,7 +25,7 @@ SETTINGS: dict[str, dict[str, str]] = {
 def main() -> None:
     """Measure, print the table, write the JSON."""
     options = harness.parser(__doc__, __file__)
-    options.add_argument("--preset", default="reference")
+    options.add_argument("--preset", default="fast")
     options.add_argument("--steps", type=harness.positive, default=20, help="that are timed, after as many to warm up")
     options.add_argument("--repeat", type=harness.positive, default=3, help="turns")
     options.add_argument("--setting", choices=SETTINGS, nargs="+", default=list(SETTINGS), help="default: all")

@@ -19,7 +19,7 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
 from convtrack import config, models  # noqa: E402
-from convtrack.models import whitening  # noqa: E402
+from convtrack.models import fused, whitening  # noqa: E402
 from convtrack.models.flops import training_flops  # noqa: E402
 from convtrack.training.precision import choose_precision  # noqa: E402
 
@@ -91,7 +91,7 @@ network = models.build(params.model, settings["image_shape"], settings["classes"
 whitening.measure(network, np.zeros((1, *settings["image_shape"]), np.uint8))  # which freezes it
 trained = sum(int(np.prod(variable.shape)) for variable in network.trainable_variables)
 result = {
-    "layers": [each for layer in network.layers for each in described(layer)],
+    "layers": [each for layer in fused.portable(network).layers for each in described(layer)],
     "parameters": sum(int(np.prod(weight.shape)) for layer in network.layers for weight in layer.weights),
     "trainable": trained,
     "gflop_per_image": training_flops(network) / 1e9,

@@ -1,7 +1,7 @@
 """Images a second and CPU milliseconds an image of training steps, under the settings of training_step.py.
 
-Settings: params (the content of a params.yaml), steps. Of the environment it reads BENCH_DETERMINISM, BENCH_THREADS
-and BENCH_XLA. Prints images_per_second and cpu_ms_per_image, of the second of two epochs of so many steps.
+Settings: params (the content of a params.yaml), steps. Of the environment it reads BENCH_DETERMINISM, BENCH_THREADS,
+BENCH_FUSED and BENCH_XLA. Prints images_per_second and cpu_ms_per_image, of the second of two epochs of so many steps.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ import tensorflow as tf  # noqa: E402
 
 from convtrack import config, models  # noqa: E402
 from convtrack.artifacts import Arrays  # noqa: E402
+from convtrack.models import fused  # noqa: E402
 from convtrack.training.batches import TrainBatches  # noqa: E402
 from convtrack.training.optimizer import make_optimizer  # noqa: E402
 from convtrack.training.precision import choose_precision  # noqa: E402
@@ -39,6 +40,8 @@ count = settings["steps"] * size
 random = np.random.default_rng(0)
 arrays = Arrays(random.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8), random.integers(0, 10, count))
 network = models.build(params.model, (32, 32, 3), 10, [0.5] * 3, [0.25] * 3)
+if os.environ.get("BENCH_FUSED") == "0":
+    network = fused.portable(network)
 network.compile(
     make_optimizer(params.train.optimizer, 1e-4, network),
     keras.losses.SparseCategoricalCrossentropy(from_logits=True),

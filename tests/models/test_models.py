@@ -181,7 +181,7 @@ def test_the_whitening_kernel_is_frozen_and_its_bias_trained_and_both_are_saved(
     trained = {id(variable) for variable in network.trainable_variables}
     assert id(layer.kernel) not in trained
     assert id(layer.bias) in trained
-    network.save(tmp_path / "model.keras")
+    models.with_probabilities(network).save(tmp_path / "model.keras")
     loaded = keras.saving.load_model(tmp_path / "model.keras", compile=False)
     again = keras.Model(loaded.inputs, loaded.get_layer(whitening.NAME).output).predict(images, verbose=0)
     assert np.array_equal(again, outputs)

@@ -24,7 +24,7 @@ from convtrack.stages import train
 parts = [tf.config.LogicalDeviceConfiguration()] * int(sys.argv[2])
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
 content = config.read_yaml(config.Path(sys.argv[1]) / "params.yaml")
-content["model"] |= {"filters": [4, 4], "convs_per_block": 1, "whitening": False, "activation": "relu"}
+content["model"] |= {"filters": [4, 4], "convs_per_block": 1, "whitening": False, "activation": "gelu"}
 # each device normalises its own part of a batch, and drops units of its own: without both, two are as one
 content["model"] |= {"batch_norm": False, "block_dropout": 0.0, "dropout": 0.0}
 content["train"] |= {"epochs": int(sys.argv[3]), "batch_size": 16}

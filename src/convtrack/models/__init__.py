@@ -12,6 +12,7 @@ from collections.abc import Sequence
 import keras
 
 from convtrack.config import Model
+from convtrack.models import fused
 
 
 def build(
@@ -41,6 +42,7 @@ def for_images(network: keras.Model, image_shape: tuple[int | None, ...]) -> ker
 
 
 def with_probabilities(network: keras.Model) -> keras.Model:
-    """`network`, sharing its weights, followed by a softmax in float32: probabilities of shape (n, classes)."""
+    """`network` in Keras's own layers, followed by a softmax in float32: probabilities of shape (n, classes)."""
+    network = fused.portable(network)
     softmax = keras.layers.Softmax(dtype="float32", name="probabilities")
     return keras.Model(network.inputs, softmax(network.outputs[0]), name=network.name)

@@ -14,7 +14,7 @@ from keras import layers
 
 from convtrack.config import Vgg
 from convtrack.errors import ConfigError
-from convtrack.models import dirac, whitening
+from convtrack.models import dirac, fused, whitening
 
 
 def build(
@@ -31,7 +31,7 @@ def build(
         dtype="float32",
     )(inputs)
     if model.whitening:
-        x = layers.Activation(model.activation)(whitening.layer(image_shape[-1])(x))
+        x = fused.activation(model.activation)(whitening.layer(image_shape[-1])(x))
     blocks = len(model.filters)
     for filters, convs, dropout in zip(
         model.filters, _each(model.convs_per_block, blocks), _each(model.block_dropout, blocks), strict=True
@@ -57,8 +57,8 @@ def _block(model: Vgg, x: Any, filters: int, convs: int) -> Any:
         if index == pooled_after and model.pooling == "first":
             x = layers.MaxPooling2D(2)(x)
         if model.batch_norm:
-            x = layers.BatchNormalization(momentum=model.batch_norm_momentum, scale=False)(x)
-        x = layers.Activation(model.activation)(x)
+            x = fused.BatchNormalization(momentum=model.batch_norm_momentum, scale=False)(x)
+        x = fused.activation(model.activation)(x)
         if index == pooled_after and model.pooling == "last":
             x = layers.MaxPooling2D(2)(x)
     return x

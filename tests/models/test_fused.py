@@ -1,0 +1,69 @@
+"""The fused layers against Keras's own."""
+
+from __future__ import annotations
+
+import keras
+import numpy as np
+import pytest
+import tensorflow as tf
+from keras import layers
+
+from convtrack.models import fused
+
+RANDOM = np.random.default_rng(0)
+IMAGES = (3 * RANDOM.standard_normal((4, 5, 6, 3)) + 1).astype(np.float32)
+GRADIENT = RANDOM.standard_normal(IMAGES.shape).astype(np.float32)
+
+
+def result(layer, *, training=True, dtype="float32"):
+    """What `layer` makes of the images, the gradients of all it was made from, and its state afterwards."""
+    images = tf.constant(IMAGES, dtype)
+    with tf.GradientTape() as tape:
+        tape.watch(images)
+        outputs = layer(images, training=training)
+    sources = [images, *(variable.value for variable in layer.trainable_variables)]
+    gradients = tape.gradient(outputs, sources, tf.constant(GRADIENT, outputs.dtype))
+    return [np.asarray(tf.cast(value, "float32")) for value in (outputs, *gradients)] + layer.get_weights()
+
+
+def agree(one, other, **tolerance):
+    assert len(one) == len(other)
+    for mine, theirs in zip(one, other, strict=True):
+        assert mine == pytest.approx(theirs, **tolerance)
+
+
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("scale", [True, False])
+def test_batch_normalisation_gives_keras_outputs_gradients_and_moving_averages(training, scale):
+    mine, theirs = (kind(momentum=0.6, scale=scale) for kind in (fused.BatchNormalization, layers.BatchNormalization))
+    agree(result(mine, training=training), result(theirs, training=training), abs=2e-5)
+
+
+def test_batch_normalisation_takes_bfloat16_and_keeps_its_averages_in_float32():
+    mine, theirs = (
+        kind(momentum=0.6, dtype="mixed_bfloat16") for kind in (fused.BatchNormalization, layers.BatchNormalization)
+    )
+    agree(result(mine, dtype="bfloat16"), result(theirs, dtype="bfloat16"), abs=0.05, rel=0.02)
+    assert mine.moving_mean.dtype == "float32"
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_gelu_gives_keras_outputs_and_gradients(training):
+    agree(result(fused.Gelu(), training=training), result(layers.Activation("gelu"), training=training), abs=1e-5)
+
+
+def test_a_portable_network_has_only_layers_of_keras_and_the_same_outputs():
+    inputs = keras.Input((5, 6, 3), dtype="uint8")
+    x = layers.Rescaling(1 / 255)(inputs)
+    network = keras.Model(inputs, fused.activation("gelu")(fused.BatchNormalization()(layers.Conv2D(2, 3)(x))))
+    for variable in network.variables:
+        variable.assign(RANDOM.random(variable.shape) + 0.5)
+    portable = fused.portable(network)
+    assert all(type(layer).__module__.startswith("keras.") for layer in portable.layers)
+    pixels = RANDOM.integers(0, 256, (4, 5, 6, 3), dtype=np.uint8)
+    assert np.asarray(portable(pixels)) == pytest.approx(np.asarray(network(pixels)), abs=1e-5)
+
+
+def test_a_network_of_keras_layers_is_portable_as_it_is():
+    network = keras.Sequential([keras.Input((5, 6, 3)), layers.Conv2D(2, 3), fused.activation("relu")])
+    assert fused.portable(network) is network
