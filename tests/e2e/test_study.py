@@ -178,6 +178,7 @@ def test_a_study_does_what_is_asked_for_and_goes_on(clone: Clone) -> None:
     assert len(list((clone.path / "mlartifacts/models").glob("*/artifacts/*"))) > 0
 
 
+@pytest.mark.slow
 def test_a_trial_has_its_share_of_the_cores_and_its_own_folder(clone: Clone) -> None:
     clone.change({"train.epochs": 1, "study.objectives": ["val_accuracy", "flops", "parameters"]})
     run(clone, "cores", 2, "--workers", "2")
@@ -201,6 +202,7 @@ def test_a_trial_has_its_share_of_the_cores_and_its_own_folder(clone: Clone) -> 
     assert values[2] == training["parameters"]
 
 
+@pytest.mark.slow
 def test_a_trial_that_is_killed_fails_with_its_reason_and_another_takes_its_place(clone: Clone) -> None:
     clone.change({"train.epochs": LONG})
     process = start(clone, "killed", 1)
@@ -220,6 +222,7 @@ def test_a_trial_that_is_killed_fails_with_its_reason_and_another_takes_its_plac
     assert folders.LOG.name in {file.path for file in client.list_artifacts(killed.info.run_id)}
 
 
+@pytest.mark.slow
 def test_trials_that_take_too_long_fail_and_after_five_in_a_row_the_study_gives_up(clone: Clone) -> None:
     clone.change({"study.trial_timeout": 0.5})  # less than it takes to begin
     output = run(clone, "slow", 1, expect=1)
@@ -230,6 +233,7 @@ def test_trials_that_take_too_long_fail_and_after_five_in_a_row_the_study_gives_
     assert runs(clone, "slow", "study")[0].info.status == "FAILED"
 
 
+@pytest.mark.slow
 def test_a_trial_that_exhausts_memory_fails_with_that_reason_and_the_study_goes_on(clone: Clone) -> None:
     clone.change(
         {
@@ -244,6 +248,7 @@ def test_a_trial_that_exhausts_memory_fails_with_that_reason_and_the_study_goes_
     assert recorded(clone, "memory") == ["FAILED", "FINISHED"]
 
 
+@pytest.mark.slow
 def test_after_a_grids_last_point_the_study_ends(clone: Clone) -> None:
     clone.change(
         {
@@ -293,6 +298,7 @@ def test_a_study_that_is_killed_leaves_no_process_and_the_same_command_does_the_
         os.kill(orphan, 0)
 
 
+@pytest.mark.slow
 def test_a_pruned_trial_is_killed_in_mlflow_and_not_failed(clone: Clone) -> None:
     clone.change({"study.pruner": "median"})
     run(clone, "pruned", 1)
@@ -316,6 +322,7 @@ def test_a_pruned_trial_is_killed_in_mlflow_and_not_failed(clone: Clone) -> None
     assert not (folder(clone, "pruned", 7) / artifacts.MODEL).exists()
 
 
+@pytest.mark.slow
 def test_a_full_disk_stops_the_study_and_nothing_is_lost(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
     clone.change({"model.filters": [64, 64]})  # a checkpoint of more than LIMIT
     clone.run("dvc", "repro", "preprocess")
