@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import pytest
+
 from convtrack import artifacts, config
 from convtrack.study import folders
 from convtrack.study.folders import Spec
@@ -26,6 +28,18 @@ def test_a_folder_has_params_data_and_what_the_process_is_told(workplace: Path) 
     assert config.load(folder / config.PARAMS_FILE) == config.load()
     assert (folder / artifacts.PROCESSED / "here").exists()
     assert folders.read_spec(folder) == spec()
+
+
+def test_a_folder_has_the_data_of_its_repository_wherever_it_is_made_from(
+    workplace: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workplace / artifacts.PROCESSED).mkdir(parents=True)
+    (workplace / artifacts.PROCESSED / "here").touch()
+    content = config.read_yaml(config.PARAMS_FILE)
+    folder = workplace / folders.trial_folder("mine", 3)
+    monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))  # as a worker of a cluster is
+    folders.prepare(folder, spec(), content)
+    assert (folder / artifacts.PROCESSED / "here").exists()
 
 
 def test_values_survive_the_file_bit_for_bit(workplace: Path) -> None:

@@ -60,7 +60,8 @@ def prepare(folder: Path, spec: Spec, content: dict[str, Any]) -> None:
     data = folder / artifacts.PROCESSED.parts[0]
     if not data.is_symlink():
         with artifacts.storage_errors(data):
-            data.symlink_to(os.path.relpath(data.name, folder))
+            # to that of the repository, from so many folders below it
+            data.symlink_to(Path(*[".."] * len(trial_folder(spec.study, spec.number).parts), data.name))
     artifacts.write_json(folder / SPEC, asdict(spec))
 
 
