@@ -88,7 +88,7 @@ def test_two_machines_share_a_study_each_trial_with_a_core_of_its_own(spread: Cl
 def test_a_machine_that_is_lost_costs_no_trial(spread: Clone, cluster: Any) -> None:
     spread.change({"train.epochs": LONG})
     process = _start(spread, "--trials", "2", "--cluster", cluster.address)
-    _until(process, lambda: len([trial for trial in _known() if "process" in trial.user_attrs]) == 2)
+    _until(process, lambda: len([trial for trial in _known() if trial.user_attrs.get("process")]) == 2)
     before = {trial.number: trial.user_attrs["process"]["pid"] for trial in trials()}
     lost = next(iter(cluster.worker_nodes))
     cluster.remove_node(lost, allow_graceful=False)
