@@ -178,20 +178,23 @@ def contours(found: Found, objective: int) -> go.Figure | None:
     if not pairs:
         return None
     short = labels(spread)
+    values = [trial.values[objective] for _, _, trials in pairs for trial in trials]
+    colours = Axis(min(values), max(values))
     drawn = styled(make_subplots(rows=1, cols=len(pairs), horizontal_spacing=0.09), 380)
     for column, (one, other, trials) in enumerate(pairs, start=1):
         x, y = axis_of(trials, one), axis_of(trials, other)
-        for trace in _contour((one, x), (other, y), trials, objective):
-            drawn.add_trace(trace, row=1, col=column)
+        field, points = _contour((one, x), (other, y), trials, objective, colours)
+        field.update(showscale=column == len(pairs), colorbar={"title": words(found.objectives[objective])})
+        drawn.add_traces([field, points], rows=1, cols=column)
         drawn.update_xaxes(title=words(short[one]), **_ticks(x), row=1, col=column)
         drawn.update_yaxes(title=words(short[other]), **_ticks(y), row=1, col=column)
-    return drawn.update_layout(
-        showlegend=False,
-        coloraxis={"colorscale": SCALE, "colorbar": {"title": words(found.objectives[objective])}},
-    )
+    return drawn.update_layout(showlegend=False)
 
 
-def _contour(one: tuple[str, Axis], other: tuple[str, Axis], trials: list[FrozenTrial], objective: int) -> list[Any]:
+def _contour(
+    one: tuple[str, Axis], other: tuple[str, Axis], trials: list[FrozenTrial], objective: int, colours: Axis
+) -> tuple[go.Contour, go.Scatter]:
+    """The surface and its trials. A colour axis that both share would keep plotly.js in an endless loop (7.1)."""
     (across_name, x), (up_name, y) = one, other
     across = np.array([x.position(trial.params[across_name]) for trial in trials])
     up = np.array([y.position(trial.params[up_name]) for trial in trials])
@@ -206,14 +209,29 @@ def _contour(one: tuple[str, Axis], other: tuple[str, Axis], trials: list[Frozen
         x=across,
         y=up,
         mode="markers",
-        marker={"color": values, "coloraxis": "coloraxis", "size": 8, "line": {"color": "white", "width": 1}},
+        marker={
+            "color": values,
+            "colorscale": SCALE,
+            "cmin": colours.low,
+            "cmax": colours.high,
+            "size": 8,
+            "line": {"color": "white", "width": 1},
+        },
         hovertext=[about(trial) for trial in trials],
         hoverinfo="text",
     )
     field = go.Contour(
-        x=grid_x, y=grid_y, z=surface, coloraxis="coloraxis", hoverinfo="skip", line={"width": 0.5}, ncontours=16
+        x=grid_x,
+        y=grid_y,
+        z=surface,
+        colorscale=SCALE,
+        zmin=colours.low,
+        zmax=colours.high,
+        hoverinfo="skip",
+        line={"width": 0.5},
+        ncontours=16,
     )
-    return [field, points]
+    return field, points
 
 
 def _varies(trials: list[FrozenTrial], name: str) -> bool:
