@@ -352,19 +352,20 @@ def test_kills_at_random_moments_change_nothing_about_what_gets_done(clone: Clon
     clone.change({"train.epochs": 60})
     wanted = 6
     for _ in range(int(os.environ.get("CONVTRACK_KILLS", "20"))):
-        process = start(clone, "chaos", wanted, "--workers", "2")
+        command = start(clone, "chaos", wanted, "--workers", "2")
         time.sleep(chance.uniform(0, 40))
         running = []
         if (clone.path / ".convtrack/study.journal").exists():
-            with_process = [t for t in study(clone, "chaos").trials if t.state == TrialState.RUNNING]
-            running = [t.user_attrs["process"]["pid"] for t in with_process if "process" in t.user_attrs]
+            trials = [trial for trial in study(clone, "chaos").trials if trial.state == TrialState.RUNNING]
+            # a trial has no process before its first and after its last attempt
+            running = [process["pid"] for trial in trials if (process := trial.user_attrs.get("process"))]
         if running and chance.random() < 0.5:
             victim = chance.choice(running)
             with contextlib.suppress(ProcessLookupError):
                 os.kill(victim, signal.SIGKILL)
-        children = psutil.Process(process.pid).children(recursive=True) if process.poll() is None else []
-        process.kill()
-        process.wait()
+        children = psutil.Process(command.pid).children(recursive=True) if command.poll() is None else []
+        command.kill()
+        command.wait()
         # DVC, which has no such lifeline, holds its lock until it is done
         psutil.wait_procs([child for child in children if is_dvc(child)])
     run(clone, "chaos", wanted, "--workers", "2")
