@@ -4,9 +4,9 @@ Takes: hours; goes on where it was stopped
 
 Trains on data/processed (make it with `dvc repro preprocess`), one training after the other, the presets in turn, each
 in a process and a folder of its own. A training that was stopped goes on where it was when the same command is given
-again; finished ones are kept in --out, until their preset changes. A training that `dvc repro` made elsewhere on this
-machine is taken over by --history from its models/history.csv, with training.json beside it and metrics.json beside it
-or in ../reports.
+again; finished ones are kept in --out, until their preset changes. A training that `dvc repro` made elsewhere is taken
+over by --history from its models/history.csv, with training.json beside it and metrics.json beside it or in ../reports:
+its accuracies and its number of epochs; two epochs are trained anew for their seconds.
 
     make bench NAME=presets
     .venv/bin/python benchmarks/presets.py --preset sprint:5 --preset fast:3 --history reference=models/history.csv
@@ -32,6 +32,7 @@ import harness
 import machine
 
 REFERENCE = "reference"
+TIMED = 2  # epochs
 USUAL = {"sprint": 5, "fast": 5, "best": 5, REFERENCE: 1}  # seeds
 COLUMNS = [
     "preset",
@@ -62,7 +63,10 @@ def main() -> None:
     for entry in wanted.history:
         name, _, path = entry.partition("=")
         taken = taken_over(name, Path(path).expanduser())
-        runs[f"{name}-{taken['seed']}"] = taken
+        if (timed := f"{name}, {TIMED} epochs") not in runs:
+            harness.say(timed)
+            runs[timed] = {"preset": timed, "recipe": ""} | trained(harness.preset(name, epochs=TIMED), f"{name}-timed")
+        runs[f"{name}-{taken['seed']}"] = with_times(taken, runs[timed])
         harness.write(wanted.out, {"runs": runs})
     counts = seeds(wanted)
     for seed in range(max(counts.values(), default=0)):
@@ -114,14 +118,19 @@ def train(preset: str, seed: int) -> Run:
     sections = harness.preset(preset)
     recipe = json.dumps(sections, sort_keys=True)
     sections["train"]["seed"] = seed
-    folder = harness.RESULTS / "presets" / f"{preset}-{seed}"
+    harness.say(f"{preset}, seed {seed}")
+    return {"preset": preset, "recipe": recipe} | trained(sections, f"{preset}-{seed}")
+
+
+def trained(sections: dict[str, Any], name: str) -> Run:
+    """What a training with these model and train sections gave, and the circumstances."""
+    folder = harness.RESULTS / "presets" / name
     (folder / "data").mkdir(parents=True, exist_ok=True)
     processed = folder / "data/processed"
     if not processed.exists():
         processed.unlink(missing_ok=True)
         processed.symlink_to(harness.ROOT / "data/processed")
-    harness.say(f"{preset}, seed {seed}")
-    about = {"preset": preset, "recipe": recipe, **harness.provenance(), "machine": harness.machine()}
+    about = {**harness.provenance(), "machine": harness.machine()}
     params = harness.params(sections)
     params["evaluate"]["test_time_augmentation"] = "mirror_shift"
     peak = machine.peak()
@@ -152,6 +161,13 @@ def taken_over(preset: str, history: Path) -> Run:
         "tta_accuracy": metrics.get("tta_accuracy"),
         "history": harness.artifacts.read_table(history).to_dict("list"),
     }
+
+
+def with_times(run: Run, timed: Run) -> Run:
+    """`run`, as if each of its epochs had taken as long as those of `timed`: its own machine may have been busy."""
+    each, epochs = statistics.mean(timed["history"]["seconds"]), run["epochs_run"]
+    speed = {name: timed[name] for name in ("peak", "images_per_second", "gflop_per_second")}
+    return run | speed | {"seconds": each * epochs, "history": run["history"] | {"seconds": [each] * epochs}}
 
 
 def seconds_to(run: Run, accuracy: float) -> float:
