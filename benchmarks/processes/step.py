@@ -50,8 +50,8 @@ network.compile(
 )
 whole = config.ProgressiveResizing(scale=1.0, share=0.0)
 batches = TrainBatches(arrays, params.train.model_copy(update={"epochs": 1, "progressive_resizing": whole}))
-network.fit(batches.dataset(0), steps_per_epoch=len(batches), verbose=0, shuffle=False)  # traced and warm
+network.fit(batches.dataset(0, 0), steps_per_epoch=len(batches), verbose=0, shuffle=False)  # traced and warm
 wall, cpu = time.perf_counter(), time.process_time()
-network.fit(batches.dataset(0), steps_per_epoch=len(batches), verbose=0, shuffle=False)
+network.fit(batches.dataset(0, 0), steps_per_epoch=len(batches), verbose=0, shuffle=False)
 wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
 print(json.dumps({"images_per_second": count / wall, "cpu_ms_per_image": 1000 * cpu / count}))

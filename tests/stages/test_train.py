@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import json
+import os
+import signal
 
 import numpy as np
 import pandas as pd
@@ -15,6 +17,7 @@ from convtrack.config import Augmentation, EarlyStopping, Optimizer, Progressive
 from convtrack.errors import ConfigError, TrainingError
 from convtrack.stages import train as stage
 from convtrack.training import checkpoint
+from convtrack.training.history import History
 from convtrack.training.progress import ShowProgress
 
 MODEL = Vgg(
@@ -149,7 +152,7 @@ def test_an_infinite_loss_leaves_the_model_of_the_last_good_epoch():
     with pytest.raises(TrainingError, match=r"epoch (\d+) was the last good one.* the model after epoch \1"):
         stage.run(changed(MODEL, batch_norm=False), climbing)
     newest = max(checkpoint.FOLDER.rglob("*.npz"))
-    assert int(newest.stem) == len(pd.read_csv(artifacts.HISTORY)) > 0
+    assert int(newest.stem) == 4 * len(pd.read_csv(artifacts.HISTORY)) > 0
     with np.load(newest) as kept:
         states = [kept[name] for name in kept if name.startswith("network/")]
     for weights in artifacts.load_model(artifacts.MODEL).get_weights():
@@ -211,19 +214,21 @@ def test_history_is_on_disk_while_the_training_goes_on():
     assert not artifacts.MODEL.exists()
 
 
+def outcome(result):
+    """Of a training that is done, all but how long it took: weights, history and result."""
+    weights = [value.tobytes() for value in artifacts.load_model(artifacts.MODEL).get_weights()]
+    timed = ["seconds", "images_per_second"]
+    speeds = {*timed, "gflop_per_second"}
+    history = pd.read_csv(artifacts.HISTORY).drop(columns=timed)
+    return weights, history.to_csv(), {name: value for name, value in result.items() if name not in speeds}
+
+
 @pytest.mark.usefixtures("data")
 @pytest.mark.parametrize("optimizer", ["adam", "sgd"])
 def test_a_stopped_training_goes_on_to_the_same_weights_and_history(optimizer):
     settings = changed(
         TRAIN, epochs=4, optimizer=rate(0.02) | {"name": optimizer}, schedule={"name": "cosine", "warmup": 0.2}
     )
-
-    def outcome(result):
-        weights = [value.tobytes() for value in artifacts.load_model(artifacts.MODEL).get_weights()]
-        timed = ["seconds", "images_per_second"]
-        speeds = {*timed, "gflop_per_second"}
-        history = pd.read_csv(artifacts.HISTORY).drop(columns=timed)
-        return weights, history.to_csv(), {name: value for name, value in result.items() if name not in speeds}
 
     def stop_after_two(row):
         if row["epoch"] == 3:
@@ -237,6 +242,82 @@ def test_a_stopped_training_goes_on_to_the_same_weights_and_history(optimizer):
     assert resumed == undisturbed
     assert epochs == [1, 2, 3, 4]
     assert not list(checkpoint.FOLDER.rglob("*.npz"))
+
+
+@pytest.mark.usefixtures("data")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("step", "saved", "place"), [(6, 6, "step 2 of epoch 2"), (8, 8, "epoch 2")])
+def test_a_signal_ends_a_training_behind_its_step_and_it_goes_on_from_there(
+    monkeypatch, capsys, number, step, saved, place
+):
+    settings = changed(TRAIN, schedule={"name": "linear", "warmup": 0.0})
+    undisturbed = outcome(stage.run(MODEL, settings))
+
+    def exits(*_):
+        raise SystemExit(number)
+
+    before = signal.signal(number, exits)
+    try:
+        with monkeypatch.context() as patch, pytest.raises(SystemExit):
+            send_at_step(patch, step, number)
+            stage.run(MODEL, settings)
+        assert signal.getsignal(number) is exits
+    finally:
+        signal.signal(number, before)
+    assert int(max(checkpoint.FOLDER.rglob("*.npz")).stem) == saved
+    assert "stopping when this step is done" in capsys.readouterr().err
+    assert outcome(stage.run(MODEL, settings)) == undisturbed
+    assert f"going on after {place}," in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("data")
+def test_a_long_epoch_is_saved_within_it_and_a_kill_there_costs_no_more(monkeypatch, capsys):
+    undisturbed = outcome(stage.run(MODEL, TRAIN))
+    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)
+    monkeypatch.setattr(checkpoint, "KEPT", 100)
+    saved: list[int] = []
+
+    def keep_all_but_the_last_epoch(row):
+        saved.extend(int(path.stem) for path in checkpoint.FOLDER.rglob("*.npz"))
+        if row["epoch"] == 3:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        stage.run(MODEL, TRAIN, on_epoch=keep_all_but_the_last_epoch)
+    assert sorted(set(saved)) == [1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11]
+    for path in checkpoint.FOLDER.rglob("*.npz"):
+        if int(path.stem) > 5:
+            path.unlink()
+    assert outcome(stage.run(MODEL, TRAIN)) == undisturbed
+    assert "going on after step 1 of epoch 2" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("data")
+def test_a_kill_between_the_last_epoch_and_the_model_leaves_nothing_to_train(monkeypatch):
+    undisturbed = outcome(stage.run(MODEL, TRAIN))
+    with monkeypatch.context() as patch:
+        patch.setattr(artifacts, "save_model", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            stage.run(MODEL, TRAIN)
+    assert outcome(stage.run(MODEL, TRAIN)) == undisturbed
+
+
+def interrupted(*_):
+    raise KeyboardInterrupt
+
+
+def send_at_step(monkeypatch, step, number):
+    """Have this process get a signal while the training is in that step."""
+    made = []
+    before = History.on_train_batch_end
+
+    def counted(self, batch, logs=None):
+        made.append(batch)
+        if len(made) == step:
+            os.kill(os.getpid(), number)
+        before(self, batch, logs)
+
+    monkeypatch.setattr(History, "on_train_batch_end", counted)
 
 
 @pytest.mark.usefixtures("data")

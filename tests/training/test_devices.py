@@ -84,6 +84,6 @@ def test_a_training_on_two_devices_goes_on_where_it_was_stopped(root: Path, data
     whole = weights(data)
     assert train(root, data, devices=2, stop_in=3) != 0
     checkpoints = list((data / ".convtrack/checkpoints").rglob("*.npz"))
-    assert [path.stem for path in sorted(checkpoints)] == ["000001", "000002"]
+    assert [path.stem for path in sorted(checkpoints)] == ["000000004", "000000008"]
     assert train(root, data, devices=2) == 0
     assert all((one == two).all() for one, two in zip(whole, weights(data), strict=True))

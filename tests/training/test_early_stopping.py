@@ -29,6 +29,7 @@ def play(losses, patience=None, min_delta=0.0, restore_best=True, monitor="val_l
     epochs = network.fit(
         np.zeros((1, 1)), np.zeros((1, 1)), epochs=len(losses), verbose=0, callbacks=[Play(losses), stop]
     )
+    stop.restore_best(network)
     return stop, float(network.get_weights()[0].item()), len(epochs.epoch)
 
 

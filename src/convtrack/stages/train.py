@@ -24,6 +24,7 @@ from convtrack.training.batches import EvalBatches, TrainBatches
 from convtrack.training.checkpoint import FOLDER, Checkpoint, checkpoint_key
 from convtrack.training.early_stopping import StopEarly
 from convtrack.training.history import History
+from convtrack.training.interruption import Interruption
 from convtrack.training.optimizer import make_optimizer
 from convtrack.training.precision import choose_precision
 from convtrack.training.progress import ShowProgress
@@ -102,23 +103,40 @@ def fit(
     _say(f"{network.count_params():,} parameters, {images}")
     stop = StopEarly(train.early_stopping)
     history = History(artifacts.HISTORY, len(batches) * train.batch_size, on_epoch)
-    checkpoint = Checkpoint(checkpoints, train.checkpoint_every, history, stop)
-    done = checkpoint.resume(trained)
+    interruption = Interruption()
+    checkpoint = Checkpoint(
+        checkpoints,
+        every=train.checkpoint_every,
+        steps=len(batches),
+        history=history,
+        stop=stop,
+        interruption=interruption,
+    )
+    done = checkpoint.resume(trained, batches.batch(0, 0))
     if done:
         history.replay()
-        _say(f"going on after epoch {done}, where this training was stopped")
-    progress = ShowProgress(train.epochs, len(batches), train.batch_size)
-    with contextlib.closing(progress), _last_good_model_kept(network, trained, checkpoint):
-        trained.fit(
-            batches.dataset(done),
-            steps_per_epoch=len(batches),
-            validation_data=EvalBatches(val_arrays, EVAL_BATCH),
-            initial_epoch=done,
-            epochs=train.epochs,
-            shuffle=False,  # TrainBatches does
-            verbose=0,
-            callbacks=[history, stop, checkpoint, progress],
-        )
+        _say(f"going on after {_place(done, len(batches))}, where this training was stopped")
+    progress = ShowProgress(train.epochs, len(batches), train.batch_size, done=done)
+    callbacks = [history, stop, checkpoint, progress]
+    with (
+        contextlib.closing(progress),
+        _last_good_model_kept(network, trained, checkpoint, batches),
+        interruption.put_off(),
+    ):
+        for epoch, step, until in _spans(done, len(batches), train.epochs):
+            trained.fit(
+                batches.dataset(epoch, step),
+                steps_per_epoch=len(batches) - step,
+                validation_data=EvalBatches(val_arrays, EVAL_BATCH),
+                initial_epoch=epoch,
+                epochs=until,
+                shuffle=False,  # TrainBatches does
+                verbose=0,
+                callbacks=callbacks,
+            )
+            if stop.stopped_epoch:
+                break
+    stop.restore_best(trained)
     if stop.stopped_epoch and train.schedule.name != "constant":
         _say(
             f"stopped in epoch {stop.stopped_epoch} while the rate was still falling: what the {train.schedule.name} "
@@ -128,19 +146,35 @@ def fit(
     return models.with_probabilities(network), result
 
 
+def _spans(done: int, steps: int, epochs: int) -> list[tuple[int, int, int]]:
+    """What is left after `done` steps, as (epoch, step in it, epoch to stop before): the rest of one epoch, and more.
+
+    Keras gives all epochs of one `fit` the same number of steps.
+    """
+    epoch, step = divmod(done, steps)
+    rest = [(epoch, step, epoch + 1), (epoch + 1, 0, epochs)] if step else [(epoch, 0, epochs)]
+    return [span for span in rest if span[0] < epochs]
+
+
+def _place(done: int, steps: int) -> str:
+    epoch, step = divmod(done, steps)
+    return f"step {step} of epoch {epoch + 1}" if step else f"epoch {epoch}"
+
+
 @contextlib.contextmanager
-def _last_good_model_kept(network: keras.Model, trained: keras.Model, checkpoint: Checkpoint) -> Iterator[None]:
+def _last_good_model_kept(
+    network: keras.Model, trained: keras.Model, checkpoint: Checkpoint, batches: TrainBatches
+) -> Iterator[None]:
     """Where the loss stops being a number, leave the model of the last checkpoint, and say so."""
     try:
         yield
     except TrainingError as error:
-        done = checkpoint.resume(trained)
+        done = checkpoint.resume(trained, batches.batch(0, 0))
         if not done:
             raise
         artifacts.save_model(artifacts.MODEL, models.with_probabilities(network))
-        raise TrainingError(
-            f"{error.message}, and {artifacts.MODEL} the model after epoch {done}", error.hint
-        ) from error
+        place = _place(done, len(batches))
+        raise TrainingError(f"{error.message}, and {artifacts.MODEL} the model after {place}", error.hint) from error
 
 
 def _for_its_batches(network: keras.Model, model: Model, batches: TrainBatches) -> keras.Model:

@@ -52,21 +52,20 @@ class TrainBatches:
         """Every height and width that the images of this training have."""
         return {self.image_shape(epoch, index) for epoch in range(self.train.epochs) for index in range(len(self))}
 
-    def dataset(self, done: int) -> tf.data.Dataset:
-        """The batches after `done` whole epochs, one epoch behind the other, each made while the last is computed."""
+    def dataset(self, epoch: int, index: int) -> tf.data.Dataset:
+        """The batches from batch `index` of `epoch` on, one epoch behind the other, each made ahead of its step."""
         import tensorflow as tf
 
         shapes = self.image_shapes()
         sides = shapes.pop() if len(shapes) == 1 else (None, None)
         images = tf.TensorSpec((None, *sides, self.arrays.images.shape[3]), "uint8")
         labels = tf.TensorSpec((None,), "int64")
-        made = tf.data.Dataset.from_generator(lambda: self._from(done), output_signature=(images, labels))
+        made = tf.data.Dataset.from_generator(lambda: self._from(epoch, index), output_signature=(images, labels))
         return made.prefetch(2)
 
-    def _from(self, epoch: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for later in range(epoch, self.train.epochs):
-            for index in range(len(self)):
-                yield self.batch(later, index)
+    def _from(self, epoch: int, index: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+        for step in range(epoch * len(self) + index, self.train.epochs * len(self)):
+            yield self.batch(*divmod(step, len(self)))
 
     def _epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """The order of the images in `epoch`, and which of them are mirrored."""

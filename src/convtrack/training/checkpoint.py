@@ -1,14 +1,15 @@
-"""The state of a training after an epoch, on disk, so that a later start goes on as if nothing had happened.
+"""The state of a training between two steps, on disk, so that a later start goes on as if nothing had happened.
 
-Weights, the random state of every dropout, the optimizer's variables, early stopping and the history: batches need no
-state, since training/batches.py draws each from (seed, epoch, batch). Whole or absent, two kept, and found again only
-by the same data, parameters and code.
+Weights, the random state of every dropout, the optimizer's variables, the sums behind the epoch's loss and accuracy,
+early stopping and the history: batches need no state, since training/batches.py draws each from (seed, epoch, batch).
+Whole or absent, two kept, and found again only by the same data, parameters and code.
 """
 
 from __future__ import annotations
 
 import hashlib
 import json
+import time
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,27 +22,35 @@ import convtrack
 from convtrack import artifacts
 from convtrack.training.early_stopping import StopEarly
 from convtrack.training.history import History
+from convtrack.training.interruption import Interruption
 
 FOLDER = artifacts.STATE / "checkpoints"
 KEPT = 2
+SECONDS = 60.0  # of training that a kill may cost, where an epoch takes longer
 CODE = ("artifacts.py", "models", "training", "stages/train.py")  # relative to the package; what a training runs
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Saves after every `every` epochs into `folder`; must stand behind `history` and `stop` in fit's callbacks.
+    """Saves into `folder` after every `every` epochs, every SECONDS within them, and before a signal is answered.
 
-    The folder should be FOLDER / checkpoint_key(...). Who has written the result of the training deletes it.
+    Must stand behind `history` and `stop` in fit's callbacks; an epoch has `steps`. The folder should be FOLDER /
+    checkpoint_key(...). Who has written the result of the training deletes it.
     """
 
-    def __init__(self, folder: Path, every: int, history: History, stop: StopEarly) -> None:
+    def __init__(
+        self, folder: Path, *, every: int, steps: int, history: History, stop: StopEarly, interruption: Interruption
+    ) -> None:
         super().__init__()
-        self.folder = folder
-        self.every, self.history, self.stop = every, history, stop
+        self.folder, self.every, self.steps = folder, every, steps
+        self.history, self.stop, self.interruption = history, stop, interruption
+        self._sums: list[np.ndarray] = []  # of the epoch that a resumed training is in the middle of
+        self._saved = time.monotonic()
 
-    def resume(self, network: keras.Model) -> int:
+    def resume(self, network: keras.Model, batch: tuple[np.ndarray, np.ndarray]) -> int:
         """Put the newest whole checkpoint into `network`, its optimizer, history and early stopping.
 
-        `network` is compiled. Returns the number of epochs that are done, 0 where there is no checkpoint.
+        `network` is compiled, `batch` any of its batches. Returns the number of steps that are done, 0 where there is
+        no checkpoint.
         """
         network.optimizer.build(network.trainable_variables)
         for path in sorted(self.folder.glob("*.npz"), reverse=True):
@@ -50,26 +59,53 @@ class Checkpoint(keras.callbacks.Callback):
                     arrays = dict(file)
             except (OSError, ValueError, EOFError, zipfile.BadZipFile):  # an older one may be whole
                 continue
+            state = json.loads(str(arrays["state"]))
+            self._sums = [arrays[f"sum/{index}"] for index in range(state["sums"])]
+            if self._sums:
+                network.test_on_batch(*batch)  # makes the variables that hold them
             for name, variable in _variables(network):
                 variable.assign(arrays[name])
-            state = json.loads(str(arrays["state"]))
-            self.history.rows = state["rows"]
+            self.history.restore(state["rows"], state["seconds"])
             self.stop.restore(state["stop"], [arrays[f"best/{index}"] for index in range(state["best_weights"])])
-            return len(self.history.rows)
+            return int(state["step"])
         return 0
 
-    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        if (epoch + 1) % self.every or self.model.stop_training:
+    def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self._saved = time.monotonic()
+
+    def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        # Keras has just set them to 0
+        for value, variable in zip(self._sums, self.model.metrics_variables if self._sums else [], strict=True):
+            variable.assign(value)
+        self._sums = []
+
+    def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
+        if self.interruption.wished is None and time.monotonic() - self._saved < SECONDS:
             return
+        step = int(self.model.optimizer.iterations)
+        if step % self.steps:  # behind an epoch's last step comes its validation, which belongs to it
+            self._save(step, [keras.ops.convert_to_numpy(variable) for variable in self.model.metrics_variables])
+            self.interruption.answer()
+
+    def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        wished = self.interruption.wished is not None
+        if not self.model.stop_training and ((epoch + 1) % self.every == 0 or wished):
+            self._save((epoch + 1) * self.steps, [])
+        self.interruption.answer()
+
+    def _save(self, step: int, sums: list[np.ndarray]) -> None:
         stop, best = self.stop.state()
-        state = {"rows": self.history.rows, "stop": stop, "best_weights": len(best)}
+        state = {"step": step, "rows": self.history.rows, "seconds": self.history.spent() if sums else 0.0}
+        state |= {"sums": len(sums), "stop": stop, "best_weights": len(best)}
         arrays = {name: keras.ops.convert_to_numpy(variable) for name, variable in _variables(self.model)}
         arrays["state"] = np.array(json.dumps(state))
+        arrays |= {f"sum/{index}": value for index, value in enumerate(sums)}
         arrays |= {f"best/{index}": weights for index, weights in enumerate(best)}
-        with artifacts.whole_file(self.folder / f"{epoch + 1:06d}.npz") as temporary:
+        with artifacts.whole_file(self.folder / f"{step:09d}.npz") as temporary:
             np.savez(temporary, **arrays)
         for old in sorted(self.folder.glob("*.npz"))[:-KEPT]:
             old.unlink()
+        self._saved = time.monotonic()
 
 
 def checkpoint_key(*parts: Any) -> str:

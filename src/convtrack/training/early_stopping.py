@@ -42,20 +42,25 @@ class StopEarly(keras.callbacks.Callback):
             self.stopped_epoch = self._last_epoch
             self.model.stop_training = True
 
-    def on_train_end(self, logs: dict[str, Any] | None = None) -> None:
+    def restore_best(self, network: keras.Model) -> None:
+        """Behind the last epoch: where the settings ask for it, give `network` the weights of its best one.
+
+        Not at the end of `fit`, since a training that goes on within an epoch has two of them.
+        """
         if self.settings.restore_best and self.best_epoch != self._last_epoch:
-            self.model.set_weights(self._weights)
+            network.set_weights(self._weights)
             self.restored_epoch = self.best_epoch
         self._weights = []
 
     def state(self) -> tuple[dict[str, Any], list[np.ndarray]]:
         """What `restore` needs to go on from here: JSON-like values, and the best weights."""
-        values = {"best_epoch": self.best_epoch, "best": {name: float(value) for name, value in self.best.items()}}
-        return values, self._weights
+        best = {name: float(value) for name, value in self.best.items()}
+        return {"best_epoch": self.best_epoch, "best": best, "last_epoch": self._last_epoch}, self._weights
 
     def restore(self, values: dict[str, Any], weights: list[np.ndarray]) -> None:
         """Take up a `state`."""
-        self.best_epoch, self.best, self._weights = values["best_epoch"], values["best"], weights
+        self.best_epoch, self.best, self._last_epoch = values["best_epoch"], values["best"], values["last_epoch"]
+        self._weights = weights
 
     def _gain(self, logs: dict[str, Any]) -> float:
         monitor = self.settings.monitor

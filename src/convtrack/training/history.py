@@ -27,10 +27,11 @@ class History(keras.callbacks.Callback):
         super().__init__()
         self.path, self.images_per_epoch, self.on_epoch = path, images_per_epoch, on_epoch
         self.rows: list[dict[str, float]] = []
-        self._epoch_began = self._trained = 0.0
+        self._epoch_began = self._trained = self._before = 0.0
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        self._epoch_began = self._trained = time.perf_counter()
+        self._epoch_began = self._trained = time.perf_counter() - self._before
+        self._before = 0.0
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self._trained = time.perf_counter()
@@ -57,6 +58,14 @@ class History(keras.callbacks.Callback):
         self._write()
         if self.on_epoch:
             self.on_epoch(row)
+
+    def spent(self) -> float:
+        """Seconds of the epoch that is under way."""
+        return self._trained - self._epoch_began
+
+    def restore(self, rows: list[dict[str, float]], seconds: float) -> None:
+        """Take up a training after these epochs, and so many seconds of the next one."""
+        self.rows, self._before = rows, seconds
 
     def replay(self) -> None:
         """Write and hand on the rows of a training that is taken up again."""

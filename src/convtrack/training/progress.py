@@ -15,7 +15,10 @@ REFRESH_SECONDS = 0.2
 class ShowProgress(keras.callbacks.Callback):
     """Epoch, step, loss, accuracies, images a second and the time left if all `epochs` run."""
 
-    def __init__(self, epochs: int, steps: int, batch_size: int, console: Console | None = None) -> None:
+    def __init__(
+        self, epochs: int, steps: int, batch_size: int, *, done: int = 0, console: Console | None = None
+    ) -> None:
+        """`done` steps were made before this process began."""
         super().__init__()
         self.epochs, self.steps, self.batch_size = epochs, steps, batch_size
         self.console = console or Console(stderr=True, soft_wrap=True)
@@ -30,17 +33,18 @@ class ShowProgress(keras.callbacks.Callback):
             auto_refresh=False,
         )
         self._began = self._epoch_began = self._shown = 0.0
+        self._first = done / steps  # in epochs
+        self._skipped = 0  # steps of this epoch that were made before
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self._began = time.perf_counter()
-        self._first: int | None = None  # the epoch that this process began with, from 0
-        if self.live:
+        self._began = self._began or time.perf_counter()
+        if self.live and not self.bar.tasks:
             self.task = self.bar.add_task("", total=self.steps, epoch=1, epochs=self.epochs)
             self.bar.start()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self.epoch = epoch
-        self._first = epoch if self._first is None else self._first
+        self._skipped = round(max(0.0, self._first - epoch) * self.steps)
         self._epoch_began = time.perf_counter()
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
@@ -50,10 +54,11 @@ class ShowProgress(keras.callbacks.Callback):
         self._shown = now
         logs = logs or {}
         rate = (batch + 1) * self.batch_size / (now - self._epoch_began)
-        left = self._left(now, self.epoch + (batch + 1) / self.steps)
+        done = self._skipped + batch + 1
+        left = self._left(now, self.epoch + done / self.steps)
         self.bar.update(
             self.task,
-            completed=batch + 1,
+            completed=done,
             epoch=self.epoch + 1,
             description=f"loss {logs['loss']:.3f}  accuracy {logs['accuracy']:.3f}  {rate:,.0f} images/s  {left} left",
         )
@@ -66,13 +71,13 @@ class ShowProgress(keras.callbacks.Callback):
         self.console.print(
             f"epoch {epoch + 1:3d}/{self.epochs}  loss {logs['loss']:.4f}  accuracy {logs['accuracy']:.4f}  "
             f"val loss {logs['val_loss']:.4f}  val accuracy {logs['val_accuracy']:.4f}  "
-            f"{self.steps * self.batch_size / (now - self._epoch_began):,.0f} images/s  {left} left",
+            f"{(self.steps - self._skipped) * self.batch_size / (now - self._epoch_began):,.0f} images/s  {left} left",
             highlight=False,
         )
 
     def _left(self, now: float, done: float) -> str:
         """The time that the epochs after `done` take if they go on as those of this process did."""
-        return _clock((now - self._began) * (self.epochs - done) / (done - (self._first or 0)))
+        return _clock((now - self._began) * (self.epochs - done) / (done - self._first))
 
     def close(self) -> None:
         """Leave the terminal as it was; also after an error or Ctrl-C."""
