@@ -15,14 +15,15 @@ IMAGES = (3 * RANDOM.standard_normal((4, 5, 6, 3)) + 1).astype(np.float32)
 GRADIENT = RANDOM.standard_normal(IMAGES.shape).astype(np.float32)
 
 
-def result(layer, *, training=True, dtype="float32"):
+def result(layer, *, training=True, dtype="float32", values=IMAGES):
     """What `layer` makes of the images, the gradients of all it was made from, and its state afterwards."""
-    images = tf.constant(IMAGES, dtype)
+    images = tf.constant(values, dtype)
     with tf.GradientTape() as tape:
         tape.watch(images)
         outputs = layer(images, training=training)
     sources = [images, *(variable.value for variable in layer.trainable_variables)]
-    gradients = tape.gradient(outputs, sources, tf.constant(GRADIENT, outputs.dtype))
+    rows, columns = outputs.shape[1:3]
+    gradients = tape.gradient(outputs, sources, tf.constant(GRADIENT[:, :rows, :columns], outputs.dtype))
     return [np.asarray(tf.cast(value, "float32")) for value in (outputs, *gradients)] + layer.get_weights()
 
 
@@ -52,10 +53,20 @@ def test_gelu_gives_keras_outputs_and_gradients(training):
     agree(result(fused.Gelu(), training=training), result(layers.Activation("gelu"), training=training), abs=1e-5)
 
 
+@pytest.mark.parametrize("training", [True, False])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("values", [IMAGES, np.round(IMAGES)], ids=["all different", "many alike"])
+def test_max_pooling_gives_keras_outputs_and_gradients(training, dtype, values):
+    mine, theirs = fused.MaxPooling2D(dtype=f"mixed_{dtype}" if dtype != "float32" else dtype), layers.MaxPooling2D(2)
+    theirs.dtype_policy = mine.dtype_policy
+    how = {"training": training, "dtype": dtype, "values": values}
+    agree(result(mine, **how), result(theirs, **how), abs=0)
+
+
 def test_a_portable_network_has_only_layers_of_keras_and_the_same_outputs():
     inputs = keras.Input((5, 6, 3), dtype="uint8")
     x = layers.Rescaling(1 / 255)(inputs)
-    network = keras.Model(inputs, fused.activation("gelu")(fused.BatchNormalization()(layers.Conv2D(2, 3)(x))))
+    network = keras.Model(inputs, fused.activation("gelu")(fused.BatchNormalization()(fused.MaxPooling2D()(layers.Conv2D(2, 2)(x)))))
     for variable in network.variables:
         variable.assign(RANDOM.random(variable.shape) + 0.5)
     portable = fused.portable(network)

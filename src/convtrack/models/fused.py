@@ -1,8 +1,9 @@
-"""Batch normalisation and GELU that pass over memory as seldom as they can, for networks in training.
+"""Batch normalisation, GELU and max pooling that take less time on a CPU, for networks in training.
 
-Keras computes both from many small operations, each of which reads and writes the whole activation. These compute the
-same numbers: TensorFlow's fused operation for the one, two loops that XLA compiles for the other. Saved models get
-Keras's own layers (`portable`), so that they load without convtrack.
+Keras computes the first two from many small operations, each of which reads and writes the whole activation, and
+TensorFlow the gradient of max pooling in one thread. These compute the same numbers: by TensorFlow's fused operation
+for the first, by loops that XLA compiles for the others. Saved models get Keras's own layers (`portable`), so that they
+load without convtrack.
 """
 
 from __future__ import annotations
@@ -46,6 +47,16 @@ class Gelu(layers.Layer):
         return input_shape
 
 
+class MaxPooling2D(layers.MaxPooling2D):
+    """Keras's layer for windows of 2x2 that don't overlap; a last row or column without a partner is left out."""
+
+    def __init__(self, **keywords: Any) -> None:
+        super().__init__(**({"pool_size": 2} | keywords))
+
+    def call(self, inputs: Any, training: bool | None = None) -> Any:
+        return _pool(inputs) if training else super().call(inputs)
+
+
 def activation(name: str) -> layers.Layer:
     """The layer of the activation called `name`."""
     return Gelu() if name == "gelu" else layers.Activation(name)
@@ -53,7 +64,7 @@ def activation(name: str) -> layers.Layer:
 
 def portable(network: keras.Model) -> keras.Model:
     """`network`, a chain of layers, with Keras's own in the place of those above, and the same weights."""
-    if not any(isinstance(layer, BatchNormalization | Gelu) for layer in network.layers):
+    if not any(isinstance(layer, BatchNormalization | Gelu | MaxPooling2D) for layer in network.layers):
         return network
     inputs = keras.Input(network.input_shape[1:], dtype=network.inputs[0].dtype)
     outputs = inputs
@@ -68,6 +79,8 @@ def portable(network: keras.Model) -> keras.Model:
 def _keras_own(layer: layers.Layer) -> layers.Layer:
     if isinstance(layer, BatchNormalization):
         return layers.BatchNormalization.from_config(layer.get_config())
+    if isinstance(layer, MaxPooling2D):
+        return layers.MaxPooling2D.from_config(layer.get_config())
     if isinstance(layer, Gelu):
         return layers.Activation("gelu", name=layer.name, dtype=layer.dtype_policy)
     return layer
@@ -91,3 +104,29 @@ _backward = _compiled(
 @tf.custom_gradient
 def _gelu(x: Any) -> tuple[Any, Callable[[Any], Any]]:
     return _forward(x), lambda gradient: _backward(x, gradient)
+
+
+def _to_the_highest(x: Any, highest: Any, gradient: Any) -> Any:
+    """`gradient` where x has the highest value of its window, the first of equal ones, and 0 elsewhere."""
+    rows, columns, channels = tf.shape(highest)[1], tf.shape(highest)[2], x.shape[3]
+    windows = tf.reshape(x[:, : 2 * rows, : 2 * columns], (-1, rows, 2, columns, 2, channels))
+    found, lines = tf.zeros_like(gradient, "bool"), []
+    for row in (0, 1):
+        pair = []
+        for column in (0, 1):
+            here = tf.logical_and(windows[:, :, row, :, column] == highest, tf.logical_not(found))
+            pair.append(tf.where(here, gradient, tf.zeros_like(gradient)))
+            found = tf.logical_or(found, here)
+        lines.append(tf.stack(pair, axis=3))
+    whole = tf.reshape(tf.stack(lines, axis=2), (-1, 2 * rows, 2 * columns, channels))
+    below, right = tf.shape(x)[1] - 2 * rows, tf.shape(x)[2] - 2 * columns
+    return tf.pad(whole, [[0, 0], [0, below], [0, right], [0, 0]])
+
+
+_unpool = _compiled(_to_the_highest)
+
+
+@tf.custom_gradient
+def _pool(x: Any) -> tuple[Any, Callable[[Any], Any]]:
+    highest = tf.nn.max_pool2d(x, 2, 2, "VALID")
+    return highest, lambda gradient: _unpool(x, highest, gradient)

@@ -55,12 +55,12 @@ def _block(model: Vgg, x: Any, filters: int, convs: int) -> Any:
         if model.initializer == "dirac":
             convolution.kernel.assign(dirac.kernel(convolution.kernel))
         if index == pooled_after and model.pooling == "first":
-            x = layers.MaxPooling2D(2)(x)
+            x = fused.MaxPooling2D()(x)
         if model.batch_norm:
             x = fused.BatchNormalization(momentum=model.batch_norm_momentum, scale=False)(x)
         x = fused.activation(model.activation)(x)
         if index == pooled_after and model.pooling == "last":
-            x = layers.MaxPooling2D(2)(x)
+            x = fused.MaxPooling2D()(x)
     return x
 
 

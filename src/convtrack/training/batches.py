@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import math
+from collections import deque
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from itertools import islice
 from typing import TYPE_CHECKING
 
 import keras
@@ -16,6 +19,9 @@ from convtrack.training.progressive_resizing import resized, shape_at
 
 if TYPE_CHECKING:
     import tensorflow as tf
+
+
+AHEAD = 2  # batches that are made while a step is computed
 
 
 class TrainBatches:
@@ -60,12 +66,17 @@ class TrainBatches:
         sides = shapes.pop() if len(shapes) == 1 else (None, None)
         images = tf.TensorSpec((None, *sides, self.arrays.images.shape[3]), "uint8")
         labels = tf.TensorSpec((None,), "int64")
-        made = tf.data.Dataset.from_generator(lambda: self._from(epoch, index), output_signature=(images, labels))
-        return made.prefetch(2)
+        return tf.data.Dataset.from_generator(lambda: self._from(epoch, index), output_signature=(images, labels))
 
     def _from(self, epoch: int, index: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        for step in range(epoch * len(self) + index, self.train.epochs * len(self)):
-            yield self.batch(*divmod(step, len(self)))
+        # not Dataset.prefetch: with op determinism, which trainings turn on, TensorFlow ignores it
+        steps = iter(range(epoch * len(self) + index, self.train.epochs * len(self)))
+        with ThreadPoolExecutor(1) as thread:
+            coming = deque(thread.submit(self.batch, *divmod(step, len(self))) for step in islice(steps, AHEAD))
+            while coming:
+                batch = coming.popleft().result()
+                coming.extend(thread.submit(self.batch, *divmod(step, len(self))) for step in islice(steps, 1))
+                yield batch
 
     def _epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
         """The order of the images in `epoch`, and which of them are mirrored."""
