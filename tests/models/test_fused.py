@@ -65,8 +65,9 @@ def test_max_pooling_gives_keras_outputs_and_gradients(training, dtype, values):
 
 def test_a_portable_network_has_only_layers_of_keras_and_the_same_outputs():
     inputs = keras.Input((5, 6, 3), dtype="uint8")
-    x = layers.Rescaling(1 / 255)(inputs)
-    network = keras.Model(inputs, fused.activation("gelu")(fused.BatchNormalization()(fused.MaxPooling2D()(layers.Conv2D(2, 2)(x)))))
+    x = layers.Conv2D(2, 2)(layers.Rescaling(1 / 255)(inputs))
+    x = fused.BatchNormalization()(fused.MaxPooling2D()(x))
+    network = keras.Model(inputs, fused.activation("gelu")(x))
     for variable in network.variables:
         variable.assign(RANDOM.random(variable.shape) + 0.5)
     portable = fused.portable(network)
