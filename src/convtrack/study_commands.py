@@ -33,8 +33,8 @@ def study() -> None:
 @click.option("--timeout", type=click.FloatRange(0, min_open=True), help="Begin no trial after so many seconds.")
 @click.option("--workers", type=click.IntRange(1), help="Trials at once: 1; on a cluster, as many as fit.")
 @click.option("--cluster", metavar="ADDRESS", help="Run trials on a Ray cluster: auto, HOST:PORT or ray://HOST:PORT.")
-@click.option("--cpus", type=click.IntRange(1), default=1, show_default=True, help="With --cluster: cores a trial.")
-@click.option("--gpus", type=click.FloatRange(0), default=0.0, show_default=True, help="With --cluster: GPUs a trial.")
+@click.option("--cpus", type=click.IntRange(1), help="With --cluster: cores a trial, 1 where it is not said.")
+@click.option("--gpus", type=click.FloatRange(0), help="With --cluster: GPUs a trial, 0 where it is not said.")
 @click.option("--name", help="Instead of study.name in params.yaml.")
 @click.option("--new", is_flag=True, help="Another study, NAME-2 and so on, where there is one of that name.")
 @click.option("--allow-change", is_flag=True, help="Go on with a study whose space, data or fixed knobs were others.")
@@ -44,8 +44,8 @@ def run(
     timeout: float | None,
     workers: int | None,
     cluster: str | None,
-    cpus: int,
-    gpus: float,
+    cpus: int | None,
+    gpus: float | None,
     name: str | None,
     new: bool,
     allow_change: bool,
@@ -62,6 +62,11 @@ def run(
 
     With --cluster that holds on every machine, and the study is in a database: docs/scaling.md.
     """
+    if cluster is None and (cpus is not None or gpus is not None):
+        raise ConfigError(
+            "--cpus and --gpus are what a Ray cluster keeps for a trial, but there is no --cluster. Nothing was run",
+            "leave them out, and --workers trials share the cores of this machine; or add --cluster ADDRESS",
+        )
     go_to_root()
     from convtrack import config
 
@@ -79,7 +84,7 @@ def run(
     dataset = artifacts.read_json(artifacts.PROCESSED / artifacts.DATASET)
     opened = session.open_session(params, content, dataset, new=new, allow_change=allow_change)
     opened.announce(trials, None if cluster else workers)
-    team = opened.workers(workers, session.Cluster(cluster, cpus, gpus) if cluster else None)
+    team = opened.workers(workers, session.Cluster(cluster, cpus or 1, gpus or 0.0) if cluster else None)
     with tracking.study_run(params, opened.name, opened.id, opened.shown) as record:
         opened.search(record, trials=trials, timeout=timeout, workers=team)
         page = pages.default_path(opened.name)

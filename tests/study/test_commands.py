@@ -100,3 +100,10 @@ def test_clean_puts_trials_of_a_command_that_is_gone_back_into_the_queue(
     assert "trials 14: on other hosts" in said
     convtrack_study("clean", "--other-hosts")
     assert results.read(study).trials[14].state == TrialState.WAITING
+
+
+@pytest.mark.parametrize("option", ["--cpus", "--gpus"])
+def test_what_is_kept_for_a_trial_is_refused_where_there_is_no_cluster(option: str, workplace: Path) -> None:
+    with pytest.raises(ConfigError, match=f"{option}.*no --cluster"):
+        convtrack_study("run", "--trials", "1", option, "1")
+    assert not (workplace / ".convtrack").exists()
