@@ -29,7 +29,7 @@ from convtrack.study.folders import Spec
 from convtrack.study.live import View
 from convtrack.study.processes import this_process
 from convtrack.study.reclaim import failed, losses, reclaim
-from convtrack.study.sampling import make_pruner, make_sampler
+from convtrack.study.sampling import fixed, make_pruner, make_sampler
 from convtrack.study.signals import stop_signals
 from convtrack.study.trial import NO_ROOM, is_disk_full
 from convtrack.study.workers import Ended, Workers, why_it_ended
@@ -90,6 +90,7 @@ class Search:
         self.study, self.params, self.content, self.order = study, params, content, order
         self.workers, self.record, self.view = workers, record, view
         self._told = telling.load(study.study_name, study._storage, make_pruner(params.study))
+        self.study.sampler = make_sampler(params.study, 0)  # a grid knows by it whether anything is left
         self._began = time.monotonic()
         self._looked = self._reclaimed = float("-inf")
         self._unknown: list[int] = []  # running trials of other hosts that may be dead
@@ -101,8 +102,6 @@ class Search:
         """
         with stop_signals() as stop, storage_failures(), self._workers_ended():
             self._reclaim()
-            if not self.study.get_trials(deepcopy=False):
-                self.study.enqueue_trial(space.current(self.params.study, self.content))
             while stop.signal is None and self._work():
                 stop.wait(POLL)
         if stop.signal is not None:
@@ -136,7 +135,8 @@ class Search:
                 return bool(self.workers.running)
             if wanted <= 0 or not self.workers.free:
                 return bool(self.workers.running) or finished < self._total()
-            self._start(trials)
+            if not self._start(trials):
+                return True
 
     def _total(self) -> float:
         return float("inf") if self.order.trials is None else self.order.trials
@@ -144,12 +144,20 @@ class Search:
     def _late(self) -> bool:
         return self.order.timeout is not None and time.monotonic() - self._began > self.order.timeout
 
-    def _start(self, trials: list[FrozenTrial]) -> None:
+    def _start(self, trials: list[FrozenTrial]) -> bool:
+        """Ask for a trial and start it; returns False where another command was faster, so that `trials` are old."""
         waiting = [trial.number for trial in trials if trial.state == TrialState.WAITING]
-        self.study.sampler = make_sampler(self.params.study, waiting[0] if waiting else len(trials))
+        expected = waiting[0] if waiting else len(trials)
+        sampler = make_sampler(self.params.study, expected)
+        self.study.sampler = sampler
+        if expected == 0:
+            self.study.sampler = fixed(sampler, space.current(self.params.study, self.content))
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Heartbeat of storage")  # a trial's own process sees to it
             trial = self.study.ask()
+        if trial.number != expected or not self._is_wanted(trial.number):
+            telling.wait_again(self._told, self._frozen(trial.number))
+            return False
         storage = self.study._storage
         if isinstance(storage, BaseHeartbeat) and storage.get_heartbeat_interval() is not None:
             # a trial that goes on has the heartbeat of its last process until the next one is up
@@ -157,14 +165,27 @@ class Search:
         trial.set_user_attr("command", this_process())
         trial.set_user_attr("process", None)  # until there is one; it says so itself
         content = space.apply(self.content, space.suggest(trial, self.params.study, self.content))
+        self.study.sampler = sampler
         try:
             config.parse(content, f"trial {trial.number}")
         except ConfigError as error:
             self._end(self._frozen(trial.number), failed(error.message))
-            return
+            return True
         spec = Spec(self.study.study_name, identity(self.study), trial._trial_id, trial.number, self.record.id, None)
         self.workers.start(spec, content)
         self.view.started(self._frozen(trial.number))
+        return True
+
+    def _is_wanted(self, number: int) -> bool:
+        """Whether trial `number`, which this command holds, is one of those that are asked for.
+
+        Storages hand out numbers one by one, whoever asks. So it is not one where those that are finished, and those
+        below it that may yet finish, are enough: commands that ask in one moment agree on whose trial is left over.
+        """
+        trials = self.study.get_trials(deepcopy=False)
+        below = [trial for trial in trials[:number] if not trial.state.is_finished()]
+        sure = sum(trial.state in FINISHED for trial in trials)
+        return sure + len({trial.number for trial in below} - set(self._unknown)) < self._total()
 
     def _settle(self, ended: Ended) -> None:
         """What follows from the end of a process: its trial is told by now, or is told here, or waits."""

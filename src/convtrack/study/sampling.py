@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import warnings
-from typing import Literal
+from typing import Any, Literal
 
 import numpy as np
 import optuna
@@ -49,6 +49,13 @@ def make_sampler(study: Study, number: int) -> optuna.samplers.BaseSampler:
                 return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
             case "nsga2":
                 return optuna.samplers.NSGAIISampler(seed=seed)
+
+
+def fixed(sampler: optuna.samplers.BaseSampler, values: dict[str, Any]) -> optuna.samplers.BaseSampler:
+    """`sampler`, but `values` are taken as they are, by the parameter's name."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        return optuna.samplers.PartialFixedSampler(values, sampler)
 
 
 def make_pruner(study: Study) -> optuna.pruners.BasePruner:

@@ -39,7 +39,7 @@ def suggest(trial: optuna.Trial, study: Study, content: dict[str, Any]) -> dict[
 
 
 def current(study: Study, content: dict[str, Any]) -> dict[str, Any]:
-    """The point of the space where `content` is now, for Optuna's enqueue_trial.
+    """The point of the space where `content` is now: what the first trial has.
 
     A value that its entry cannot take is left out: the sampler chooses it.
     """
