@@ -82,8 +82,21 @@ def test_a_searched_study_has_every_figure(forty: str) -> None:
 def test_several_objectives_add_the_front_and_a_landscape_for_each() -> None:
     text = page(searched(empty(objectives=("val_accuracy", "flops", "latency")), 30))
     assert {"plot-pareto-front", "plot-parallel-2", "plot-slices-2", "plot-contours-2"} <= set(drawn(text))
-    assert "plot-learning-curves" not in drawn(text)
-    assert "Optuna takes no reports in a study of several objectives" in outline(text).words
+    assert "plot-learning-curves" not in drawn(text)  # these trials kept none
+
+
+def test_several_objectives_have_learning_curves_of_the_one_that_epochs_have() -> None:
+    study = empty(objectives=("flops", "val_accuracy"))
+    for value in (0.25, 0.5):
+        trial = study.ask()
+        trial.set_user_attr(results.CURVE, [[50, value / 2], [100, value]])
+        study.tell(trial, [1e6 / value, value])
+    text = page(study)
+    assert "plot-learning-curves" in drawn(text)
+    assert "val_accuracy of each trial after each of its epochs" in outline(text).words
+    curves = next(found for found in map(json.loads, FIGURE.findall(text)) if "percent" in str(found["layout"]))
+    assert curves["layout"]["yaxis"]["title"]["text"] == "val_accuracy"
+    assert [trace["y"] for trace in curves["data"]] == [[0.125, 0.25, None], [0.25, 0.5, None]]
 
 
 @pytest.mark.parametrize("trials", [0, 1, 2, 9])

@@ -1,14 +1,46 @@
-"""What a trial's process makes of errors."""
+"""What a trial's process makes of epochs, and of errors."""
 
 from __future__ import annotations
 
 import errno
 import os
+from pathlib import Path
 
 import pytest
 
+from convtrack import config
 from convtrack.errors import ConfigError, StorageError
-from convtrack.study.trial import NO_ROOM, is_disk_full, leaving_room
+from convtrack.study import results, storage
+from convtrack.study.folders import Spec
+from convtrack.study.lifeline import Lifeline
+from convtrack.study.trial import NO_ROOM, Trial, is_disk_full, leaving_room
+
+from .searched import empty
+
+ROWS = [{"epoch": float(epoch), "val_accuracy": epoch / 8, "val_loss": 1.0} for epoch in (1, 2, 3, 4)]
+
+
+class Idle(Lifeline):
+    """Asks for nothing, and leaves the signals of the tests alone."""
+
+    def __init__(self) -> None:
+        self.wished = False
+
+
+@pytest.mark.parametrize("objectives", [["val_accuracy"], ["flops", "val_accuracy"], ["flops"]])
+def test_a_trial_has_a_learning_curve_whatever_is_searched_for(objectives: list[str], workplace: Path) -> None:
+    content = config.read_yaml(config.PARAMS_FILE)
+    content["study"] |= {"objectives": objectives, "storage": "one.journal"}
+    params, study = config.parse(content), empty("one", tuple(objectives), storage.open_storage("one.journal"))
+    asked = study.ask()
+    for rows in (ROWS[:2], ROWS[1:]):  # a second process goes on, from its last checkpoint
+        trial = Trial(params, Spec("one", "id", asked._trial_id, 0, None, None), Idle())
+        for row in rows:
+            assert trial._report(row, 4) == ""
+    found = results.read(study)
+    assert results.curve(found.trials[0]) == {25: 0.125, 50: 0.25, 75: 0.375, 100: 0.5}
+    # what is reported is compared, so it has to be of the objective
+    assert bool(found.trials[0].intermediate_values) == (objectives == ["val_accuracy"])
 
 
 def wrapped(number: int) -> StorageError:

@@ -82,7 +82,7 @@ def about(trial: FrozenTrial, *more: str) -> str:
 
 
 def curves(found: Found) -> go.Figure | None:
-    """What each trial reported while it trained, by the percent of its epochs; pruned ones grey, the best in front."""
+    """Each trial's value after each epoch, by the percent of its epochs; pruned ones grey, the best in front."""
     best = {trial.number for trial in found.best}
     drawn = figure(460)
     for state in ("pruned", "failed", "running", "complete"):
@@ -91,7 +91,7 @@ def curves(found: Found) -> go.Figure | None:
     if not drawn.data:
         return None
     drawn.update_xaxes(title="percent of the trial's epochs", range=[0, 102])
-    return drawn.update_yaxes(title=words(found.objectives[0]))
+    return drawn.update_yaxes(title=words(results.followed(found.objectives)))
 
 
 def _add_curves(drawn: go.Figure, state: str, trials: list[FrozenTrial]) -> None:
@@ -99,7 +99,7 @@ def _add_curves(drawn: go.Figure, state: str, trials: list[FrozenTrial]) -> None
     y: list[float | None] = []
     texts: list[str] = []
     for trial in trials:
-        for percent, value in sorted(trial.intermediate_values.items()):
+        for percent, value in sorted(results.curve(trial).items()):
             x.append(percent)
             y.append(value)
             texts.append(lines(f"trial {trial.number}: {state}", f"{results.short(value)} at {percent} %"))

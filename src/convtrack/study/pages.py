@@ -22,9 +22,6 @@ from convtrack.study import figures, landscape, results, style
 from convtrack.study.results import Found
 
 TEMPLATE = "page.html"
-no_curves = (
-    "No trial has reported an epoch. (Optuna takes no reports in a study of several objectives; MLflow has them.)"
-)
 
 
 @dataclass(frozen=True)
@@ -128,15 +125,13 @@ def _apply_command(found: Found, trial: FrozenTrial) -> str:
 
 def _sections(found: Found, now: datetime) -> list[Section]:
     several = len(found.objectives) > 1
-    no_curves = "No trial has reported an epoch."
-    if several:
-        no_curves = "Optuna takes no reports in a study of several objectives. MLflow has the curves of every trial."
+    about_curves = f"{results.followed(found.objectives)} of each trial after each of its epochs."
     few = f"Needs {results.LEAST_FOR_IMPORTANCE} complete trials."
     front = _section("Pareto front", figures.pareto_front(found), "Nothing beats these in all objectives at once.")
     return [
         *([front] if several else []),
         _section("History", figures.history(found), "Each trial's value; pruned ones at the last value they reported."),
-        _section("Learning curves", figures.curves(found), "What each trial reported while it trained.", no_curves),
+        _section("Learning curves", figures.curves(found), about_curves, "No trial has ended an epoch."),
         _section("Importances", landscape.importances(found), _about_importances(found), few),
         *(part for index in range(len(found.objectives)) for part in _landscape(found, index)),
         _section(

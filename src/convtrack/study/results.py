@@ -5,6 +5,7 @@ from __future__ import annotations
 import difflib
 import math
 import warnings
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,8 @@ STATES = {
     "running": TrialState.RUNNING,
     "waiting": TrialState.WAITING,
 }
+CURVE = "curve"  # user attribute of a trial without reports: pairs of percent and value
+EACH_EPOCH = ("val_accuracy", "val_loss")  # objectives that every epoch has a value of
 ABSENT = "\N{EN DASH}"  # a parameter that a trial does not have
 LEAST_FOR_IMPORTANCE = 10  # complete trials; PED-ANOVA looks at the best tenth of them
 
@@ -93,6 +96,19 @@ def read(study: optuna.Study) -> Found:
 def reason(trial: FrozenTrial) -> str:
     """Why a trial was pruned or failed, as far as it was said."""
     return str(trial.user_attrs.get("reason", ""))
+
+
+def followed(objectives: Sequence[str]) -> str:
+    """What learning curves are of: the first objective that has a value after each epoch, else val_accuracy."""
+    return next((name for name in objectives if name in EACH_EPOCH), EACH_EPOCH[0])
+
+
+def curve(trial: FrozenTrial) -> dict[int, float]:
+    """The value after each epoch, by the percent of the trial's epochs.
+
+    Where Optuna takes no reports, as of several objectives, it is an attribute of the trial.
+    """
+    return dict(trial.intermediate_values or trial.user_attrs.get(CURVE, []))
 
 
 def seconds(trial: FrozenTrial) -> float | None:

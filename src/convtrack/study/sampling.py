@@ -10,6 +10,7 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 
 from convtrack.config import Objective, Study
+from convtrack.study.results import EACH_EPOCH
 
 DIRECTIONS: dict[Objective, Literal["minimize", "maximize"]] = {
     "val_accuracy": "maximize",
@@ -58,13 +59,18 @@ def fixed(sampler: optuna.samplers.BaseSampler, values: dict[str, Any]) -> optun
         return optuna.samplers.PartialFixedSampler(values, sampler)
 
 
+def can_prune(study: Study) -> bool:
+    """Whether trials can be compared before their end: several objectives have no order, and size has no epochs."""
+    return len(study.objectives) == 1 and study.objectives[0] in EACH_EPOCH
+
+
 def make_pruner(study: Study) -> optuna.pruners.BasePruner:
-    """The pruner, to be asked before a trial is at 100; none where there are several objectives, which have no order.
+    """The pruner, to be asked before a trial is at 100; none where `can_prune` says so.
 
     The steps at which trials report are percents of their own epochs, so that a rung is at the same place of every
     schedule.
     """
-    if len(study.objectives) > 1:
+    if not can_prune(study):
         return optuna.pruners.NopPruner()
     match study.pruner:
         case "none":

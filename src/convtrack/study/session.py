@@ -17,7 +17,7 @@ from convtrack.study.cluster import Cluster, ClusterWorkers
 from convtrack.study.fingerprint import fingerprint
 from convtrack.study.live import View
 from convtrack.study.run import FINISHED, Order, Record, Search, identity
-from convtrack.study.sampling import directions
+from convtrack.study.sampling import can_prune, directions
 from convtrack.study.space import check
 from convtrack.study.workers import LocalWorkers, Workers
 from convtrack.training.threads import usable_cores
@@ -47,7 +47,7 @@ class Session:
         """Say what will happen."""
         finished = len(self.study.get_trials(deepcopy=False, states=FINISHED))
         settings = self.params.study
-        pruner = settings.pruner if len(settings.objectives) == 1 else "none (several objectives)"
+        pruner = settings.pruner if can_prune(settings) else "none (objectives)"
         _say(f"study {self.name}: sampler {settings.sampler}, pruner {pruner}, in {self.shown}")
         if trials is not None and finished >= trials:
             _say(f"it has its {finished} finished trials already; --trials {finished + trials} would go on")

@@ -20,12 +20,12 @@ from optuna.trial import TrialState
 from convtrack import artifacts
 from convtrack.config import Params
 from convtrack.errors import ConvtrackError, DataError, StorageError, TrainingError
-from convtrack.study import fingerprint, folders, objectives, telling
+from convtrack.study import fingerprint, folders, objectives, results, telling
 from convtrack.study.best import best
 from convtrack.study.folders import Spec
 from convtrack.study.lifeline import STOPPED, Lifeline, Stopped
 from convtrack.study.processes import this_process
-from convtrack.study.sampling import WHOLE, make_pruner
+from convtrack.study.sampling import WHOLE, can_prune, make_pruner
 from convtrack.study.storage import open_storage
 
 NO_ROOM = os.EX_TEMPFAIL  # exit code: the disk is full, which is not the trial's fault
@@ -66,7 +66,7 @@ class Trial:
         frozen = self._storage.get_trial(spec.trial_id)
         if frozen.state != TrialState.RUNNING:
             raise StorageError(f"trial {spec.number} of {spec.study} is {frozen.state.name}, not to be run")
-        self._reported = set(frozen.intermediate_values)
+        self._curve = results.curve(frozen)
         self._trial.set_user_attr("process", this_process())
         self._heart = get_heartbeat_thread(spec.trial_id, self._storage)
 
@@ -145,13 +145,16 @@ class Trial:
 
     def _report(self, row: dict[str, float], epochs: int) -> str:
         """Report an epoch, its step the percent of the schedule that is done; returns why to stop, or nothing."""
-        name = self.params.study.objectives[0]
+        name = results.followed(self.params.study.objectives)
         done = WHOLE * int(row["epoch"]) // epochs
         # a trial that goes on has reported its earlier epochs; of more than 100, some fall on the same percent
-        if len(self.params.study.objectives) > 1 or done in self._reported:
+        if done in self._curve:
+            return ""
+        self._curve[done] = row[name]
+        if not can_prune(self.params.study):  # then Optuna takes no reports, or they would not be of the objective
+            self._trial.set_user_attr(results.CURVE, list(self._curve.items()))
             return ""
         self._trial.report(row[name], done)
-        self._reported.add(done)
         if row["epoch"] < epochs and self._trial.should_prune():
             return f"{name} {row[name]:.4f} is behind that of other trials at {done} % of theirs"
         return ""
