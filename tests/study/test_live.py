@@ -9,6 +9,7 @@ import pytest
 from optuna.trial import FrozenTrial
 from rich.console import Console
 
+from convtrack.study import results
 from convtrack.study.live import View, clock, describe, sparkline
 from convtrack.study.reclaim import Reclaimed
 
@@ -63,6 +64,41 @@ def test_a_terminal_shows_counts_the_best_and_the_curves_of_running_trials(trial
     assert "0.6250" in seen
     assert "▁█" in seen
     assert "50 %" in seen
+
+
+def test_a_line_that_a_narrow_terminal_has_no_room_for_is_folded_and_not_cut(trials: list[FrozenTrial]) -> None:
+    narrow = Console(file=io.StringIO(), force_terminal=True, width=48, soft_wrap=True, color_system=None)
+    with View(["val_accuracy"], ["maximize"], 4, narrow) as view:
+        view.show(trials, [4])
+        seen = " ".join(text(view).split())
+    assert "1 running 2 complete 1 pruned 1 failed 3 of 4 finished" in seen
+    assert "best val_accuracy 0.5" in seen
+
+
+def test_a_trial_is_counted_once_while_its_process_saves_what_it_found(trials: list[FrozenTrial]) -> None:
+    with View(["val_accuracy"], ["maximize"], 4, console(terminal=True)) as view:
+        view.show(trials, [0, 4])
+        seen = text(view)
+    assert "1 running  2 complete" in seen
+    assert "saving" in seen
+
+
+def test_a_trial_that_has_ended_no_epoch_is_at_zero() -> None:
+    study = optuna.create_study(directions=["minimize", "maximize"])
+    study.ask()
+    study.ask().set_user_attr(results.CURVE, [[50, 0.25]])
+    with View(["flops", "val_accuracy"], ["minimize", "maximize"], 2, console(terminal=True)) as view:
+        view.show(study.trials, [0, 1])
+        seen = text(view)
+    assert "val_accuracy" in seen
+    assert " 0 %" in seen
+    assert "50 %   0.2500" in seen
+
+
+def test_ctrl_c_is_answered_before_the_trials_have_ended() -> None:
+    view = View(["val_loss"], ["minimize"], 2, console(terminal=False))
+    view.stopping([3, 5])
+    assert "stopping trial 3, 5; the same command goes on" in text(view)
 
 
 def test_names_are_text_and_not_markup() -> None:

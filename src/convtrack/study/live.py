@@ -14,6 +14,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from convtrack.study import results
 from convtrack.study.reclaim import Reclaimed
 
 BARS = "▁▂▃▄▅▆▇█"
@@ -73,6 +74,15 @@ class View:
             numbers = ", ".join(map(str, found.unknown))
             self._say(Text(f"not counted, since nobody here knows whether they still run elsewhere: trial {numbers}"))
 
+    def stopping(self, numbers: list[int]) -> None:
+        """Ctrl-C came, and the trials that run are asked to end, which may take them some seconds."""
+        self._say(
+            Text(
+                f"stopping trial {', '.join(map(str, numbers))}; the same command goes on with what they have "
+                "(a second Ctrl-C ends them at once)"
+            )
+        )
+
     def show(self, trials: list[FrozenTrial], running: list[int]) -> None:
         """Draw the table, with a curve for each of `running`."""
         states = [trial.state for trial in trials]
@@ -86,14 +96,17 @@ class View:
 
     def _page(self, trials: list[FrozenTrial], running: list[int], finished: int) -> RenderableType:
         states = [trial.state for trial in trials]
-        counts = [(len(running), "running", "cyan")]
+        at_work = sum(trials[number].state == TrialState.RUNNING for number in running)
+        counts = [(at_work, "running", "cyan")]
         counts += [(states.count(state), word, COLOURS[state]) for state, word in WORDS.items()]
-        head = Text("  ").join(Text(f"{count} {word}", colour) for count, word, colour in counts)
-        if self._best is not None:
-            head.append(f"   best {self.objectives[0]} {self._best:.4g}", "bold")
+        # folded where the terminal is narrow, for all of a line to be read
+        gap = Text("  ", no_wrap=False, overflow="fold")
+        head = gap.join(Text(f"{count} {word}", colour) for count, word, colour in counts)
         head.append(f"   {self._left(finished)}", "dim")
+        if self._best is not None:
+            head.append(f"\nbest {self.objectives[0]} {self._best:.4g}", "bold")
         table = Table(box=box.SIMPLE_HEAD)
-        for name in ("trial", "done", self.objectives[0], "", "time"):
+        for name in ("trial", "done", results.followed(self.objectives), "", "time"):
             table.add_column(name)
         for number in running:
             table.add_row(*_row(trials[number]))
@@ -147,8 +160,11 @@ def clock(seconds: float) -> str:
 
 
 def _row(trial: FrozenTrial) -> list[str]:
-    curve = [trial.intermediate_values[step] for step in sorted(trial.intermediate_values)]
+    reported = results.curve(trial)
+    curve = [reported[percent] for percent in sorted(reported)]
     last = f"{curve[-1]:.4f}" if curve else ""
-    done = f"{trial.last_step} %" if curve else ""
+    done = f"{max(reported, default=0)} %"
+    if trial.state.is_finished():
+        done = "saving"  # its result is known, and its process is at the files for MLflow
     seconds = (datetime.now() - trial.datetime_start).total_seconds() if trial.datetime_start else 0.0
     return [str(trial.number), done, last, sparkline(curve), clock(seconds)]

@@ -265,6 +265,8 @@ class Search:
             raise
 
     def _stop(self) -> None:
+        if self.workers.running:
+            self.view.stopping(self.workers.running)
         for number in self.workers.running:
             self.workers.stop(number, "")
         while self.workers.running:
