@@ -10,12 +10,14 @@ from optuna.trial import TrialState
 from convtrack.study import telling
 from convtrack.study.reclaim import Reclaimed, reclaim
 from convtrack.study.run import WORDS, Record
+from convtrack.study.storage import refused_writes
 
 
+@refused_writes()
 def clean(study: optuna.Study, record: Record, *, other_hosts: bool) -> Reclaimed:
     """End or put back into the queue every trial whose processes are gone, and tell `record`, as the next run would.
 
-    With `other_hosts` also those of which this host cannot know; they are put back into the queue.
+    With `other_hosts` also those of which this host cannot know; they are put back into the queue. StorageError.
     """
     reader = telling.load(study.study_name, study._storage, optuna.pruners.NopPruner())
     found = reclaim(reader, Path.cwd(), [])

@@ -31,6 +31,7 @@ from convtrack.study.processes import this_process
 from convtrack.study.reclaim import failed, losses, reclaim
 from convtrack.study.sampling import fixed, make_pruner, make_sampler
 from convtrack.study.signals import stop_signals
+from convtrack.study.storage import what_it_said
 from convtrack.study.trial import NO_ROOM, is_disk_full
 from convtrack.study.workers import Ended, Workers, why_it_ended
 
@@ -295,7 +296,7 @@ def storage_failures() -> Iterator[None]:
         if not isinstance(error, optuna.exceptions.StorageInternalError) and not is_disk_full(error):
             raise
         raise StorageError(
-            f"the study cannot be written: {' '.join(str(error).split())[:300]}. Its trials are stopped, and wait",
+            f"the study cannot be written: {what_it_said(error)}. Its trials are stopped, and wait",
             "mend that (make room, start the database) and run the same command again",
         ) from error
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus, urlsplit
@@ -57,6 +58,25 @@ def open_storage(url: str | None) -> BaseStorage:
     return _server(chosen) if chosen.startswith("grpc://") else _database(chosen)
 
 
+def what_it_said(error: BaseException) -> str:
+    """The database's own words, in one line: Optuna's speak of a commit and of too long values, whatever it was."""
+    cause = error.__cause__ or error
+    return " ".join(str(getattr(cause, "orig", cause)).split())[:300]
+
+
+@contextlib.contextmanager
+def refused_writes() -> Iterator[None]:
+    """A block of writes, all of one command, that a database may refuse (StorageError)."""
+    try:
+        yield
+    except optuna.exceptions.StorageInternalError as error:
+        raise StorageError(
+            f"the study cannot be written: {what_it_said(error)}. What was there before is untouched",
+            "the user of study.storage or CONVTRACK_STUDY_STORAGE must be allowed to write, and the database take it",
+        ) from error
+
+
+@refused_writes()
 def open_study(
     params: Params,
     storage: BaseStorage,
@@ -67,7 +87,8 @@ def open_study(
 ) -> optuna.Study:
     """The study that study.name names, made where there is none yet; with `new` always another one, `name-2` and so on.
 
-    Raises ConfigError where the study there is one of another `fingerprint`, unless `allow_change` and Optuna allow it.
+    Raises ConfigError where the study there is one of another `fingerprint`, unless `allow_change` and Optuna allow it;
+    StorageError where it cannot be written.
     """
     name = params.study.name
     known = set(optuna.get_all_study_names(storage))

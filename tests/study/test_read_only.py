@@ -1,0 +1,125 @@
+"""Storages that may be read and not written: what is asked of them is done or refused in words, and they stay."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import optuna
+import pytest
+
+from convtrack import config
+from convtrack.errors import StorageError
+from convtrack.study import cleaning, reclaim, results, storage
+from convtrack.study.fingerprint import fingerprint
+from convtrack.study.run import storage_failures
+
+from .searched import empty, searched
+from .test_commands_at_once import Nobody
+
+ROOT = Path(__file__).parent.parent.parent
+# in a process of its own, since nothing is read-only for root
+AS_NOBODY = """
+import os, sys
+from convtrack import cli, config, study_commands
+from convtrack.errors import ConvtrackError
+from convtrack.study import choice, pages, results, session, storage, summary
+if os.geteuid() == 0:
+    os.setgroups([])
+    os.setgid(65534)
+    os.setuid(65534)
+content = config.read_yaml(config.PARAMS_FILE)
+params = config.parse(content)
+try:
+    if sys.argv[1] == "show":
+        found = results.read(results.load(params.study.name, storage.open_storage(None)))
+        print(len(found.trials), found.best[0].number)
+    else:
+        dataset = {"image_shape": [32, 32, 3], "digests": {}}
+        session.open_session(params, content, dataset, new=False, allow_change=False)
+except ConvtrackError as error:
+    sys.exit(f"{type(error).__name__}: {error}")
+"""
+
+
+@pytest.fixture
+def place() -> Iterator[Path]:
+    """A folder that others may look into, as pytest's own are not, with params.yaml and a folder for the journal."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        folder.chmod(0o755)
+        (folder / "params.yaml").write_bytes((ROOT / "params.yaml").read_bytes())
+        (folder / ".convtrack").mkdir()
+        yield folder
+
+
+def as_nobody(what: str, place: Path) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-c", AS_NOBODY, what], cwd=place, capture_output=True, text=True, check=False
+    )
+
+
+def test_a_journal_that_is_read_only_is_shown_and_not_gone_on_with(place: Path) -> None:
+    journal = place / ".convtrack/study.journal"
+    name = config.load(place / "params.yaml").study.name
+    study = searched(empty(name, storage=storage.open_storage(str(journal))), 4)
+    journal.chmod(0o444)
+    before = journal.read_bytes()
+    shown = as_nobody("show", place)
+    assert shown.stdout.split() == ["4", str(study.best_trial.number)], shown.stderr
+    refused = as_nobody("run", place)
+    assert refused.returncode == 1
+    assert refused.stderr.startswith(f"StorageError: {journal} cannot be written: Permission denied")
+    assert "next: " in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert journal.read_bytes() == before
+    assert [path.name for path in journal.parent.iterdir()] == [journal.name]
+
+
+@pytest.mark.parametrize("what", ["show", "run"])
+def test_a_folder_that_takes_no_journal_is_named(what: str, place: Path) -> None:
+    (place / ".convtrack").chmod(0o555)
+    refused = as_nobody(what, place)
+    assert refused.returncode == 1
+    assert "study.journal cannot be written: Permission denied" in refused.stderr
+    assert "Traceback" not in refused.stderr
+    assert list((place / ".convtrack").iterdir()) == []
+
+
+def test_a_database_that_is_read_only_is_shown_and_not_gone_on_with(
+    new_database: Callable[[], str], workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    content = config.read_yaml(config.PARAMS_FILE)
+    params, prints = config.parse(content), fingerprint(content, {})
+    address = new_database()
+    monkeypatch.setenv(storage.VARIABLE, address)
+    study = searched(storage.open_study(params, storage.open_storage(None), prints), 3)
+    study.set_user_attr("id", "0" * 32)
+    study.ask()  # by a command that is gone
+    monkeypatch.setattr(reclaim, "UNNAMED", 0.0)
+    monkeypatch.setenv(storage.VARIABLE, f"{address}&options=-c%20default_transaction_read_only%3Don")
+    opened = results.load(params.study.name, storage.open_storage(None))
+    assert len(results.read(opened).trials) == 4
+    for new in (False, True):
+        with pytest.raises(StorageError, match="cannot be written") as refused:
+            storage.open_study(params, storage.open_storage(None), prints | {"fixed": {}}, new=new, allow_change=True)
+        assert "read-only transaction" in str(refused.value)
+    with pytest.raises(StorageError, match="read-only transaction"), storage_failures():
+        opened.ask()
+    with pytest.raises(StorageError, match="read-only transaction"):
+        cleaning.clean(opened, Nobody(), other_hosts=False)
+    monkeypatch.setenv(storage.VARIABLE, address)
+    assert len(optuna.get_all_study_names(storage.open_storage(None))) == 1
+
+
+def test_sqlite_is_refused_and_the_file_stays_as_it_is(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept = searched(empty("layers", storage=f"sqlite:///{workplace}/kept.db"), 2)
+    before = (workplace / "kept.db").read_bytes()
+    monkeypatch.setenv(storage.VARIABLE, f"sqlite:///{workplace}/kept.db")
+    with pytest.raises(Exception, match="sqlite is not for studies"):
+        storage.open_storage(None)
+    assert (workplace / "kept.db").read_bytes() == before
+    assert len(kept.trials) == 2
