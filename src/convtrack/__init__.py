@@ -8,6 +8,7 @@ The rooms, each importing only from those below it:
     tracking        the only importer of MLflow
     report          tables and pictures, from the files that stages wrote
     editing         changes params.yaml and keeps its comments
+    leash           DVC, in a process that ends with the command that started it
     stages          download -> preprocess -> train -> evaluate; each is one pure function and a thin run()
     datasets        one file per source of images
     models          one file per architecture

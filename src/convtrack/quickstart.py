@@ -93,10 +93,13 @@ def _cifar10_or_digits(data: Data, console: Console) -> Data:
 def repro(*stages: str) -> int:
     """`dvc repro` of `stages` and those before them, of all without, in this environment; returns its exit code.
 
-    A stage that is stopped gets the time to clean up.
+    A stage that is stopped gets the time to clean up. Where this process is killed, DVC ends too.
     """
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
-    dvc = subprocess.Popen([sys.executable, "-m", "dvc", "repro", *stages], env=environment)
+    leash, held = os.pipe()  # what is held here closes with this process, whatever ends it
+    command = [sys.executable, "-m", "convtrack.leash", str(leash), "repro", *stages]
+    dvc = subprocess.Popen(command, env=environment, pass_fds=[leash])
+    os.close(leash)
     try:
         return dvc.wait()
     except KeyboardInterrupt:  # the terminal has sent it to the stage, too
@@ -108,3 +111,5 @@ def repro(*stages: str) -> int:
             process.terminate()
         dvc.wait()
         raise
+    finally:
+        os.close(held)

@@ -123,7 +123,7 @@ def until(process: subprocess.Popen[bytes], condition: Callable[[], bool]) -> No
 
 def is_dvc(process: psutil.Process) -> bool:
     try:
-        return "dvc" in process.cmdline()
+        return "convtrack.leash" in process.cmdline()
     except psutil.Error:
         return False
 
@@ -372,7 +372,7 @@ def test_kills_at_random_moments_change_nothing_about_what_gets_done(clone: Clon
         children = psutil.Process(command.pid).children(recursive=True) if command.poll() is None else []
         command.kill()
         command.wait()
-        # DVC, which has no such lifeline, holds its lock until it is done
+        # DVC ends with the command, and needs a moment to let go of its lock
         psutil.wait_procs([child for child in children if is_dvc(child)])
     run(clone, "chaos", wanted, "--workers", "2")
     trials = study(clone, "chaos").trials
