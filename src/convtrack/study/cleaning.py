@@ -7,7 +7,7 @@ from pathlib import Path
 import optuna
 from optuna.trial import TrialState
 
-from convtrack.study import telling
+from convtrack.study import inside, telling
 from convtrack.study.reclaim import Reclaimed, reclaim
 from convtrack.study.run import WORDS, Record
 from convtrack.study.storage import refused_writes
@@ -19,7 +19,7 @@ def clean(study: optuna.Study, record: Record, *, other_hosts: bool) -> Reclaime
 
     With `other_hosts` also those of which this host cannot know; they are put back into the queue. StorageError.
     """
-    reader = telling.load(study.study_name, study._storage, optuna.pruners.NopPruner())
+    reader = telling.load(study.study_name, inside.storage_of(study), optuna.pruners.NopPruner())
     found = reclaim(reader, Path.cwd(), [])
     if other_hosts:
         for number in found.unknown:

@@ -10,10 +10,9 @@ from typing import Any
 
 import optuna
 from optuna.exceptions import ExperimentalWarning
-from optuna.storages._heartbeat import is_heartbeat_enabled
 from optuna.trial import FrozenTrial, TrialState
 
-from convtrack.study import folders, processes, telling
+from convtrack.study import folders, inside, processes, telling
 from convtrack.study.lifeline import PATIENCE
 
 # Whoever asks for a trial says in the next moment which process it is; a trial that is younger may have been taken by
@@ -48,7 +47,7 @@ def reclaim(study: optuna.Study, root: Path, mine: list[int]) -> Reclaimed:
             continue
         state = _state(trial)
         if state is None:
-            (found.elsewhere if is_heartbeat_enabled(study._storage) else found.unknown).append(trial.number)
+            (found.elsewhere if inside.has_heartbeat(study) else found.unknown).append(trial.number)
         elif state:
             found.elsewhere.append(trial.number)
         else:
@@ -83,7 +82,7 @@ def _end(study: optuna.Study, trial: FrozenTrial, root: Path, found: Reclaimed) 
 def losses(study: optuna.Study, trial: FrozenTrial, what: str) -> dict[str, Any] | None:
     """Count how often it happened to `trial` that it was not its own end; once it is too often, that is a failure."""
     lost = trial.user_attrs.get("lost", 0) + 1
-    study._storage.set_trial_user_attr(trial._trial_id, "lost", lost)
+    inside.set_attribute(study, trial, "lost", lost)
     return failed(f"{what}, for the {lost}th time while this trial ran") if lost >= MOST_LOSSES else None
 
 

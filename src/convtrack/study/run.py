@@ -17,13 +17,12 @@ from pathlib import Path
 from typing import Any, Protocol
 
 import optuna
-from optuna.storages._heartbeat import BaseHeartbeat
 from optuna.trial import FrozenTrial, TrialState
 
 from convtrack import artifacts, config
 from convtrack.config import Params
 from convtrack.errors import ConfigError, StorageError, TrainingError
-from convtrack.study import folders, space, telling
+from convtrack.study import folders, inside, space, telling
 from convtrack.study.best import best
 from convtrack.study.folders import Spec
 from convtrack.study.live import View
@@ -90,7 +89,7 @@ class Search:
     ) -> None:
         self.study, self.params, self.content, self.order = study, params, content, order
         self.workers, self.record, self.view = workers, record, view
-        self._told = telling.load(study.study_name, study._storage, make_pruner(params.study))
+        self._told = telling.load(study.study_name, inside.storage_of(study), make_pruner(params.study))
         self.study.sampler = make_sampler(params.study, 0)  # a grid knows by it whether anything is left
         self._began = time.monotonic()
         self._looked = self._reclaimed = float("-inf")
@@ -159,10 +158,8 @@ class Search:
         if trial.number != expected or not self._is_wanted(trial.number):
             telling.wait_again(self._told, self._frozen(trial.number))
             return False
-        storage = self.study._storage
-        if isinstance(storage, BaseHeartbeat) and storage.get_heartbeat_interval() is not None:
-            # a trial that goes on has the heartbeat of its last process until the next one is up
-            storage.record_heartbeat(trial._trial_id)
+        # a trial that goes on has the heartbeat of its last process until the next one is up
+        inside.beat_once(self.study, trial)
         trial.set_user_attr("command", this_process())
         trial.set_user_attr("process", None)  # until there is one; it says so itself
         content = space.apply(self.content, space.suggest(trial, self.params.study, self.content))
@@ -172,7 +169,8 @@ class Search:
         except ConfigError as error:
             self._end(self._frozen(trial.number), failed(error.message))
             return True
-        spec = Spec(self.study.study_name, identity(self.study), trial._trial_id, trial.number, self.record.id, None)
+        inner = inside.trial_id(trial)
+        spec = Spec(self.study.study_name, identity(self.study), inner, trial.number, self.record.id, None)
         self.workers.start(spec, content)
         self.view.started(self._frozen(trial.number))
         return True
@@ -315,6 +313,6 @@ def exhausted(study: optuna.Study, trials: list[FrozenTrial]) -> bool:
     asked = [trial for trial in trials if trial.state != TrialState.WAITING]
     if not isinstance(study.sampler, optuna.samplers.BruteForceSampler) or not asked or len(asked) < len(trials):
         return False
-    watched = _Stoppable(study_name=study.study_name, storage=study._storage, sampler=study.sampler)
+    watched = _Stoppable(study_name=study.study_name, storage=inside.storage_of(study), sampler=study.sampler)
     study.sampler.after_trial(watched, asked[-1], TrialState.FAIL, None)
     return watched.stopped

@@ -8,6 +8,8 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
+from convtrack.study import inside
+
 STATES = {"complete": TrialState.COMPLETE, "pruned": TrialState.PRUNED, "failed": TrialState.FAIL}
 LONGEST_REASON = 1000  # characters
 
@@ -29,11 +31,11 @@ def tell(study: optuna.Study, trial: FrozenTrial, result: dict[str, Any]) -> Non
         attributes = attributes | {"reason": result["reason"][:LONGEST_REASON]}
     with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
         for name, value in attributes.items():
-            study._storage.set_trial_user_attr(trial._trial_id, name, value)
+            inside.set_attribute(study, trial, name, value)
         study.tell(trial.number, result["values"], STATES[result["state"]], skip_if_finished=True)
 
 
 def wait_again(study: optuna.Study, trial: FrozenTrial) -> None:
     """Put an interrupted trial back into the queue: the next to be asked for is this one, with the values it has."""
     with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
-        study._storage.set_trial_state_values(trial._trial_id, TrialState.WAITING)
+        inside.put_back(study, trial)

@@ -14,13 +14,12 @@ from typing import Any
 
 import click
 import optuna
-from optuna.storages._heartbeat import get_heartbeat_thread  # as Study.optimize does; ask and tell have no public way
 from optuna.trial import TrialState
 
 from convtrack import artifacts
 from convtrack.config import Params
 from convtrack.errors import ConvtrackError, DataError, StorageError, TrainingError
-from convtrack.study import fingerprint, folders, objectives, results, telling
+from convtrack.study import fingerprint, folders, inside, objectives, results, telling
 from convtrack.study.best import best
 from convtrack.study.folders import Spec
 from convtrack.study.lifeline import STOPPED, Lifeline, Stopped
@@ -68,7 +67,7 @@ class Trial:
             raise StorageError(f"trial {spec.number} of {spec.study} is {frozen.state.name}, not to be run")
         self._curve = results.curve(frozen)
         self._trial.set_user_attr("process", this_process())
-        self._heart = get_heartbeat_thread(spec.trial_id, self._storage)
+        self._heart = inside.get_heartbeat_thread(spec.trial_id, self._storage)
 
     def __enter__(self) -> Trial:
         self._heart.start()
