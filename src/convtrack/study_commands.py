@@ -25,6 +25,9 @@ def study() -> None:
     convtrack study show                           how it stands
     convtrack study report                         all of it as one page
     convtrack study apply                          the best trial into params.yaml
+
+    NAME is study.name of params.yaml where none is given. All studies: `optuna studies --storage STORAGE`, with the
+    storage that `convtrack study show` prints.
     """
 
 
@@ -50,7 +53,9 @@ def run(
     new: bool,
     allow_change: bool,
 ) -> None:
-    """Start a study, or go on with it: the first trial is what params.yaml holds now.
+    """Start a study, or go on with it.
+
+    The first trial is what params.yaml holds now.
 
     --trials counts all finished trials of the study, from earlier commands too: after Ctrl-C, a crash or a kill the
     same command does what is missing and no more, and a larger number goes on. Finished is complete or pruned; a failed
@@ -96,26 +101,30 @@ def run(
 @study.command()
 @click.argument("name", required=False)
 def show(name: str | None) -> None:
-    """Print how study NAME stands: counts, the best trials, importances, failures.
+    """Print how study NAME stands.
 
-    NAME is that of params.yaml where none is given. The storage that is printed is what Optuna's own programs take:
-    `optuna studies --storage …` lists all studies in it.
+    Counts, the best trials beside the first, importances, failures, and what to type next. The storage that is printed
+    is what Optuna's own programs take.
     """
     _, opened, shown = _opened(name)
     from rich.console import Console
 
     from convtrack.study import results, summary
 
-    Console().print(summary.summary(results.read(opened), shown), highlight=False)
+    # lines that are wider than the terminal are its to wrap, so that a command can be copied as it is
+    Console().print(summary.summary(results.read(opened), shown), highlight=False, crop=False)
 
 
 @study.command()
 @click.argument("name", required=False)
-@click.option("--output", type=click.Path(path_type=Path, dir_okay=False), help="Instead of .convtrack/studies/NAME.")
+@click.option(
+    "--output", type=click.Path(path_type=Path, dir_okay=False), help="Instead of .convtrack/studies/NAME/report.html."
+)
 def report(name: str | None, output: Path | None) -> None:
-    """Write study NAME as one HTML page, which needs no network and no other file, and keep it in MLflow too.
+    """Write study NAME as one HTML page.
 
-    History, learning curves, importances, parallel coordinates, slices, contours, Pareto front, timeline, all trials.
+    It needs no network and no other file, and is kept in MLflow too. History, learning curves, importances, parallel
+    coordinates, slices, contours, Pareto front, timeline, all trials.
     """
     started_in = Path.cwd()
     params, opened, _ = _opened(name)
@@ -135,9 +144,10 @@ def report(name: str | None, output: Path | None) -> None:
 @click.option("--dry-run", is_flag=True, help="Show the difference and write nothing.")
 @click.option("--yes", is_flag=True, help="Don't ask, though params.yaml has changes that are not committed.")
 def apply(*, name: str | None, number: int | None, dry_run: bool, yes: bool) -> None:
-    """Write the values of a trial of study NAME into params.yaml, and show the difference.
+    """Write a trial's values into params.yaml.
 
-    The rest of params.yaml stays as it is, comments too. Of a study with several objectives, --trial says which one.
+    It shows the difference, and `git checkout params.yaml` takes it back. The rest of the file stays as it is, comments
+    too. Of a study with several objectives, --trial says which one.
     """
     _, opened, _ = _opened(name)
     from convtrack import config, quickstart
@@ -161,9 +171,9 @@ def apply(*, name: str | None, number: int | None, dry_run: bool, yes: bool) -> 
 @click.argument("name", required=False)
 @click.option("--other-hosts", is_flag=True, help="Also trials on other hosts, which are taken for dead.")
 def clean(name: str | None, other_hosts: bool) -> None:
-    """Find trials of study NAME whose processes are gone, and put them back into the queue or mark them failed.
+    """Find trials whose processes are gone.
 
-    `convtrack study run` does the same before it begins.
+    They go back into the queue, or are marked failed. `convtrack study run` does the same before it begins.
     """
     params, opened, shown = _opened(name)
     from convtrack import tracking

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import subprocess
 from pathlib import Path
 
@@ -107,3 +108,21 @@ def test_what_is_kept_for_a_trial_is_refused_where_there_is_no_cluster(option: s
     with pytest.raises(ConfigError, match=f"{option}.*no --cluster"):
         convtrack_study("run", "--trials", "1", option, "1")
     assert not (workplace / ".convtrack").exists()
+
+
+def test_commands_to_type_next_are_not_broken_into_two(
+    study: optuna.Study, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("COLUMNS", "60")
+    convtrack_study("show")
+    lines = capsys.readouterr().out.splitlines()
+    (command,) = [line for line in lines if line.startswith("  optuna trials --storage ")]
+    assert f"--study-name {study.study_name}    # every trial" in command
+
+
+def test_every_command_is_summed_up_in_a_sentence_that_fits(capsys: pytest.CaptureFixture[str]) -> None:
+    with contextlib.suppress(SystemExit):
+        cli.cli.main(["study", "--help"], prog_name="convtrack", terminal_width=80)
+    commands = capsys.readouterr().out.split("Commands:")[1]
+    assert "show" in commands
+    assert "..." not in commands

@@ -34,7 +34,7 @@ def _head(found: Found, storage: str) -> Text:
     aims = ", ".join(f"{verb} {name}" for verb, name in zip(verbs, found.objectives, strict=True))
     counts = ", ".join(f"{count} {state}" for state, count in found.counts().items() if count) or "none yet"
     spent = timedelta(seconds=round(sum(results.seconds(trial) or 0 for trial in found.trials)))
-    text = Text()
+    text = Text(no_wrap=True, overflow="ignore")
     text.append(f"{results.printable(found.name)}\n", style="bold")
     # Text takes no markup, so that a study may be called [red]
     text.append(f"  {aims}\n  trials: {counts}; {spent} of training (hours:minutes:seconds)\n  storage: {storage}")
@@ -87,6 +87,6 @@ def _next(found: Found, storage: str) -> Text:
         (f"optuna trials --storage {address} --study-name {name}", "every trial, as Optuna prints them"),
         (f"optuna-dashboard {address}", "Optuna's own pages"),
     ]
-    text = Text("Next\n", style="bold")
+    text = Text("Next\n", style="bold", no_wrap=True, overflow="ignore")
     lines = [f"  {row[0]}    # {row[1]}" for row in rows if row]
     return text.append("\n".join(lines), style="not bold")
