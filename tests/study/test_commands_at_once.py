@@ -131,6 +131,14 @@ def test_a_trial_that_another_command_took_meanwhile_is_not_done_twice(
     assert [trial.state for trial in more] == [TrialState.COMPLETE] * 4
 
 
+def test_nor_is_it_in_a_database(made: tuple[Params, Content], new_database: Callable[[], str]) -> None:
+    address = new_database()
+    found = searched(*made, address, 3, 2).trials
+    assert [trial.state for trial in found] == [TrialState.COMPLETE] * 3 + [TrialState.WAITING]
+    more = searched(*made, address, 4).trials
+    assert [trial.state for trial in more] == [TrialState.COMPLETE] * 4
+
+
 def test_two_commands_draw_what_one_would_have_drawn(made: tuple[Params, Content]) -> None:
     alone = [trial.params for trial in searched(*made, "alone.journal", 4).trials]
     assert alone[0] == {"model.dropout": 0.125}

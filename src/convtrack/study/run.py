@@ -155,11 +155,11 @@ class Search:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Heartbeat of storage")  # a trial's own process sees to it
             trial = self.study.ask()
+        # one that goes on has the heartbeat of its last process until the next one is up
+        inside.beat_once(self.study, trial)
         if trial.number != expected or not self._is_wanted(trial.number):
             telling.wait_again(self._told, self._frozen(trial.number))
             return False
-        # a trial that goes on has the heartbeat of its last process until the next one is up
-        inside.beat_once(self.study, trial)
         trial.set_user_attr("command", this_process())
         trial.set_user_attr("process", None)  # until there is one; it says so itself
         content = space.apply(self.content, space.suggest(trial, self.params.study, self.content))
