@@ -179,6 +179,23 @@ def use(name: str) -> None:
 cli.add_command(study)
 
 
+@cli.group("tracking")
+def tracking_group() -> None:
+    """See to it that MLflow has everything."""
+
+
+@tracking_group.command()
+def sync() -> None:
+    """Send MLflow what it missed while it was away, and nothing twice.
+
+    Commands that record a run do the same beside their work. What waits is in .convtrack/tracking.
+    """
+    go_to_root()
+    from convtrack import tracking
+
+    click.echo(tracking.sync())
+
+
 @cli.command()
 def doctor() -> None:
     """Say what is wrong here, and how to mend it.

@@ -21,7 +21,7 @@ from rich.text import Text
 from convtrack import artifacts, config, quickstart
 from convtrack.config import Params
 from convtrack.errors import ConvtrackError
-from convtrack.tracking import facts, store
+from convtrack.tracking import facts, health
 from convtrack.training import precision, threads
 
 GIB = 2**30
@@ -68,7 +68,7 @@ def findings() -> Iterator[Finding]:
     else:
         yield Finding("params.yaml", f"{len(params.flat())} knobs, all valid")
         yield _checked("data", lambda: _data(params))
-    yield _checked("MLflow", store.state)
+    yield _checked("MLflow", health.state)
 
 
 def _checked(name: str, look: Callable[[], str]) -> Finding:

@@ -127,7 +127,7 @@ def report(name: str | None, output: Path | None) -> None:
     coordinates, slices, contours, Pareto front, timeline, all trials.
     """
     started_in = Path.cwd()
-    params, opened, _ = _opened(name)
+    _, opened, _ = _opened(name)
     from convtrack import tracking
     from convtrack.study import pages
     from convtrack.study.run import identity
@@ -135,7 +135,7 @@ def report(name: str | None, output: Path | None) -> None:
     path = started_in / output if output else pages.default_path(opened.study_name)
     pages.write(opened, path)
     click.echo(path)
-    tracking.log_study_page(params, identity(opened), path)
+    tracking.log_study_page(identity(opened), path)
 
 
 @study.command()

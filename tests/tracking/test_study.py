@@ -100,11 +100,11 @@ def test_the_study_ends_the_run_of_a_trial_whose_process_was_killed(
         opened = run.__enter__()
         assert parent.unsettled() == [7]
         parent.trial_ended(7, "failed", "killed by SIGKILL", log)
-        assert parent.unsettled() == []
-        assert status(mlflow_client, opened.id) == ("FAILED", "failed")
-        assert opened.id is not None
-        assert "trial.log" in {file.path for file in mlflow_client.list_artifacts(opened.id)}
-        run.__exit__(None, None, None)
+    assert parent.unsettled() == []
+    assert status(mlflow_client, opened.id) == ("FAILED", "failed")
+    assert opened.id is not None
+    assert "trial.log" in {file.path for file in mlflow_client.list_artifacts(opened.id)}
+    run.__exit__(None, None, None)
 
 
 def test_a_server_that_is_down_costs_a_study_one_warning(

@@ -1,10 +1,11 @@
 """The record of every pipeline run in MLflow, and the only importer of it.
 
-`train` opens a run, `evaluate` reopens it. Local files are the truth: each number is on disk before it is sent, and a
-store that is out of reach costs warnings and seconds, never a training.
+`train` opens a run, `evaluate` reopens it. Everything goes through a spool on this disk (spool.py) and from there into
+the store (delivery.py), beside the work (sender.py): a store that is away costs a warning, seconds and a replay.
 """
 
 from convtrack.tracking.run import TrackedRun, evaluation_run, training_run
+from convtrack.tracking.sender import sync
 from convtrack.tracking.study import StudyRun, log_study_page, study_run
 from convtrack.tracking.trials import TrialLink
 
@@ -15,5 +16,6 @@ __all__ = [
     "evaluation_run",
     "log_study_page",
     "study_run",
+    "sync",
     "training_run",
 ]

@@ -4,142 +4,160 @@ from __future__ import annotations
 
 import contextlib
 import time
+import uuid
 from collections.abc import Iterator
-from datetime import datetime
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from convtrack import artifacts
 from convtrack.config import Params
+from convtrack.errors import StorageError
 from convtrack.tracking import contents, facts, store, trials
-from convtrack.tracking.attempts import Attempts
+from convtrack.tracking.delivery import TAG
+from convtrack.tracking.sender import Sender
+from convtrack.tracking.spool import Fill
 from convtrack.tracking.trials import TrialLink
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
+    from convtrack.tracking.system import Monitor
+
+FILES = "models/ and reports/"
 
 
 class TrackedRun:
-    """A run in MLflow, as far as the store answers: what cannot be sent is warned of once, and left out.
+    """A run in MLflow. What it gets is on disk first, and sent when the store takes it.
 
-    `id` is None where there is no run to write to.
+    `name` is convtrack's own for it, which it has from the start; `id` is MLflow's, None until the store has told.
     """
 
-    def __init__(self, params: Params, trial: TrialLink | None = None) -> None:
-        self.params, self.trial = params, trial
-        self.id: str | None = None
+    def __init__(self, params: Params, name: str, trial: TrialLink | None = None) -> None:
+        self.params, self.name, self.trial = params, name, trial
         self.status: str | None = None  # that the run ends with, where the end of its block does not tell
-        self._experiment_id: str | None = None
-        self._client: MlflowClient | None = None
-        self._ended_before: int | None = None  # milliseconds since 1970
-        self._unsent: list[Any] = []  # points of curves
-        self._last_step = 0  # the epochs that the store had before
-        self._attempt = Attempts("models/ and reports/")
+        self._sender = Sender(name, FILES, others=trial is None)
+        self._opened = False
+        self._trained: int | None = None  # when, in milliseconds since 1970
+        self._reopened: float | None = None
+        self._monitor: Monitor | None = None
+
+    @property
+    def id(self) -> str | None:
+        return self._sender.run_id
 
     def open(self) -> None:
         """Start a new run with everything that is known before a training.
 
         A trial that was interrupted goes on with the run that it has.
         """
-        store.uri()  # a wrong address is the user's to mend, and reported before anything is loaded
-        self._attempt.first(self._start)
-        self._attempt(lambda: contents.log_setup(self._connected(), self._run_id(), self.params))
+        start = self._start()
+        self._sender.keep(lambda _: start)
+        self._opened = True
+        self._sender.flush()
+        self._sender.keep(lambda folder: contents.setup(self.params, folder))
+        if self.params.tracking.system_metrics:
+            from convtrack.tracking.system import Monitor
 
-    def reopen(self, run_id: str) -> None:
-        """Go on with the run that the training wrote into models/run.json."""
+            self._monitor = Monitor(self._log_sample)
+            self._monitor.start()
 
-        def start() -> None:
-            client = store.connect()
-            import mlflow
-
-            self._ended_before = client.get_run(run_id).info.end_time
-            mlflow.start_run(run_id=run_id)
-            self._client, self.id = client, run_id
-
-        store.uri()  # as above
-        self._attempt.first(start)
-        self._attempt(lambda: contents.log_evaluation_setup(self._connected(), self._run_id(), self.params))
+    def reopen(self, run_id: str | None, trained: str | None) -> None:
+        """Go on with the run that models/run.json names. `trained` is when the training ended, in ISO 8601."""
+        self._trained = _milliseconds(datetime.fromisoformat(trained)) if trained else None
+        tags = contents.evaluation_setup(self.params)
+        self._sender.keep(lambda _: {"run_id": run_id, "status": "RUNNING", "tags": tags})
+        self._opened, self._reopened = True, time.monotonic()
+        self._sender.flush()
 
     def log_epoch(self, row: dict[str, float]) -> None:
         """A row of models/history.csv as points of curves, its epoch as step."""
-        if self.id is None or row["epoch"] <= self._last_step:
-            return
-        self._unsent += contents.points(row)
-        self._attempt(self._send_points)
+        self._sender.keep(lambda _: contents.row(row))
 
     def log_training(self, result: dict[str, Any], *, model: bool = True) -> None:
         """What models/training.json says, and the files of models/; writes models/run.json.
 
         The model goes with it where both `model` and tracking.log_model say so.
         """
-        address = store.without_password(store.uri())
-        artifacts.write_json(
-            artifacts.RUN, {"run_id": self.id, "experiment_id": self._experiment_id, "tracking_uri": address}
-        )
-        self._attempt(self._send_points, at_once=True)
-        self._attempt(lambda: contents.log_training(self._connected(), self._run_id(), result))
+        now = datetime.now(UTC)
+        self._trained = _milliseconds(now)  # sending is no part of it
+        document = {
+            "run_id": self.id,
+            TAG: self.name,
+            "trained": now.isoformat(timespec="milliseconds"),
+            "tracking_uri": store.without_password(store.uri()),
+        }
+        artifacts.write_json(artifacts.RUN, document)
+        scalars: list[Any] = []
+
+        def fill(folder: Path) -> dict[str, Any]:
+            content = contents.training(result, folder)
+            scalars.extend(content["metrics"])
+            return content
+
+        def fill_model(folder: Path) -> dict[str, Any]:
+            contents.model(folder)
+            return {"metrics": scalars}
+
+        self._sender.keep(fill)
         if model and self.params.tracking.log_model:
-            self._attempt(lambda: contents.log_model(self._run_id()))
+            self._keep_model(fill_model)
 
     def log_outcome(self, state: str, reason: str) -> None:
         """How a trial ended (a key of `trials.STATUS`), which is also how its run will end."""
         self.status = trials.STATUS[state]
-        self._attempt(self._send_points, at_once=True)
-        self._attempt(lambda: trials.set_outcome(self._connected(), self._run_id(), state, reason))
+        self._sender.keep(lambda _: {"tags": trials.outcome(state, reason)})
 
     def log_evaluation(self, metrics: dict[str, Any]) -> None:
         """What reports/metrics.json says, and the tables and pictures of reports/."""
-        self._attempt(lambda: contents.log_evaluation(self._connected(), self._run_id(), metrics))
+        self._sender.keep(lambda folder: contents.evaluation(metrics, folder))
 
-    def end(self, status: str, seconds: float) -> None:
-        """Close the run as FINISHED, FAILED or KILLED. An evaluation adds its own `seconds` to the duration."""
+    def end(self, status: str) -> None:
+        """Close the run as FINISHED, FAILED or KILLED. An evaluation adds its own time to that of the training."""
+        if not self._opened:
+            return
+        if self._monitor:
+            self._monitor.finish()
+        end = self._trained or _milliseconds(datetime.now(UTC))
+        if self._trained and self._reopened:
+            end += int(1000 * (time.monotonic() - self._reopened))
+        self._sender.keep(lambda _: {"status": status, "end_time": end})
+        self._sender.close()
 
-        def finish() -> None:
-            import mlflow
+    def _start(self) -> dict[str, Any]:
+        store.set_patience()
+        from mlflow.tracking.context.registry import resolve_tags  # user and source, as mlflow.start_run finds them
 
-            mlflow.end_run(status)
-            if self._ended_before is not None:
-                end_time = self._ended_before + int(1000 * seconds)
-                self._connected().set_terminated(self._run_id(), status, end_time=end_time)
+        now = datetime.now().astimezone()
+        own = self.trial.tags() if self.trial else {}
+        tags = resolve_tags(facts.collect() | own | {TAG: self.name})
+        start = {
+            "name": contents.run_name(self.params, now, self.trial),
+            "tags": tags | {"mlflow.note.content": contents.description(self.params, self.trial)},
+            "start_time": _milliseconds(now),
+            "parent": self.trial.study_id if self.trial else None,
+        }
+        experiment = store.experiment(self.params.tracking.experiment)
+        again = {"tags": {"study.state": "running"}} if self.trial else {}
+        return {"start": start, "experiment": experiment, "status": "RUNNING"} | again
 
-        self._attempt(finish, at_once=True)
+    def _log_sample(self, sample: dict[str, float], step: int) -> None:
+        with contextlib.suppress(StorageError):  # the training itself tells of a disk that is full
+            self._sender.keep(lambda _: {"metrics": contents.points(sample, step)})
 
-    def _start(self) -> None:
-        client = store.connect()
-        import mlflow
+    def _keep_model(self, fill: Fill) -> None:
+        """Keep the model, if MLflow can write it."""
+        try:
+            self._sender.keep(fill)
+        except Exception as error:
+            click.echo(f"convtrack: MLflow gets no model, models/ has it: {store.in_short(error)}", err=True)
 
-        experiment = store.experiment_id(client, self.params.tracking.experiment)
-        earlier = trials.find_trial(client, experiment, self.trial) if self.trial else None
-        system_metrics = self.params.tracking.system_metrics
-        if earlier:
-            self._last_step = max((point.step for point in client.get_metric_history(earlier, "loss")), default=0)
-            mlflow.start_run(run_id=earlier, log_system_metrics=system_metrics)
-            client.set_tag(earlier, "study.state", "running")
-        else:
-            started = mlflow.start_run(
-                experiment_id=experiment,
-                run_name=contents.run_name(self.params, datetime.now().astimezone(), self.trial),
-                tags=facts.collect() | (self.trial.tags() if self.trial else {}),
-                description=contents.description(self.params, self.trial),
-                parent_run_id=self.trial.parent if self.trial else None,
-                log_system_metrics=system_metrics,
-            )
-        self._client, self.id, self._experiment_id = client, earlier or started.info.run_id, experiment
 
-    def _send_points(self) -> None:
-        self._connected().log_batch(self._run_id(), metrics=self._unsent)
-        self._unsent = []
+class Unrecorded:
+    """Stands where there is no run."""
 
-    def _connected(self) -> MlflowClient:
-        if self._client is None:
-            raise RuntimeError("the run was not opened")
-        return self._client
-
-    def _run_id(self) -> str:
-        if self.id is None:
-            raise RuntimeError("the run was not opened")
-        return self.id
+    def log_evaluation(self, metrics: dict[str, Any]) -> None:
+        """Nothing: reports/ has it."""
 
 
 @contextlib.contextmanager
@@ -148,29 +166,33 @@ def training_run(params: Params, trial: TrialLink | None = None) -> Iterator[Tra
 
     That of a `trial` is a child of its study's and may end otherwise (`log_outcome`).
     """
+    store.uri()  # a wrong address is the user's to mend, and reported before anything is loaded
     artifacts.RUN.unlink(missing_ok=True)  # what stood here belongs to another training
-    run = TrackedRun(params, trial)
+    run = TrackedRun(params, trial.run if trial else uuid.uuid4().hex, trial)
     with _ended(run):
         run.open()
         yield run
 
 
 @contextlib.contextmanager
-def evaluation_run(params: Params) -> Iterator[TrackedRun]:
+def evaluation_run(params: Params) -> Iterator[TrackedRun | Unrecorded]:
     """The run of the training whose model is in models/, open again until the block ends."""
-    run = TrackedRun(params)
-    run_id = artifacts.read_json(artifacts.RUN)["run_id"] if artifacts.RUN.exists() else None
+    store.uri()  # as above
+    found = artifacts.read_json(artifacts.RUN) if artifacts.RUN.exists() else {}
+    run_id = found.get("run_id")
+    name = found.get(TAG) or run_id
+    if name is None:
+        click.echo("convtrack: the training has no MLflow run, so the evaluation goes into reports/ only", err=True)
+        yield Unrecorded()
+        return
+    run = TrackedRun(params, name)
     with _ended(run):
-        if run_id is not None:
-            run.reopen(run_id)
-        else:
-            click.echo("convtrack: the training has no MLflow run, so the evaluation goes into reports/ only", err=True)
+        run.reopen(run_id, found.get("trained"))
         yield run
 
 
 @contextlib.contextmanager
 def _ended(run: TrackedRun) -> Iterator[None]:
-    began = time.monotonic()
     status = "KILLED"
     try:
         yield
@@ -179,5 +201,9 @@ def _ended(run: TrackedRun) -> Iterator[None]:
         status = "FAILED"
         raise
     finally:
-        if run.id is not None:
-            run.end(run.status or status, time.monotonic() - began)
+        run.end(run.status or status)
+
+
+def _milliseconds(moment: datetime) -> int:
+    """Since 1970."""
+    return int(1000 * moment.timestamp())

@@ -16,12 +16,9 @@ if TYPE_CHECKING:
 # dialects as in mysql+pymysql:// count as their database
 SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 
-# MLflow's own patience with a server is minutes; whoever sets these variables goes first
-PATIENCE = {
-    "MLFLOW_HTTP_REQUEST_MAX_RETRIES": "1",
-    "MLFLOW_HTTP_REQUEST_BACKOFF_FACTOR": "1",
-    "MLFLOW_HTTP_REQUEST_TIMEOUT": "10",
-}
+# MLflow's own patience with a server is minutes, and what does not arrive is sent again anyway; whoever sets these
+# variables goes first
+PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 QUIET = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
@@ -59,22 +56,42 @@ def without_password(address: str) -> str:
     return re.sub(r"//[^/@]*@", "//", address)
 
 
-def connect() -> MlflowClient:
-    """MLflow's client for `uri()`, which is made the default of this process. Loads MLflow (seconds)."""
+def in_short(error: Exception) -> str:
+    """What an error says, on one line and without a password."""
+    return f"{type(error).__name__}: {' '.join(without_password(str(error)).split())[:300]}"
+
+
+def place() -> str:
+    """The tracking URI as it may be written down: no password in it, and the same when the repository is moved."""
+    return without_password(uri()).replace(str(root()), ".")
+
+
+def set_patience() -> None:
+    """Set MLflow's own variables, before it is loaded."""
     for name, value in (PATIENCE | QUIET).items():
         os.environ.setdefault(name, value)
+
+
+def connect() -> MlflowClient:
+    """MLflow's client for `uri()`, which is made the default of this process. Loads MLflow (seconds)."""
+    set_patience()
     logging.getLogger("alembic").setLevel(logging.WARNING)  # the steps in which a new database is made
+    logging.getLogger("mlflow.store").setLevel(logging.CRITICAL)  # what it logs with a traceback it also raises
     import mlflow
 
     mlflow.set_tracking_uri(uri())
     return mlflow.MlflowClient()
 
 
+def experiment(name: str) -> str:
+    """MLFLOW_EXPERIMENT_NAME, or `name`."""
+    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or name
+
+
 def experiment_id(client: MlflowClient, name: str) -> str:
-    """The id of experiment `name`, made where it is not there yet; MLFLOW_EXPERIMENT_NAME goes first."""
+    """The id of experiment `name`, made where it is not there yet."""
     from mlflow.exceptions import MlflowException
 
-    name = os.environ.get("MLFLOW_EXPERIMENT_NAME") or name
     found = client.get_experiment_by_name(name)
     if found:
         return str(found.experiment_id)
@@ -87,20 +104,3 @@ def experiment_id(client: MlflowClient, name: str) -> str:
         if not found:
             raise
         return str(found.experiment_id)
-
-
-def state() -> str:
-    """Whether runs can be recorded, in words. Raises TrackingError where the store does not answer."""
-    address = uri()
-    shown = without_password(address)
-    if address.startswith("sqlite:///") and not Path(address.removeprefix("sqlite:///")).exists():
-        return f"{shown}, made by the first run"
-    try:
-        experiments = connect().search_experiments()
-    except Exception as error:  # drivers raise their own
-        cause = " ".join(without_password(str(error)).split())[:300]
-        raise TrackingError(
-            f"MLflow at {shown} does not answer: {cause}",
-            "start that server, or unset MLFLOW_TRACKING_URI, which records in mlflow.db here",
-        ) from error
-    return f"{shown}, {len(experiments)} experiments"

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 from convtrack import artifacts
 from convtrack.config import PARAMS_FILE, Params
 from convtrack.tracking import contents, facts, store, trials
-from convtrack.tracking.attempts import Attempts
+from convtrack.tracking.delivery import TAG
+from convtrack.tracking.sender import Sender
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -22,118 +23,79 @@ ENDED = ("complete", "pruned", "failed")
 
 
 class StudyRun:
-    """A study's run in MLflow, as far as the store answers. `id` is None where there is no run to write to."""
+    """A study's run in MLflow, which has the study's own id as its name. `id` is None until the store has told it."""
 
     def __init__(self, params: Params, name: str, study_id: str) -> None:
         self.params, self.name, self.study_id = params, name, study_id
-        self.id: str | None = None
-        self._client: MlflowClient | None = None
-        self._experiment_id = ""
-        self._attempt = Attempts(f"the study and {artifacts.STATE}/studies/{name}")
+        self._sender = Sender(study_id, f"the study and {artifacts.STATE}/studies/{name}")
+
+    @property
+    def id(self) -> str | None:
+        return self._sender.run_id
 
     def open(self, storage: str) -> None:
         """Go on with the run that the study has, or start one. `storage` is Optuna's address, without a password."""
-        store.uri()  # a wrong address is the user's to mend
-        self._attempt.first(lambda: self._start(storage))
+        start = self._start(storage)
+        self._sender.keep(lambda _: start)
+        self._sender.keep(lambda folder: _setup(self.params, folder))
+        self._sender.flush()
 
     def trial_ended(self, number: int, state: str, reason: str, log: Path | None) -> None:
         """See to it that the run of a trial whose process is gone says how the trial ended.
 
         `state` is a key of `trials.STATUS`; the `log` of a failed trial goes with its run.
         """
-
-        def settle() -> None:
-            client = self._connected()
-            for run in trials.find(client, self._experiment_id, id=self.study_id, part="trial", trial=str(number)):
-                run_id = run.info.run_id
-                if run.info.status == "RUNNING" or run.data.tags.get("study.state") != state:
-                    trials.set_outcome(client, run_id, state, reason)
-                    client.set_terminated(run_id, trials.STATUS[state])
-                if state == "failed" and log is not None and log.exists():
-                    client.log_artifact(run_id, str(log))
-
-        self._attempt(settle)
+        settle = {"settle": {"state": state, "reason": reason, "end_time": _now()}, "only_if_there": True}
+        kept = log if state == "failed" and log is not None and log.exists() else None
+        self._sender.keep(
+            lambda folder: settle | (contents.attached(kept, folder) if kept else {}),
+            trials.run_of(self.study_id, number),
+        )
 
     def unsettled(self) -> list[int]:
-        """The numbers of the trials whose runs are still RUNNING."""
-        found: list[int] = []
-
-        def look() -> None:
-            client = self._connected()
-            for run in trials.find(client, self._experiment_id, id=self.study_id, part="trial"):
-                if run.info.status == "RUNNING":
-                    found.append(int(run.data.tags["study.trial"]))
-
-        self._attempt(look)
-        return found
+        """The numbers of the trials whose runs are still RUNNING, as far as the store answers."""
+        return self._sender.ask(self._running)
 
     def progress(self, counts: dict[str, int], best: dict[str, float]) -> None:
         """How many trials ended in which of `ENDED`, and each objective's best value so far, as points of curves."""
-        from mlflow.entities import Metric
-
-        now = time.time_ns() // 1_000_000
         finished = counts["complete"] + counts["pruned"]
         values = {f"trials_{state}": float(counts[state]) for state in ENDED}
         values |= {f"best_{name}": value for name, value in best.items() if math.isfinite(value)}
-        points = [Metric(name, value, now, finished) for name, value in values.items()]
-        self._attempt(lambda: self._connected().log_batch(self._run_id(), metrics=points))
+        self._sender.keep(lambda _: {"metrics": contents.points(values, finished)})
 
     def drop_model(self, number: int) -> None:
         """Delete the model of a trial that is no longer among the best; its run keeps everything else."""
-
-        def drop() -> None:
-            from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-            client = self._connected()
-            for run in trials.find(client, self._experiment_id, id=self.study_id, part="trial", trial=str(number)):
-                for output in run.outputs.model_outputs if run.outputs else []:
-                    model = client.get_logged_model(output.model_id)
-                    get_artifact_repository(model.artifact_location).delete_artifacts()
-                    client.delete_logged_model(output.model_id)
-
-        self._attempt(drop)
+        self._sender.keep(lambda _: {"drop_model": True, "only_if_there": True}, trials.run_of(self.study_id, number))
 
     def log_report(self, page: Path) -> None:
         """A file that tells of the whole study."""
-        self._attempt(lambda: self._connected().log_artifact(self._run_id(), str(page)))
+        self._sender.keep(lambda folder: contents.attached(page, folder))
 
     def end(self, status: str) -> None:
         """Close the run; a later command goes on with it."""
+        end = _now()
+        self._sender.keep(lambda _: {"status": status, "end_time": end})
+        self._sender.close()
 
-        self._attempt(lambda: self._connected().set_terminated(self._run_id(), status), at_once=True)
-
-    def _start(self, storage: str) -> None:
-        client = store.connect()
+    def _start(self, storage: str) -> dict[str, Any]:
+        store.set_patience()
         from mlflow.tracking.context.registry import resolve_tags  # user and source, as mlflow.start_run finds them
 
-        experiment = store.experiment_id(client, self.params.tracking.experiment)
-        earlier = trials.find(client, experiment, id=self.study_id, part="study")
-        if earlier:
-            run_id = earlier[0].info.run_id
-            client.update_run(run_id, status="RUNNING")
-        else:
-            tags = {
-                "study.part": "study",
-                "study.name": self.name,
-                "study.id": self.study_id,
-                "study.storage": storage,
-                "mlflow.note.content": f"Study `{self.name}`: `convtrack study show {self.name}`",
-            }
-            # no run of this process: a process has one at a time
-            run = client.create_run(experiment, tags=resolve_tags(facts.collect() | tags), run_name=self.name)
-            run_id = run.info.run_id
-            _log_setup(client, run_id, self.params)
-        self._client, self.id, self._experiment_id = client, run_id, experiment
+        tags = {
+            "study.part": "study",
+            "study.name": self.name,
+            "study.id": self.study_id,
+            "study.storage": storage,
+            "mlflow.note.content": f"Study `{self.name}`: `convtrack study show {self.name}`",
+            TAG: self.study_id,
+        }
+        start = {"name": self.name, "tags": resolve_tags(facts.collect() | tags), "start_time": _now(), "parent": None}
+        return {"start": start, "experiment": store.experiment(self.params.tracking.experiment), "status": "RUNNING"}
 
-    def _connected(self) -> MlflowClient:
-        if self._client is None:
-            raise RuntimeError("the run was not opened")
-        return self._client
-
-    def _run_id(self) -> str:
-        if self.id is None:
-            raise RuntimeError("the run was not opened")
-        return self.id
+    def _running(self, client: MlflowClient) -> list[int]:
+        experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+        found = trials.find(client, experiments, id=self.study_id, part="trial")
+        return [int(run.data.tags["study.trial"]) for run in found if run.info.status == "RUNNING"]
 
 
 @contextlib.contextmanager
@@ -155,23 +117,15 @@ def study_run(params: Params, name: str, study_id: str, storage: str) -> Iterato
         run.end(status)
 
 
-def log_study_page(params: Params, study_id: str, page: Path) -> None:
+def log_study_page(study_id: str, page: Path) -> None:
     """Put a file that tells of a study into its run, where it has one; whether that run goes on is left as it is."""
-
-    def send() -> None:
-        client = store.connect()
-        experiment = store.experiment_id(client, params.tracking.experiment)
-        for run in trials.find(client, experiment, id=study_id, part="study")[:1]:
-            client.log_artifact(run.info.run_id, str(page))
-
-    store.uri()  # a wrong address is the user's to mend
-    Attempts(str(page)).first(send)
+    sender = Sender(study_id, str(page))
+    sender.keep(lambda folder: contents.attached(page, folder) | {"only_if_there": True})
+    sender.close()
 
 
-def _log_setup(client: MlflowClient, run_id: str, params: Params) -> None:
+def _setup(params: Params, folder: Path) -> dict[str, Any]:
     """What the study searches, and how: the entries of its space as params, all of params.yaml as a file."""
-    from mlflow.entities import Param
-
     settings: dict[str, Any] = params.study.model_dump()
     space = settings.pop("space")
     knobs = {f"study.{name}": value for name, value in settings.items() if name != "storage"}  # it may have a password
@@ -179,7 +133,9 @@ def _log_setup(client: MlflowClient, run_id: str, params: Params) -> None:
         f"space.{path}": json.dumps({name: value for name, value in entry.items() if value is not None})
         for path, entry in space.items()
     }
-    batch = [Param(name, str(value)[: contents.LONGEST_PARAM]) for name, value in knobs.items()]
-    for start in range(0, len(batch), contents.MOST_PARAMS):
-        client.log_batch(run_id, params=batch[start : start + contents.MOST_PARAMS])
-    client.log_artifact(run_id, str(PARAMS_FILE))
+    return {"params": contents.as_params(knobs)} | contents.attached(PARAMS_FILE, folder)
+
+
+def _now() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000

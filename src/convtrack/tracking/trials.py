@@ -25,6 +25,11 @@ class TrialLink:
     parent: str | None
 
     @property
+    def run(self) -> str:
+        """What convtrack calls its run, in all processes that have to do with it."""
+        return run_of(self.study_id, self.number)
+
+    @property
     def name(self) -> str:
         return f"{self.study}-{self.number}"
 
@@ -38,19 +43,16 @@ class TrialLink:
         }
 
 
-def find(client: MlflowClient, experiment_id: str, **tags: str) -> list[Run]:
-    """The runs, not deleted, with these values of `study.…` tags; the newest first."""
+def run_of(study_id: str, number: int) -> str:
+    return f"{study_id}-{number}"
+
+
+def find(client: MlflowClient, experiments: list[str], **tags: str) -> list[Run]:
+    """The runs in these experiments (by id), not deleted, with these values of `study.…` tags; the newest first."""
     wanted = " and ".join(f"tags.`study.{name}` = '{value}'" for name, value in tags.items())
-    return list(client.search_runs([experiment_id], wanted))
+    return list(client.search_runs(experiments, wanted))
 
 
-def find_trial(client: MlflowClient, experiment_id: str, trial: TrialLink) -> str | None:
-    """The id of the run that an earlier process made for `trial`."""
-    runs = find(client, experiment_id, id=trial.study_id, part="trial", trial=str(trial.number))
-    return str(runs[0].info.run_id) if runs else None
-
-
-def set_outcome(client: MlflowClient, run_id: str, state: str, reason: str) -> None:
-    """Tag a run with how its trial ended."""
-    client.set_tag(run_id, "study.state", state)
-    client.set_tag(run_id, "study.reason", reason[:LONGEST_REASON])
+def outcome(state: str, reason: str) -> dict[str, str]:
+    """Tags that tell how a trial ended."""
+    return {"study.state": state, "study.reason": reason[:LONGEST_REASON]}

@@ -1,0 +1,210 @@
+"""From the spool into MLflow: every entry has the same effect however often it is tried, and whoever tries it.
+
+A run is found again by its tag, a row of a curve by its step, any other point by its time, which is kept in the entry
+(MLflow's databases take an equal point once), params, tags, artifacts and ends by their names, the model by its run.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from convtrack.tracking import spool, store, trials
+from convtrack.tracking.spool import Entry, Spool
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+    from mlflow.entities import LoggedModel, Metric, Run
+
+TAG = "convtrack.run"
+MOST = {"metrics": 1000, "params": 100, "tags": 100}  # MLflow's limits for one request
+
+
+class Delivery:
+    """Sends what the spool holds for a run. `ids` has MLflow's id of each run that it came across."""
+
+    def __init__(self, entries: Spool) -> None:
+        self.spool = entries
+        self.ids: dict[str, str] = {}
+        self._steps: dict[str, int] = {}  # of each run's curves, the last one that the store has
+        self._connection: MlflowClient | None = None
+
+    def send(self, run: str) -> int:
+        """Send all entries of `run` in their order, unless another process is at it; returns how many were sent.
+
+        Raises whatever MLflow and its drivers do where the store does not take them; those not sent stay.
+        """
+        sent = 0
+        with self.spool.claimed(run) as mine:
+            for entry in self.spool.entries(run) if mine else []:
+                self._send(entry)
+                sent += 1
+        return sent
+
+    def _send(self, entry: Entry) -> None:
+        from mlflow.exceptions import MlflowException
+
+        content = entry.content
+        try:
+            run_id = self._find_or_start(entry.run, content)
+            if run_id is not None:
+                self._write(entry, run_id, content)
+            elif "only_if_there" not in content:
+                self._put_aside(entry, f"it has no run with the tag {TAG} {entry.run}")
+                return
+        except MlflowException as error:
+            gone = error.error_code == "RESOURCE_DOES_NOT_EXIST" and self.ids.get(entry.run, "?") in str(error)
+            if not gone and error.error_code != "INVALID_PARAMETER_VALUE":
+                raise
+            self._put_aside(entry, store.in_short(error))
+            return
+        self.spool.remove(entry)
+
+    def _put_aside(self, entry: Entry, cause: str) -> None:
+        aside = self.spool.refuse(entry)
+        shown = store.without_password(store.uri())
+        click.echo(f"convtrack: MLflow at {shown} refuses a part of a run: {cause}. It is kept in {aside}", err=True)
+
+    @property
+    def client(self) -> MlflowClient:
+        if self._connection is None:
+            self._connection = store.connect()
+        return self._connection
+
+    def _find_or_start(self, run: str, content: dict[str, Any]) -> str | None:
+        if run not in self.ids:
+            if run_id := content.get("run_id") or self._find(run):
+                self.ids[run] = run_id
+            elif "start" in content:
+                self.ids[run] = self._start(content["experiment"], **content["start"])
+                self._steps[run] = 0
+        return self.ids.get(run)
+
+    def _find(self, run: str) -> str | None:
+        """The id of the run with our tag. Where a request was done twice, its twins, which are empty, are deleted."""
+        experiments = [experiment.experiment_id for experiment in self.client.search_experiments()]
+        found: list[Run] = list(self.client.search_runs(experiments, f"tags.`{TAG}` = '{run}'"))
+        if not found:
+            return None
+        known = self.ids.get(run)
+        kept = max(found, key=lambda one: (one.info.run_id == known, len(one.data.params), one.info.run_id))
+        for twin in found:
+            if twin is not kept:
+                self.client.delete_run(twin.info.run_id)
+        return str(kept.info.run_id)
+
+    def _start(self, experiment: str, *, name: str, tags: dict[str, str], start_time: int, parent: str | None) -> str:
+        experiment_id = store.experiment_id(self.client, experiment)
+        if parent is not None:
+            self.send(parent)
+            if parent_id := self.ids.get(parent) or self._find(parent):
+                tags = tags | {"mlflow.parentRunId": parent_id}
+        run = self.client.create_run(experiment_id, start_time=start_time, tags=tags, run_name=name)
+        return str(run.info.run_id)
+
+    def _write(self, entry: Entry, run_id: str, content: dict[str, Any]) -> None:
+        status = content.get("status")
+        if status == "RUNNING":
+            self.client.update_run(run_id, status)
+        self._write_values(entry.run, run_id, content)
+        if "dataset" in content:
+            self.client.log_inputs(run_id, datasets=[_dataset(content["dataset"])])
+        if (entry.path / spool.FILES).exists():
+            self.client.log_artifacts(run_id, str(entry.path / spool.FILES))
+        if (entry.path / spool.MODEL).exists():
+            self._write_model(run_id, entry.path / spool.MODEL, points(content["metrics"]))
+        if "drop_model" in content:
+            self._drop_models(run_id)
+        if "settle" in content:
+            self._settle(run_id, **content["settle"])
+        if status not in {None, "RUNNING"}:
+            self._find(entry.run)  # for the sake of twins
+            self.client.set_terminated(run_id, status, end_time=content["end_time"])
+
+    def _write_values(self, run: str, run_id: str, content: dict[str, Any]) -> None:
+        from mlflow.entities import Param, RunTag
+
+        values: dict[str, list[Any]] = {
+            "params": [Param(name, value) for name, value in content.get("params", {}).items()],
+            "tags": [RunTag(name, value) for name, value in content.get("tags", {}).items()],
+            "metrics": points(content.get("metrics", [])) + self._new_points(run, run_id, content.get("curve", [])),
+        }
+        for kind, most in MOST.items():
+            for start in range(0, len(values[kind]), most):
+                self.client.log_batch(run_id, **{kind: values[kind][start : start + most]})
+        if row := content.get("curve"):
+            self._steps[run] = max(row[0][-1], self._steps[run])
+
+    def _new_points(self, run: str, run_id: str, row: list[Any]) -> list[Metric]:
+        """A row of curves, or nothing where the store has its step: a training that goes on tells all of its epochs."""
+        if not row:
+            return []
+        name, *_, step = row[0]
+        if run not in self._steps:
+            history = self.client.get_metric_history(run_id, name)
+            self._steps[run] = max((point.step for point in history), default=0)
+        return points(row) if step > self._steps[run] else []
+
+    def _settle(self, run_id: str, *, state: str, reason: str, end_time: int) -> None:
+        """See to it that the run of a trial says how the trial ended, where its own process did not."""
+        run = self.client.get_run(run_id)
+        if run.info.status == "RUNNING" or run.data.tags.get("study.state") != state:
+            for name, value in trials.outcome(state, reason).items():
+                self.client.set_tag(run_id, name, value)
+            self.client.set_terminated(run_id, trials.STATUS[state], end_time=end_time)
+
+    def _models(self, run_id: str) -> list[LoggedModel]:
+        experiment = self.client.get_run(run_id).info.experiment_id
+        return list(self.client.search_logged_models([experiment], f"source_run_id = '{run_id}'"))
+
+    def _write_model(self, run_id: str, folder: Path, scalars: list[Metric]) -> None:
+        """What MLflow's own Model.log does, from files that are there and with a model that may be there in part."""
+        from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+        from mlflow.models import Model
+        from mlflow.tracking.context.registry import resolve_tags
+
+        run = self.client.get_run(run_id)
+        found = sorted(self._models(run_id), key=lambda one: one.status != LoggedModelStatus.READY)
+        for twin in found[1:]:
+            self.client.delete_logged_model(twin.model_id)
+        model = (
+            found[0]
+            if found
+            else self.client.create_logged_model(
+                run.info.experiment_id, "model", source_run_id=run_id, tags=resolve_tags(), params=run.data.params
+            )
+        )
+        if model.status != LoggedModelStatus.READY:
+            document = Model.load(str(folder))
+            document.run_id, document.artifact_path = run_id, model.artifact_location
+            document.model_id = document.model_uuid = model.model_id
+            document.save(str(folder / "MLmodel"))
+            self.client.log_model_artifacts(model.model_id, str(folder))
+            self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
+        if model.model_id not in {output.model_id for output in (run.outputs.model_outputs if run.outputs else [])}:
+            self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+        for scalar in scalars:
+            scalar._model_id = model.model_id
+        self.client.log_batch(run_id, metrics=scalars)
+
+    def _drop_models(self, run_id: str) -> None:
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        for model in self._models(run_id):
+            get_artifact_repository(model.artifact_location, tracking_uri=store.uri()).delete_artifacts()
+            self.client.delete_logged_model(model.model_id)
+
+
+def points(values: list[Any]) -> list[Metric]:
+    """[name, value as text, milliseconds since 1970, step] of each point."""
+    from mlflow.entities import Metric
+
+    return [Metric(name, float(value), timestamp, step) for name, value, timestamp, step in values]
+
+
+def _dataset(fields: dict[str, str]) -> Any:
+    from mlflow.entities import Dataset, DatasetInput, InputTag
+
+    return DatasetInput(Dataset(**fields), [InputTag("mlflow.data.context", "training")])

@@ -1,0 +1,149 @@
+"""Sending beside the work: in a thread, so that a store which hangs holds up nothing, with pauses where it is away."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING
+
+import click
+
+from convtrack.tracking import health, spool, store
+from convtrack.tracking.delivery import Delivery
+from convtrack.tracking.spool import Fill, Spool
+
+if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
+FIRST_PAUSE, LONGEST_PAUSE = 30.0, 600.0  # seconds without a further try, after one failed
+PATIENCE = 15.0  # seconds that a command waits while nothing of its run gets through, and one more for each MiB of it
+OTHERS = 10.0  # seconds that it then waits while what earlier commands left is sent
+POLL = 0.05
+NEXT = "`convtrack tracking sync`, or the next command that tracks, sends it"
+
+
+class Sender:
+    """Keeps what `run` is to get in the spool, and sends it from there, whenever the store takes it.
+
+    `files` says in the warning what is complete without MLflow. With `others`, what earlier commands left is sent, too.
+    """
+
+    def __init__(self, run: str, files: str, *, others: bool = True) -> None:
+        self.run, self.files, self.others = run, files, others
+        self.spool = Spool()
+        self._delivery = Delivery(self.spool)
+        self._thread: threading.Thread | None = None
+        self._failed = self._warned = False
+        self._pause, self._next_try = FIRST_PAUSE, 0.0
+
+    @property
+    def run_id(self) -> str | None:
+        """MLflow's id of the run, None as long as the store has not told."""
+        return self._delivery.ids.get(self.run)
+
+    def keep(self, fill: Fill, run: str | None = None) -> None:
+        """Put an entry of our run, or of another, into the spool and begin to send. Raises StorageError."""
+        self.spool.add(run or self.run, fill)
+        if time.monotonic() >= self._next_try:
+            self._begin(run)
+
+    def flush(self, run: str | None = None) -> None:
+        """Send what our run, or another, still has, and wait for that as long as it gets on."""
+        run = run or self.run
+        self._failed = False
+        left, since = -1, time.monotonic()
+        while entries := self.spool.entries(run):
+            if self._failed:
+                return
+            if len(entries) != left:
+                left, since, room = len(entries), time.monotonic(), PATIENCE + entries[0].size / 2**20
+            elif time.monotonic() - since > room:
+                self._warn(TimeoutError(f"nothing got through for {room:.0f} s"))
+                return
+            self._begin(run)
+            time.sleep(POLL)
+
+    def close(self) -> None:
+        """The last chance of this command: flush, and give what earlier ones left a few seconds."""
+        self.flush()
+        until = time.monotonic() + OTHERS
+        while self.others and not self._failed and self._unowned() and time.monotonic() < until:
+            self._begin(None)
+            time.sleep(POLL)
+        if self._warned and not self.spool.entries(self.run):
+            click.echo("convtrack: MLflow has everything of this run by now", err=True)
+
+    def ask(self, question: Callable[[MlflowClient], list[int]]) -> list[int]:
+        """What the store answers; nothing where it does not, in time."""
+        answer: list[int] = []
+
+        def listen() -> None:
+            try:
+                answer.extend(question(self._delivery.client))
+            except Exception as error:  # as below
+                self._warn(error)
+
+        if time.monotonic() >= self._next_try:
+            thread = threading.Thread(target=listen, daemon=True)
+            thread.start()
+            thread.join(PATIENCE)
+        return answer
+
+    def _begin(self, run: str | None) -> None:
+        if self._thread is None or not self._thread.is_alive():
+            self._thread = threading.Thread(target=self._send, args=(run,), daemon=True, name="convtrack tracking")
+            self._thread.start()
+
+    def _send(self, run: str | None) -> None:
+        try:
+            self._delivery.send(run or self.run)
+            if self.others and run is None:
+                self._send_others()
+            self._pause, self._next_try = FIRST_PAUSE, 0.0
+        except Exception as error:  # whatever MLflow and its drivers raise, the entries are there
+            self._next_try = time.monotonic() + self._pause
+            self._pause = min(2 * self._pause, LONGEST_PAUSE)
+            self._warn(error)
+            self._failed = True
+
+    def _send_others(self) -> None:
+        self.spool.clean()
+        for run in self._unowned():
+            self._delivery.send(run)
+
+    def _unowned(self) -> list[str]:
+        """The runs, ours among them, of which no other living process takes care."""
+        return [run for run in self.spool.runs() if not self.spool.entries(run)[-1].has_owner]
+
+    def _warn(self, error: Exception) -> None:
+        if not self._warned:
+            problem = health.trouble(error)
+            click.echo(
+                f"convtrack: not everything reaches MLflow for now. {problem}\n"
+                f"  This goes on without it, {self.files} will be complete, and the rest is kept: {NEXT}",
+                err=True,
+            )
+        self._warned = True
+
+
+def sync() -> str:
+    """Send all that waits for the store in use, however long it takes; returns what was done, in words.
+
+    Raises TrackingError where the store does not take it.
+    """
+    entries = Spool()
+    entries.clean()
+    delivery = Delivery(entries)
+    shown, sent = store.without_password(store.uri()), 0
+    runs = entries.runs()
+    try:
+        for run in runs:
+            sent += delivery.send(run)
+    except Exception as error:  # as above
+        raise health.trouble(error) from error
+    lines = [f"{sent} entries of {len(runs)} runs sent to {shown}" if sent else f"nothing waited for {shown}"]
+    for place, count in spool.waiting().items():
+        why = "another process is sending them" if place == store.place() else "set MLFLOW_TRACKING_URI to it"
+        lines.append(f"{count} runs wait for {place}: {why}")
+    return "\n".join(lines)

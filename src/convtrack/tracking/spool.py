@@ -1,0 +1,128 @@
+"""What MLflow is still to get, on this disk: .convtrack/tracking has a folder for each store, and in it the entries.
+
+An entry is a folder, there whole or not at all, named after its run and the time it was made: content.json says what is
+to be written into the run, files/ holds artifacts, model/ an MLflow model. It goes when the store has it.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import shutil
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import psutil
+
+from convtrack import artifacts
+from convtrack.tracking import store
+
+STORE, CONTENT, FILES, MODEL, REFUSED = "store", "content.json", "files", "model", "refused"
+ABANDONED = 86_400  # seconds, after which what is still half-written was left behind by a kill
+
+# writes files and model of an entry into its folder, and returns its content
+Fill = Callable[[Path], dict[str, Any]]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One thing to send."""
+
+    path: Path
+
+    @property
+    def run(self) -> str:
+        return self.path.name.partition("@")[0]
+
+    @property
+    def content(self) -> dict[str, Any]:
+        return artifacts.read_json(self.path / CONTENT)
+
+    @property
+    def has_owner(self) -> bool:
+        """Whether another process made it that still runs, and sends it itself."""
+        owner = int(self.path.name.rpartition("-")[2])
+        return owner != os.getpid() and psutil.pid_exists(owner)
+
+    @property
+    def size(self) -> int:
+        """Bytes."""
+        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+
+
+class Spool:
+    """The entries for the store that is in use. `run` is the name that convtrack gives a run, not MLflow's id."""
+
+    def __init__(self) -> None:
+        place = store.place()
+        self.folder = _root() / hashlib.sha256(place.encode()).hexdigest()[:8]
+        if not (self.folder / STORE).exists():
+            with artifacts.whole_file(self.folder / STORE) as file:
+                file.write_text(place + "\n", encoding="utf-8")
+
+    def add(self, run: str, fill: Fill) -> None:
+        """Keep an entry. Raises StorageError."""
+        earlier = self.entries(run)
+        newest = int(earlier[-1].path.name.partition("@")[2].partition("-")[0]) if earlier else 0
+        stamp = max(time.time_ns(), newest + 1)  # whatever the clock does, the order stays
+        with artifacts.whole_folder(self.folder / f"{run}@{stamp:020}-{os.getpid()}") as folder:
+            content = fill(folder)
+            (folder / CONTENT).write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
+
+    def entries(self, run: str = "*") -> list[Entry]:
+        """Those of `run`, or all, each run's in their order."""
+        return [Entry(path) for path in sorted(self.folder.glob(f"{run}@*"))]
+
+    def runs(self) -> list[str]:
+        return sorted({entry.run for entry in self.entries()})
+
+    def remove(self, entry: Entry) -> None:
+        # renamed first, since what is deleted in part would be an entry no more
+        gone = entry.path.with_name(f".{entry.path.name}")
+        entry.path.rename(gone)
+        shutil.rmtree(gone)
+
+    def refuse(self, entry: Entry) -> Path:
+        """Put an entry aside that the store will never take; returns where it is."""
+        aside = self.folder / REFUSED / entry.path.name
+        aside.parent.mkdir(exist_ok=True)
+        return entry.path.rename(aside)
+
+    @contextlib.contextmanager
+    def claimed(self, run: str) -> Iterator[bool]:
+        """Whether this block alone, among all processes, sends what `run` has."""
+        path = self.folder / f"{run}.lock"
+        with path.open("w") as file:
+            try:
+                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                yield False
+                return
+            yield True
+            path.unlink(missing_ok=True)
+
+    def clean(self) -> None:
+        """Delete what a kill left half-written or half-deleted."""
+        for path in self.folder.glob(".*@*"):
+            with contextlib.suppress(FileNotFoundError):
+                if time.time() - path.stat().st_mtime > ABANDONED:
+                    shutil.rmtree(path, ignore_errors=True)
+
+
+def waiting() -> dict[str, int]:
+    """How many runs wait for which store, those left out that none waits for."""
+    counts = {}
+    for file in sorted(_root().glob(f"*/{STORE}")):
+        if runs := {path.name.partition("@")[0] for path in file.parent.glob("[!.]*@*")}:
+            counts[file.read_text(encoding="utf-8").strip()] = len(runs)
+    return counts
+
+
+def _root() -> Path:
+    return store.root() / artifacts.STATE / "tracking"
