@@ -1,58 +1,35 @@
-"""Servers on this machine: MLflow's own pages, and one that comes and goes."""
+"""Servers on this machine: MLflow's own pages, one that comes and goes, and one that the network keeps away."""
 
 from __future__ import annotations
 
 import contextlib
 import json
 import os
-import socket
+import random
+import shutil
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import keras
 import pytest
 from mlflow import MlflowClient
 
-from convtrack import artifacts
+from convtrack import artifacts, tracking
 from convtrack.config import Params
-from convtrack.tracking import attempts, store, training_run
+from convtrack.errors import TrackingError
+from convtrack.tracking import health, sender, store, training_run
+from tests.tracking.records import EPOCHS, evaluate, record, runs, train
+from tests.tracking.servers import SERVED, Proxy, free_port, server, serving
 
 pytestmark = pytest.mark.slow
 
-
-@pytest.fixture
-def port() -> int:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        return int(free.getsockname()[1])
-
-
-@contextlib.contextmanager
-def serving(*arguments: str, port: int) -> Iterator[str]:
-    """`mlflow ARGUMENTS` in the current folder until the block ends; yields its address once it answers."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", "mlflow", *arguments, "--port", str(port), "--workers", "1"],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-        env=os.environ | {"MLFLOW_DISABLE_TELEMETRY": "true"},
-    )
-    address = f"http://127.0.0.1:{port}"
-    try:
-        for _ in range(600):
-            with contextlib.suppress(urllib.error.URLError, ConnectionError):
-                urllib.request.urlopen(f"{address}/health")
-                break
-            assert process.poll() is None, "the server ended"
-            time.sleep(0.2)
-        yield address
-    finally:
-        process.terminate()
-        process.wait()
+SPOOL = artifacts.STATE / "tracking"
+MOST = int(os.environ.get("CONVTRACK_FAULTS", "6"))  # kills, and requests that go wrong; 100 is all of them
 
 
 def asked(address: str, path: str, **body: Any) -> dict[str, Any]:
@@ -61,45 +38,222 @@ def asked(address: str, path: str, **body: Any) -> dict[str, Any]:
     return dict(json.load(urllib.request.urlopen(request)))
 
 
-def test_mlflow_ui_without_flags_shows_runs_and_their_files(params: Params, result: dict[str, Any], port: int) -> None:
+def test_mlflow_ui_without_flags_shows_runs_and_their_files(params: Params, result: dict[str, Any]) -> None:
     with training_run(params) as run:
         run.log_epoch({"epoch": 1, "loss": 0.5})
         run.log_training(result)
     assert run.id is not None
-    experiment = artifacts.read_json(artifacts.RUN)["experiment_id"]
-    with serving("ui", port=port) as address:
-        found = asked(address, "api/2.0/mlflow/runs/search", experiment_ids=[experiment])["runs"]
-        assert [entry["info"]["run_id"] for entry in found] == [run.id]
+    (found,) = runs(MlflowClient(store.uri()), run.name)
+    with serving("ui", port=free_port()) as address:
+        shown = asked(address, "api/2.0/mlflow/runs/search", experiment_ids=[found.info.experiment_id])["runs"]
+        assert [entry["info"]["run_id"] for entry in shown] == [run.id]
         files = asked(address, f"api/2.0/mlflow/artifacts/list?run_id={run.id}")["files"]
         assert "history.csv" in {file["path"] for file in files}
         history = urllib.request.urlopen(f"{address}/get-artifact?path=history.csv&run_uuid={run.id}").read()
     assert history == artifacts.HISTORY.read_bytes()
 
 
-def test_points_that_a_server_missed_arrive_when_it_is_back(
+@pytest.mark.parametrize("moment", ["start", "epoch", "end"])
+def test_a_server_that_is_killed_and_comes_back_has_all_of_the_run(
+    moment: str,
     params: Params,
     result: dict[str, Any],
-    port: int,
     monkeypatch: pytest.MonkeyPatch,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
+    port = free_port()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
-    monkeypatch.setattr(attempts, "FIRST_PAUSE", 0.0)
-    arguments = ("server", "--backend-store-uri", f"sqlite:///{tmp_path / 'server.db'}", "--artifacts-destination")
+    monkeypatch.setattr(sender, "FIRST_PAUSE", 0.0)
     with contextlib.ExitStack() as stack:
-        with serving(*arguments, str(tmp_path / "files"), port=port):
+        with serving(*server(tmp_path), port=port) if moment != "start" else contextlib.nullcontext():
             run = stack.enter_context(training_run(params))
             run.log_epoch({"epoch": 1, "loss": 0.5})
-        run.log_epoch({"epoch": 2, "loss": 0.25})
-        run.log_epoch({"epoch": 3, "loss": 0.125})
-        assert capsys.readouterr().err.count("not everything reaches MLflow") == 1
-        with serving(*arguments, str(tmp_path / "files"), port=port) as address:
-            run.log_training(result)
+            if moment == "end":
+                run.log_epoch({"epoch": 2, "loss": 0.25})
+                run.log_epoch({"epoch": 3, "loss": 0.125})
+        if moment != "end":
+            run.log_epoch({"epoch": 2, "loss": 0.25})
+            run.log_epoch({"epoch": 3, "loss": 0.125})
+        run.log_training(result)
+        if moment == "end":
             stack.close()
-            client = MlflowClient(address)
-            curve = client.get_metric_history(str(run.id), "loss")
-            assert [(point.step, point.value) for point in curve] == [(1, 0.5), (2, 0.25), (3, 0.125)]
-            assert client.get_run(str(run.id)).info.status == "FINISHED"
-            assert "training.json" in {file.path for file in client.list_artifacts(str(run.id))}
-            assert store.state().endswith("2 experiments")  # MLflow's Default, and ours
+        with serving(*server(tmp_path), port=port) as address:
+            stack.close()
+            tracking.sync()
+            found = record(MlflowClient(address), run.name, tmp_path / SERVED)
+            assert [(step, value) for step, value, _ in found["points"]["loss"]] == [(1, 0.5), (2, 0.25), (3, 0.125)]
+            assert found["status"] == "FINISHED"
+            assert {"training.json", "params.yaml"} <= set(found["artifacts"])
+            assert health.state().endswith("2 experiments")  # MLflow's Default, and ours
+    assert capsys.readouterr().err.count("not everything reaches MLflow") == 1
+    assert not list(SPOOL.glob("*/*@*"))
+
+
+def test_the_next_run_sends_what_an_earlier_one_left(
+    params: Params, result: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    port = free_port()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    left = train(params, result)
+    with serving(*server(tmp_path), port=port) as address:
+        client = MlflowClient(address)
+        own = train(params, result)
+        before, after = (record(client, name, tmp_path / SERVED) for name in (left, own))
+    assert before["status"] == after["status"] == "FINISHED"
+    assert before["times"][1] <= after["times"][0]
+
+
+def test_an_evaluation_finds_the_run_that_its_training_could_not_make(
+    params: Params, result: dict[str, Any], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    port = free_port()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
+    name = train(params, result)
+    assert artifacts.read_json(artifacts.RUN)["run_id"] is None
+    evaluate(params)
+    with serving(*server(tmp_path), port=port) as address:
+        evaluate(params)
+        found = record(MlflowClient(address), name, tmp_path / SERVED)
+    assert found["status"] == "FINISHED"
+    assert len(found["points"]["test_accuracy"]) == 2
+    assert [step for step, _, _ in found["points"]["loss"]] == list(range(1, EPOCHS + 1))
+
+
+def test_a_server_that_hangs_holds_up_no_epoch(
+    params: Params,
+    result: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "36000")  # whoever waits for that waits for ever
+    monkeypatch.setattr(sender, "PATIENCE", 1.0)
+    proxy = Proxy(free_port())
+    proxy.always = "hang"
+    with proxy.listening() as address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        train(params, result)
+        evaluate(params)
+        assert proxy.count >= 1
+    assert capsys.readouterr().err.count("nothing got through for 1 s") == 2
+    shutil.rmtree(SPOOL)
+
+
+class Served:
+    """A server behind a proxy, and a whole run, its model too, that was made while neither was there."""
+
+    def __init__(self, proxy: Proxy, behind: str, run: str, spool: Path, files: Path) -> None:
+        self.proxy, self.client, self.run = proxy, MlflowClient(behind), run
+        self.spool, self.files = spool, files
+
+    def record(self) -> dict[str, Any]:
+        return record(self.client, self.run, self.files)
+
+    def start_over(self, faults: dict[int, str]) -> None:
+        """As if nothing had been sent yet."""
+        for run in runs(self.client):
+            self.client.delete_run(run.info.run_id)
+        shutil.rmtree(SPOOL, ignore_errors=True)
+        shutil.copytree(self.spool, SPOOL)
+        self.proxy.start_over(faults)
+
+
+@pytest.fixture(scope="module")
+def proxied(store_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Proxy, str, str, Path]]:
+    """A proxy, its address, that of the server behind it, and where that keeps artifacts."""
+    proxy = Proxy(free_port())
+    folder = tmp_path_factory.mktemp("served")
+    with proxy.listening() as address, serving(*server(folder), port=proxy.port) as behind:
+        yield proxy, address, behind, folder / SERVED
+
+
+@pytest.fixture
+def served(
+    proxied: tuple[Proxy, str, str, Path],
+    params: Params,
+    result: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    tmp_path: Path,
+) -> Iterator[Served]:
+    network = keras.Sequential([keras.Input((8, 8, 1), dtype="uint8"), keras.layers.Flatten(), keras.layers.Dense(2)])
+    artifacts.save_model(artifacts.MODEL, network)
+    params = params.model_copy(update={"tracking": params.tracking.model_copy(update={"log_model": True})})
+    shutil.rmtree(SPOOL, ignore_errors=True)
+    proxy, address, behind, files = proxied
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    proxy.always = "error"
+    run = train(params, result)
+    evaluate(params)
+    proxy.always = ""
+    shutil.copytree(SPOOL, tmp_path / "spool")
+    yield Served(proxy, behind, run, tmp_path / "spool", files)
+    shutil.rmtree(SPOOL, ignore_errors=True)
+
+
+@pytest.mark.parametrize("fault", ["error", "cut", "late"])
+def test_whichever_request_goes_wrong_the_run_arrives_once_and_whole(fault: str, served: Served) -> None:
+    served.start_over({})
+    tracking.sync()
+    expected, requests = served.record(), served.proxy.count
+    assert expected["status"] == "FINISHED"
+    assert expected["models"]
+    assert expected["files of models"]
+    for number in sorted(random.sample(range(1, requests + 1), min(MOST, requests))):
+        served.start_over({number: fault})
+        with pytest.raises(TrackingError):
+            tracking.sync()
+        tracking.sync()
+        served.proxy.release()
+        assert served.record() == expected, f"{fault} of request {number}"
+        print(f"{fault} of request {number} of {requests}: once, and whole")  # noqa: T201
+
+
+def test_a_sync_that_is_killed_anywhere_is_gone_on_with(served: Served, store_folder: Path) -> None:
+    served.start_over({})
+    began = time.monotonic()
+    assert _synced(store_folder).wait() == 0
+    took = time.monotonic() - began
+    expected = served.record()
+    left = 0
+    for _ in range(MOST):
+        served.start_over({})
+        process = _synced(store_folder)
+        time.sleep(random.uniform(0.2, 1.0) * took)
+        process.kill()
+        process.wait()
+        left += bool(list(SPOOL.glob("*/*@*")))
+        assert _synced(store_folder).wait() == 0
+        assert served.record() == expected
+    print(f"{MOST} kills, {left} of them with something left to send")  # noqa: T201
+
+
+def _synced(folder: Path) -> subprocess.Popen:
+    (folder / "dvc.yaml").touch()
+    return subprocess.Popen([sys.executable, "-m", "convtrack", "tracking", "sync"], stdout=subprocess.DEVNULL)
+
+
+def test_a_server_that_answers_500_costs_one_warning_and_nothing_else(
+    served: Served, params: Params, result: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(SPOOL)
+    served.proxy.always = "error"
+    name = train(params, result)
+    assert capsys.readouterr().err.count("not everything reaches MLflow") == 1
+    assert runs(served.client) == []
+    served.proxy.always = ""
+    tracking.sync()
+    assert record(served.client, name, served.files)["status"] == "FINISHED"
+
+
+def test_what_a_store_refuses_is_put_aside_and_holds_up_nothing(
+    served: Served, params: Params, result: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    shutil.rmtree(SPOOL)
+    with training_run(params) as run:
+        run.log_epoch({"epoch": 1, "a name that MLflow does not take: @": 0.5})
+        run.log_epoch({"epoch": 2, "loss": 0.25})
+        run.log_training(result)
+    found = record(served.client, run.name, served.files)
+    assert (found["status"], len(found["points"]["loss"])) == ("FINISHED", 1)
+    assert "refuses a part of a run" in capsys.readouterr().err
+    assert len(list(SPOOL.glob("*/refused/*@*"))) == 1

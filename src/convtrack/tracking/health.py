@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import re
+import sqlite3
 from pathlib import Path
 
 from convtrack.errors import TrackingError
@@ -41,9 +43,8 @@ NO_ANSWER = "start that server, or unset MLFLOW_TRACKING_URI, which records in m
 
 def state() -> str:
     """Whether runs can be recorded, in words. Raises TrackingError where the store does not answer."""
-    address = store.uri()
-    shown = store.without_password(address)
-    if address.startswith("sqlite:///") and not Path(address.removeprefix("sqlite:///")).exists():
+    shown = store.without_password(store.uri())
+    if not store.exists():
         return f"{shown}, made by the first run"
     try:
         experiments = store.connect().search_experiments()
@@ -59,9 +60,21 @@ def trouble(error: Exception) -> TrackingError:
         said = "can't locate revision"
     for sign, meaning, hint in SIGNS:
         if re.search(sign, said):
-            file = shown.partition(":///")[2].partition("?")[0]
+            file = shown.partition(":///")[2].partition("?")[0].removeprefix("file:") or "the server's database"
             return TrackingError(f"MLflow's store {shown} {meaning}", hint.format(file=file, uri=shown))
     return TrackingError(f"MLflow at {shown} does not answer as it should: {store.in_short(error)}", NO_ANSWER)
+
+
+def lock() -> Exception | None:
+    """SQLite's own error where another program holds the store: MLflow tells only after 20 seconds."""
+    scheme, _, file = store.uri().partition(":///")
+    if scheme == "sqlite" and store.exists():
+        try:
+            with contextlib.closing(sqlite3.connect(file, timeout=0, uri=file.startswith("file:"))) as connection:
+                connection.execute("BEGIN IMMEDIATE")
+        except sqlite3.Error as error:
+            return error
+    return None
 
 
 def _is_known(revision: str) -> bool:

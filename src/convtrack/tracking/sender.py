@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 FIRST_PAUSE, LONGEST_PAUSE = 30.0, 600.0  # seconds without a further try, after one failed
 PATIENCE = 15.0  # seconds that a command waits while nothing of its run gets through, and one more for each MiB of it
+AWAY = 3.0  # the same, once a store was found to be away
+CREATION = 120.0  # the same, where SQLite's tables are to be made: work of our own, which takes seconds
 OTHERS = 10.0  # seconds that it then waits while what earlier commands left is sent
 POLL = 0.05
 NEXT = "`convtrack tracking sync`, or the next command that tracks, sends it"
@@ -36,6 +38,7 @@ class Sender:
         self._thread: threading.Thread | None = None
         self._failed = self._warned = False
         self._pause, self._next_try = FIRST_PAUSE, 0.0
+        self._patience = PATIENCE if store.exists() else CREATION
 
     @property
     def run_id(self) -> str | None:
@@ -57,9 +60,9 @@ class Sender:
             if self._failed:
                 return
             if len(entries) != left:
-                left, since, room = len(entries), time.monotonic(), PATIENCE + entries[0].size / 2**20
+                left, since, room = len(entries), time.monotonic(), self._patience + entries[0].size / 2**20
             elif time.monotonic() - since > room:
-                self._warn(TimeoutError(f"nothing got through for {room:.0f} s"))
+                self._warn(health.lock() or TimeoutError(f"nothing got through for {room:.0f} s"))
                 return
             self._begin(run)
             time.sleep(POLL)
@@ -124,7 +127,7 @@ class Sender:
                 f"  This goes on without it, {self.files} will be complete, and the rest is kept: {NEXT}",
                 err=True,
             )
-        self._warned = True
+        self._warned, self._patience = True, AWAY
 
 
 def sync() -> str:

@@ -24,6 +24,7 @@ from convtrack import artifacts
 from convtrack.tracking import store
 
 STORE, CONTENT, FILES, MODEL, REFUSED = "store", "content.json", "files", "model", "refused"
+WHOLE = "[!.]*"  # what is half-written or half-deleted begins with a dot
 ABANDONED = 86_400  # seconds, after which what is still half-written was left behind by a kill
 
 # writes files and model of an entry into its folder, and returns its content
@@ -75,7 +76,7 @@ class Spool:
             content = fill(folder)
             (folder / CONTENT).write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
 
-    def entries(self, run: str = "*") -> list[Entry]:
+    def entries(self, run: str = WHOLE) -> list[Entry]:
         """Those of `run`, or all, each run's in their order."""
         return [Entry(path) for path in sorted(self.folder.glob(f"{run}@*"))]
 
@@ -119,7 +120,7 @@ def waiting() -> dict[str, int]:
     """How many runs wait for which store, those left out that none waits for."""
     counts = {}
     for file in sorted(_root().glob(f"*/{STORE}")):
-        if runs := {path.name.partition("@")[0] for path in file.parent.glob("[!.]*@*")}:
+        if runs := {path.name.partition("@")[0] for path in file.parent.glob(f"{WHOLE}@*")}:
             counts[file.read_text(encoding="utf-8").strip()] = len(runs)
     return counts
 

@@ -61,6 +61,13 @@ def in_short(error: Exception) -> str:
     return f"{type(error).__name__}: {' '.join(without_password(str(error)).split())[:300]}"
 
 
+def exists() -> bool:
+    """False where the store is a file that the first run will make."""
+    address = uri()
+    file = address.removeprefix("sqlite:///").removeprefix("file:").partition("?")[0]
+    return not address.startswith("sqlite:///") or Path(file).exists()
+
+
 def place() -> str:
     """The tracking URI as it may be written down: no password in it, and the same when the repository is moved."""
     return without_password(uri()).replace(str(root()), ".")

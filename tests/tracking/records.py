@@ -1,0 +1,74 @@
+"""All that a store has of a run, and the trainings that make one."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from mlflow import MlflowClient
+
+from convtrack import artifacts
+from convtrack.config import Params
+from convtrack.tracking import evaluation_run, training_run
+from convtrack.tracking.delivery import TAG
+
+EPOCHS = 4
+
+
+def train(params: Params, result: dict[str, Any]) -> str:
+    """A finished training; returns convtrack's name of its run."""
+    with training_run(params) as run:
+        for epoch in range(1, EPOCHS + 1):
+            run.log_epoch({"epoch": epoch, "loss": 1 / epoch, "val_loss": 2 / epoch})
+        run.log_training(result)
+    return run.name
+
+
+def evaluate(params: Params) -> None:
+    """An evaluation of two images, one of them wrong."""
+    artifacts.CONFUSION.parent.mkdir(exist_ok=True)
+    artifacts.CONFUSION.write_text("actual,predicted\ncat,dog\ndog,dog\n")
+    with evaluation_run(params) as run:
+        run.log_evaluation({"accuracy": 0.5, "recall": {"cat": 0.0, "dog": 1.0}})
+
+
+def runs(client: MlflowClient, name: str | None = None) -> list[Any]:
+    """Those with convtrack's `name`, or all."""
+    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
+    return list(client.search_runs(experiments, f"tags.`{TAG}` = '{name}'" if name else ""))
+
+
+def record(client: MlflowClient, name: str, served: Path | None = None) -> dict[str, Any]:
+    """All of the one run with convtrack's `name`, but for what is the store's own: ids and places.
+
+    `served` is where a server keeps artifacts.
+    """
+    (run,) = runs(client, name)
+    run_id = run.info.run_id
+    models = client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run_id}'")
+    outputs = [output.model_id for output in run.outputs.model_outputs] if run.outputs else []
+    assert outputs == [model.model_id for model in models]
+    return {
+        "status": run.info.status,
+        "times": (run.info.start_time, run.info.end_time),
+        "params": run.data.params,
+        "tags": run.data.tags,
+        "points": {
+            key: [(point.step, point.value, point.timestamp) for point in client.get_metric_history(run_id, key)]
+            for key in run.data.metrics
+        },
+        "inputs": [(entry.dataset.name, entry.dataset.digest) for entry in run.inputs.dataset_inputs],
+        "artifacts": _files(run.info.artifact_uri, served),
+        "models": [
+            (model.name, str(model.status), sorted((one.key, one.value, one.timestamp) for one in model.metrics or []))
+            for model in models
+        ],
+        # MLmodel has ids in it, all of the same length
+        "files of models": [_files(model.artifact_location, served) for model in models],
+    }
+
+
+def _files(location: str, served: Path | None) -> dict[str, int]:
+    """The size of each file at an artifact location, which the server keeps under `served`."""
+    folder = served / location.removeprefix("mlflow-artifacts:/") if served else Path(location)
+    return {str(file.relative_to(folder)): file.stat().st_size for file in folder.rglob("*") if file.is_file()}
