@@ -114,6 +114,7 @@ def test_a_server_that_is_down_costs_one_warning(
         run.log_training(result)
     warning = capsys.readouterr().err
     assert warning.count("not everything reaches MLflow") == 1
+    assert "http://127.0.0.1:9 does not answer: nothing listens there" in warning
     assert "secret" not in warning
     document = artifacts.read_json(artifacts.RUN)
     assert (document["run_id"], document["tracking_uri"]) == (None, "http://127.0.0.1:9")

@@ -10,7 +10,8 @@ from pathlib import Path
 from convtrack.errors import TrackingError
 from convtrack.tracking import store
 
-# what MLflow and SQLite say, what that means, the next step
+NO_ANSWER = "start that server, or unset MLFLOW_TRACKING_URI, which records in mlflow.db here"
+# what MLflow, SQLite and the network say, what that means, the next step
 SIGNS = [
     (
         "database is locked",
@@ -37,8 +38,11 @@ SIGNS = [
         "has an older schema than this MLflow",
         "make a copy of it, then `mlflow db upgrade {uri}`",
     ),
+    ("Failed to establish a new connection|Name or service", "does not answer: nothing listens there", NO_ANSWER),
+    ("timed out|nothing got through", "does not answer in time", NO_ANSWER),
+    ("RemoteDisconnected|Connection aborted|Connection reset", "breaks off connections", NO_ANSWER),
+    ("too many 50. error|error code 50.", "answers with an error of its own", "look at what that server prints"),
 ]
-NO_ANSWER = "start that server, or unset MLFLOW_TRACKING_URI, which records in mlflow.db here"
 
 
 def state() -> str:
@@ -62,7 +66,7 @@ def trouble(error: Exception) -> TrackingError:
         if re.search(sign, said):
             file = shown.partition(":///")[2].partition("?")[0].removeprefix("file:") or "the server's database"
             return TrackingError(f"MLflow's store {shown} {meaning}", hint.format(file=file, uri=shown))
-    return TrackingError(f"MLflow at {shown} does not answer as it should: {store.in_short(error)}", NO_ANSWER)
+    return TrackingError(f"MLflow's store {shown} does not answer as it should: {store.in_short(error)}", NO_ANSWER)
 
 
 def lock() -> Exception | None:

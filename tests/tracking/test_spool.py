@@ -1,0 +1,104 @@
+"""What waits on this disk for MLflow."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+import pytest
+
+from convtrack import artifacts
+from convtrack.tracking import spool
+from convtrack.tracking.spool import Spool
+
+
+@pytest.fixture
+def entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spool:
+    monkeypatch.chdir(tmp_path)
+    return Spool()
+
+
+def contents(entries: Spool, run: str) -> list[object]:
+    return [entry.content["is"] for entry in entries.entries(run)]
+
+
+def test_entries_keep_their_order_though_the_clock_is_put_back(entries: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    for number, nanoseconds in enumerate((2_000, 1_000, 1_000)):
+        monkeypatch.setattr(time, "time_ns", lambda now=nanoseconds: now)
+        entries.add("a", lambda _, number=number: {"is": number})
+    assert contents(entries, "a") == [0, 1, 2]
+
+
+def test_a_run_whose_name_begins_as_anothers_has_its_own_entries(entries: Spool) -> None:
+    for run in ("one", "one-1", "one-10"):
+        entries.add(run, lambda _, run=run: {"is": run})
+    assert contents(entries, "one") == ["one"]
+    assert contents(entries, "one-1") == ["one-1"]
+    assert entries.runs() == ["one", "one-1", "one-10"]
+
+
+def test_what_a_kill_left_half_written_is_no_entry_and_goes_after_a_day(entries: Spool) -> None:
+    half = entries.folder / ".one@00000000000000000001-1-abcdefgh"
+    half.mkdir()
+    (half / "model").touch()
+    assert entries.entries() == []
+    assert spool.waiting() == {}
+    entries.clean()
+    assert half.exists()
+    yesterday = time.time() - spool.ABANDONED - 1
+    os.utime(half, (yesterday, yesterday))
+    entries.clean()
+    assert not half.exists()
+
+
+def test_an_entry_that_fails_to_be_made_leaves_nothing(entries: Spool) -> None:
+    def fill(folder: Path) -> dict[str, object]:
+        (folder / "half").touch()
+        raise ValueError("broken")
+
+    with pytest.raises(ValueError, match="broken"):
+        entries.add("one", fill)
+    assert sorted(path.name for path in entries.folder.iterdir()) == [spool.STORE]
+
+
+def test_only_one_sends_what_a_run_has_and_others_are_told_at_once(entries: Spool) -> None:
+    with entries.claimed("one") as first, Spool().claimed("one") as second, Spool().claimed("two") as other:
+        assert (first, second, other) == (True, False, True)
+    with entries.claimed("one") as again:
+        assert again
+
+
+def test_an_entry_is_looked_after_by_the_process_that_made_it_while_that_lives(entries: Spool) -> None:
+    entries.add("one", lambda _: {})
+    (entry,) = entries.entries("one")
+    assert not entry.has_owner  # ourselves
+    other = subprocess.Popen(["sleep", "60"])
+    theirs = entry.path.rename(entry.path.with_name(f"one@{1:020}-{other.pid}"))
+    assert spool.Entry(theirs).has_owner
+    other.kill()
+    other.wait()
+    assert not spool.Entry(theirs).has_owner
+
+
+def test_each_store_has_its_own_entries_and_no_password_is_written(
+    entries: Spool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries.add("one", lambda _: {})
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://someone:secret@127.0.0.1:9")
+    elsewhere = Spool()
+    assert elsewhere.entries() == []
+    elsewhere.add("two", lambda _: {})
+    assert spool.waiting() == {"http://127.0.0.1:9": 1, "sqlite:///./mlflow.db": 1}
+
+
+def test_a_repository_that_was_moved_keeps_what_waits(
+    entries: Spool, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    entries.add("one", lambda _: {"is": "there"})
+    moved = tmp_path_factory.mktemp("moved")
+    shutil.move(artifacts.STATE, moved)
+    monkeypatch.chdir(moved)
+    assert contents(Spool(), "one") == ["there"]
