@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+import threading
 import time
 from pathlib import Path
 
@@ -81,6 +82,30 @@ def test_an_entry_is_looked_after_by_the_process_that_made_it_while_that_lives(e
     other.kill()
     other.wait()
     assert not spool.Entry(theirs).has_owner
+
+
+def test_the_size_of_an_entry_that_has_just_been_sent_is_none(entries: Spool) -> None:
+    entries.add("one", lambda _: {})
+    (entry,) = entries.entries("one")
+    assert entry.size > 0
+    entries.remove(entry)
+    assert entry.size == 0
+
+
+def test_threads_that_keep_something_at_once_lose_none_of_it(entries: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(time, "time_ns", lambda: 1)
+    barrier = threading.Barrier(8)
+
+    def fill(_: Path) -> dict[str, object]:
+        barrier.wait()  # all have their names
+        return {}
+
+    threads = [threading.Thread(target=entries.add, args=("one", fill)) for _ in range(8)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert len(entries.entries("one")) == 8
 
 
 def test_each_store_has_its_own_entries_and_no_password_is_written(

@@ -55,7 +55,8 @@ class Delivery:
                 self._put_aside(entry, f"it has no run with the tag {TAG} {entry.run}")
                 return
         except MlflowException as error:
-            gone = error.error_code == "RESOURCE_DOES_NOT_EXIST" and self.ids.get(entry.run, "?") in str(error)
+            known = self.ids.get(entry.run)
+            gone = error.error_code == "RESOURCE_DOES_NOT_EXIST" and known is not None and known in str(error)
             if not gone and error.error_code != "INVALID_PARAMETER_VALUE":
                 raise
             self._put_aside(entry, store.in_short(error))

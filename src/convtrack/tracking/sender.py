@@ -117,7 +117,8 @@ class Sender:
 
     def _unowned(self) -> list[str]:
         """The runs, ours among them, of which no other living process takes care."""
-        return [run for run in self.spool.runs() if not self.spool.entries(run)[-1].has_owner]
+        newest = {entry.run: entry for entry in self.spool.entries()}  # of one listing: another thread removes entries
+        return [run for run, entry in newest.items() if not entry.has_owner]
 
     def _warn(self, error: Exception) -> None:
         if not self._warned:

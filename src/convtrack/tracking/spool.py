@@ -12,6 +12,7 @@ import hashlib
 import json
 import os
 import shutil
+import threading
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
@@ -53,8 +54,10 @@ class Entry:
 
     @property
     def size(self) -> int:
-        """Bytes."""
-        return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+        """Bytes; 0 where it has just been sent."""
+        with contextlib.suppress(FileNotFoundError):
+            return sum(file.stat().st_size for file in self.path.rglob("*") if file.is_file())
+        return 0
 
 
 class Spool:
@@ -72,7 +75,9 @@ class Spool:
         earlier = self.entries(run)
         newest = int(earlier[-1].path.name.partition("@")[2].partition("-")[0]) if earlier else 0
         stamp = max(time.time_ns(), newest + 1)  # whatever the clock does, the order stays
-        with artifacts.whole_folder(self.folder / f"{run}@{stamp:020}-{os.getpid()}") as folder:
+        # the system's metrics are kept by a thread of their own, maybe in the same nanosecond
+        name = f"{run}@{stamp:020}-{threading.get_ident()}-{os.getpid()}"
+        with artifacts.whole_folder(self.folder / name) as folder:
             content = fill(folder)
             (folder / CONTENT).write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
 
