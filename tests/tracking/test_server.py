@@ -237,6 +237,7 @@ def _synced(folder: Path) -> subprocess.Popen:
 def test_a_server_that_answers_500_costs_one_warning_and_nothing_else(
     served: Served, params: Params, result: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
+    served.start_over({})
     shutil.rmtree(SPOOL)
     served.proxy.always = "error"
     name = train(params, result)

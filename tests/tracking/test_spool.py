@@ -7,7 +7,9 @@ import shutil
 import subprocess
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,6 +24,10 @@ def entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spool:
     return Spool()
 
 
+def holding(value: object) -> Callable[[Path], dict[str, Any]]:
+    return lambda _: {"is": value}
+
+
 def contents(entries: Spool, run: str) -> list[object]:
     return [entry.content["is"] for entry in entries.entries(run)]
 
@@ -29,13 +35,13 @@ def contents(entries: Spool, run: str) -> list[object]:
 def test_entries_keep_their_order_though_the_clock_is_put_back(entries: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
     for number, nanoseconds in enumerate((2_000, 1_000, 1_000)):
         monkeypatch.setattr(time, "time_ns", lambda now=nanoseconds: now)
-        entries.add("a", lambda _, number=number: {"is": number})
+        entries.add("a", holding(number))
     assert contents(entries, "a") == [0, 1, 2]
 
 
 def test_a_run_whose_name_begins_as_anothers_has_its_own_entries(entries: Spool) -> None:
     for run in ("one", "one-1", "one-10"):
-        entries.add(run, lambda _, run=run: {"is": run})
+        entries.add(run, holding(run))
     assert contents(entries, "one") == ["one"]
     assert contents(entries, "one-1") == ["one-1"]
     assert entries.runs() == ["one", "one-1", "one-10"]
