@@ -34,7 +34,7 @@ def main() -> None:
     options.add_argument(
         "--batch-sizes", type=harness.positive, nargs="+", default=[64, 128, 256, 512, 1000], help="that PyTorch tries"
     )
-    options.add_argument("--torch", default="torch==2.13.*", help="what pip installs (default: %(default)s)")
+    options.add_argument("--torch", default="torch==2.13.0", help="what pip installs (default: %(default)s)")
     wanted = options.parse_args()
     sections = harness.preset(wanted.preset, epochs=2)  # the first traces the network, the second is timed
     params = harness.params(sections)
