@@ -24,6 +24,7 @@ TINY = {
     "model.logit_scale": 1.0,
     "train.epochs": 2,
     "train.batch_size": 256,
+    "train.progressive_resizing.scale": 1.0,  # one graph instead of two
 }
 
 

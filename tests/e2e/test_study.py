@@ -183,7 +183,6 @@ def test_a_trial_has_its_share_of_the_cores_and_its_own_folder(clone: Clone) -> 
     clone.change(
         {
             "train.epochs": 1,
-            "train.progressive_resizing.scale": 1.0,
             "study.objectives": ["val_accuracy", "flops", "parameters"],
         }
     )
@@ -287,6 +286,7 @@ def test_ctrl_c_keeps_what_was_trained_and_the_same_command_goes_on(clone: Clone
     assert steps == list(range(1, 41))  # each epoch once
 
 
+@pytest.mark.slow
 def test_a_study_that_is_killed_leaves_no_process_and_the_same_command_does_the_rest(clone: Clone) -> None:
     clone.change({"train.epochs": 40})
     process = start(clone, "dead", 2)

@@ -29,6 +29,7 @@ content["model"] |= {"filters": [4, 4], "convs_per_block": 1, "whitening": False
 content["model"] |= {"batch_norm": False, "block_dropout": 0.0, "dropout": 0.0}
 content["train"] |= {"epochs": int(sys.argv[3]), "batch_size": 16}
 content["train"]["schedule"]["name"] = "constant"
+content["train"]["progressive_resizing"]["scale"] = 1.0  # one graph instead of two
 params = config.parse(content)
 
 
@@ -79,6 +80,7 @@ def test_two_devices_end_with_the_weights_of_one(root: Path, data: Path) -> None
         assert two == pytest.approx(one, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_training_on_two_devices_goes_on_where_it_was_stopped(root: Path, data: Path) -> None:
     assert train(root, data, devices=2) == 0
     whole = weights(data)
