@@ -100,7 +100,9 @@ def preprocess() -> None:
 
 @cli.command()
 def train() -> None:
-    """Stage 3: train the network -> models, and a new MLflow run."""
+    """Stage 3: train the network -> models, and an MLflow run.
+
+    A training that was stopped goes on after its last saved step, and with its run."""
     params = _params()
     from convtrack.training.native_logs import load_tensorflow_quietly
 
@@ -108,7 +110,7 @@ def train() -> None:
     from convtrack import tracking
     from convtrack.stages import train as stage
 
-    with tracking.training_run(params) as run:
+    with tracking.training_run(params, beside=stage.checkpoints(params.model, params.train)) as run:
         run.log_training(stage.run(params.model, params.train, on_epoch=run.log_epoch))
 
 

@@ -6,6 +6,7 @@ import io
 import json
 import os
 import signal
+import time
 
 import numpy as np
 import pandas as pd
@@ -332,6 +333,17 @@ def test_another_configuration_never_takes_up_a_checkpoint(capsys):
     assert "going on" not in capsys.readouterr().err
     stage.run(MODEL, TRAIN)
     assert "going on after epoch 1" in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("data")
+def test_checkpoints_that_nobody_went_on_with_for_two_weeks_are_deleted():
+    old, recent = checkpoint.FOLDER / "old", checkpoint.FOLDER / "recent"
+    for folder, days in ((old, 15), (recent, 13)):
+        folder.mkdir(parents=True)
+        (folder / "000000001.npz").touch()
+        os.utime(folder, (time.time() - days * 24 * 3600,) * 2)
+    stage.run(MODEL, changed(TRAIN, epochs=1))
+    assert [path.name for path in checkpoint.FOLDER.iterdir()] == ["recent"]
 
 
 @pytest.mark.usefixtures("data")

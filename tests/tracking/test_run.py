@@ -61,6 +61,38 @@ def test_a_training_that_ends_early_is_failed_by_an_error_and_killed_by_a_signal
     assert not artifacts.RUN.exists()
 
 
+def test_a_training_that_was_stopped_goes_on_with_its_run(
+    params: Params, result: dict[str, Any], mlflow_client: MlflowClient, tmp_path: Path
+) -> None:
+    with pytest.raises(KeyboardInterrupt), training_run(params, beside=tmp_path / "checkpoints") as stopped:
+        stopped.log_epoch({"epoch": 1, "loss": 0.5})
+        raise KeyboardInterrupt
+    assert status(mlflow_client, stopped.id) == "KILLED"
+    with training_run(params, beside=tmp_path / "checkpoints") as run:
+        run.log_epoch({"epoch": 1, "loss": 0.5})  # the stage tells all of its epochs again
+        run.log_epoch({"epoch": 2, "loss": 0.25})
+        run.log_training(result)
+    assert run.id == stopped.id
+    assert status(mlflow_client, run.id) == "FINISHED"
+    assert [point.step for point in mlflow_client.get_metric_history(run.id, "loss")] == [1, 2]
+
+
+def test_with_other_params_or_a_torn_file_it_has_another_run(
+    params: Params, mlflow_client: MlflowClient, tmp_path: Path
+) -> None:
+    names = []
+    other = params.model_copy(update={"preprocess": params.preprocess.model_copy(update={"seed": 7})})
+    for given in (params, other, other):
+        with training_run(given, beside=tmp_path) as run:
+            names.append(run.name)
+        assert status(mlflow_client, run.id) == "FINISHED"
+    (tmp_path / "run.json").write_text("{")
+    with training_run(other, beside=tmp_path) as run:
+        names.append(run.name)
+    assert names[1] == names[2]
+    assert len(set(names)) == 3
+
+
 def test_an_evaluation_reopens_the_run_and_adds_its_own_time_only(
     params: Params, result: dict[str, Any], mlflow_client: MlflowClient
 ) -> None:

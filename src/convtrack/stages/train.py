@@ -21,7 +21,7 @@ from convtrack.models import whitening
 from convtrack.models.flops import training_flops
 from convtrack.training import devices
 from convtrack.training.batches import EvalBatches, TrainBatches
-from convtrack.training.checkpoint import FOLDER, Checkpoint, checkpoint_key
+from convtrack.training.checkpoint import FOLDER, Checkpoint, checkpoint_key, forget_old
 from convtrack.training.early_stopping import StopEarly
 from convtrack.training.history import History
 from convtrack.training.interruption import Interruption
@@ -34,6 +34,16 @@ from convtrack.training.threads import hold_threads, usable_cores
 EVAL_BATCH = 500
 
 OnEpoch = Callable[[dict[str, float]], None]
+
+
+def checkpoints(model: Model, train: Train) -> Path:
+    """The folder for the checkpoints of this training of data/processed, where a later start of it finds them.
+
+    Raises ConfigError for a precision that this machine lacks, and StorageError.
+    """
+    dataset = artifacts.read_json(artifacts.PROCESSED / artifacts.DATASET)
+    precision, _ = choose_precision(train.precision)
+    return FOLDER / checkpoint_key(dataset, model.model_dump(), train.model_dump(), precision)
 
 
 def run(model: Model, train: Train, *, on_epoch: OnEpoch | None = None) -> dict[str, Any]:
@@ -51,7 +61,8 @@ def run(model: Model, train: Train, *, on_epoch: OnEpoch | None = None) -> dict[
     for old in (artifacts.MODEL, artifacts.TRAINING, artifacts.HISTORY):
         old.unlink(missing_ok=True)
     _say(f"{model.name} on {cores} cores in {precision}: {why}")
-    checkpoints = FOLDER / checkpoint_key(dataset, model.model_dump(), train.model_dump(), precision)
+    folder = checkpoints(model, train)
+    forget_old(folder)
     strategy = devices.strategy()
     with strategy.scope():
         network, result = fit(
@@ -61,14 +72,14 @@ def run(model: Model, train: Train, *, on_epoch: OnEpoch | None = None) -> dict[
             model,
             train,
             precision=precision,
-            checkpoints=checkpoints,
+            checkpoints=folder,
             on_epoch=on_epoch,
         )
     artifacts.save_model(artifacts.MODEL, network)
     result |= {"precision": precision, "precision_reason": why, "threads": cores}
     result["replicas"] = strategy.num_replicas_in_sync
     artifacts.write_json(artifacts.TRAINING, result)
-    shutil.rmtree(checkpoints, ignore_errors=True)
+    shutil.rmtree(folder, ignore_errors=True)
     return result
 
 

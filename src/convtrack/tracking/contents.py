@@ -60,8 +60,12 @@ def setup(params: Params, folder: Path) -> dict[str, Any]:
             _attach(file, folder)
     if patch := facts.uncommitted():
         _files(folder).joinpath("uncommitted.patch").write_text(patch[:LARGEST_PATCH], encoding="utf-8")
-    knobs = {name: value for name, value in params.flat().items() if not name.startswith(MUTABLE)}
-    return {"params": as_params(knobs), "dataset": _dataset()}
+    return {"params": knobs(params), "dataset": _dataset()}
+
+
+def knobs(params: Params) -> dict[str, str]:
+    """What a run has as its params, which MLflow takes once."""
+    return as_params({name: value for name, value in params.flat().items() if not name.startswith(MUTABLE)})
 
 
 def evaluation_setup(params: Params) -> dict[str, str]:

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from convtrack.tracking.system import Monitor
 
 FILES = "models/ and reports/"
+KEPT = "run.json"  # in the folder of a training's checkpoints, and gone with them
 
 
 class TrackedRun:
@@ -161,17 +162,32 @@ class Unrecorded:
 
 
 @contextlib.contextmanager
-def training_run(params: Params, trial: TrialLink | None = None) -> Iterator[TrackedRun]:
-    """A new run that ends with the block: FINISHED, FAILED by an exception, KILLED by Ctrl-C or SIGTERM.
+def training_run(params: Params, trial: TrialLink | None = None, *, beside: Path | None = None) -> Iterator[TrackedRun]:
+    """A run that ends with the block: FINISHED, FAILED by an exception, KILLED by Ctrl-C or SIGTERM.
 
-    That of a `trial` is a child of its study's and may end otherwise (`log_outcome`).
+    It is a new one, but a training that was stopped goes on with its own, whose name is kept in `beside`, the folder of
+    its checkpoints. That of a `trial` is a child of its study's and may end otherwise (`log_outcome`).
     """
     store.uri()  # a wrong address is the user's to mend, and reported before anything is loaded
     artifacts.RUN.unlink(missing_ok=True)  # what stood here belongs to another training
-    run = TrackedRun(params, trial.run if trial else uuid.uuid4().hex, trial)
+    run = TrackedRun(params, trial.run if trial else _name(params, beside), trial)
     with _ended(run):
         run.open()
         yield run
+
+
+def _name(params: Params, beside: Path | None) -> str:
+    """The name of the run that a training like this has had, else a new one. Raises StorageError."""
+    if beside is None:
+        return uuid.uuid4().hex
+    path, knobs = beside / KEPT, contents.knobs(params)
+    found = {}
+    with contextlib.suppress(StorageError):
+        found = artifacts.read_json(path)
+    # params of other rooms may have changed, and MLflow takes a run's params once
+    name = str(found[TAG]) if found.get("params") == knobs else uuid.uuid4().hex
+    artifacts.write_json(path, {TAG: name, "params": knobs})
+    return name
 
 
 @contextlib.contextmanager

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import shutil
 import time
 import zipfile
 from collections.abc import Iterator
@@ -26,6 +27,7 @@ from convtrack.training.interruption import Interruption
 
 FOLDER = artifacts.STATE / "checkpoints"
 KEPT = 2
+DAYS = 14  # after which checkpoints that nobody has gone on with are deleted
 SECONDS = 60.0  # of training that a kill may cost, where an epoch takes longer
 CODE = ("artifacts.py", "models", "training", "stages/train.py")  # relative to the package; what a training runs
 
@@ -117,6 +119,15 @@ def checkpoint_key(*parts: Any) -> str:
         for file in sorted(path.rglob("*.py")) if path.is_dir() else [path]:
             digest.update(file.read_bytes())
     return digest.hexdigest()[:32]
+
+
+def forget_old(folder: Path) -> None:
+    """Delete what other trainings left in the folder beside `folder` more than DAYS ago."""
+    if not folder.parent.exists():
+        return
+    for other in folder.parent.iterdir():
+        if other != folder and other.stat().st_mtime < time.time() - DAYS * 24 * 3600:
+            shutil.rmtree(other, ignore_errors=True)
 
 
 def _variables(network: keras.Model) -> Iterator[tuple[str, Any]]:
