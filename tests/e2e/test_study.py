@@ -352,6 +352,7 @@ def test_a_full_disk_stops_the_study_and_nothing_is_lost(clone: Clone, monkeypat
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_kills_at_random_moments_change_nothing_about_what_gets_done(clone: Clone) -> None:
     """CONVTRACK_KILLS sets how many; each hits the study or one of its trials, whatever it is doing."""
     chance = random.Random(0)
