@@ -8,6 +8,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -53,6 +54,7 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
 FILL = """
 import resource, signal, sys
 from pathlib import Path
+import keras
 import numpy as np
 from convtrack import artifacts
 from convtrack.errors import StorageError
@@ -136,3 +138,13 @@ def test_a_model_file_that_is_none_is_a_storage_error(tmp_path: Path) -> None:
     (tmp_path / "model.keras").write_bytes(b"PK\x03\x04 not a model")
     with pytest.raises(StorageError, match=r"model\.keras cannot be read"):
         artifacts.load_model(tmp_path / "model.keras")
+
+
+def test_code_in_a_model_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    layer = keras.layers.Lambda(lambda images: (__import__("pathlib").Path("run").touch(), images)[1])
+    keras.Sequential([keras.Input((2,)), layer]).save("model.keras")
+    Path("run").unlink()  # it ran when it was built here
+    with pytest.raises(StorageError, match="unsafe"):
+        artifacts.load_model(Path("model.keras"))
+    assert not Path("run").exists()

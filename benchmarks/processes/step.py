@@ -1,7 +1,9 @@
 """Images a second and CPU milliseconds an image of training steps, under the settings of training_step.py.
 
 Settings: params (the content of a params.yaml), steps. Of the environment it reads BENCH_DETERMINISM, BENCH_THREADS,
-BENCH_FUSED and BENCH_XLA. Prints images_per_second and cpu_ms_per_image, of the second of two epochs of so many steps.
+BENCH_FUSED and BENCH_XLA. Prints images_per_second and cpu_ms_per_image, of the second of two epochs of so many steps,
+and with the setting `profile` what one more such epoch spent in TensorFlow's operations: [name, first nanosecond,
+milliseconds a step] of each.
 """
 
 from __future__ import annotations
@@ -9,7 +11,10 @@ from __future__ import annotations
 import json
 import os
 import sys
+import tempfile
 import time
+from pathlib import Path
+from typing import Any
 
 from convtrack.training.native_logs import load_tensorflow_quietly
 
@@ -28,6 +33,34 @@ from convtrack.training.precision import choose_precision  # noqa: E402
 from convtrack.training.threads import hold_threads, usable_cores  # noqa: E402
 
 settings = json.loads(sys.argv[1])
+
+
+def fit() -> None:
+    network.fit(batches.dataset(0, 0), steps_per_epoch=len(batches), verbose=0, shuffle=False)
+
+
+def operations() -> list[Any]:
+    """What TensorFlow's profiler saw."""
+    from tensorflow.tsl.profiler.protobuf import xplane_pb2
+
+    with tempfile.TemporaryDirectory() as folder:
+        tf.profiler.experimental.start(folder)
+        fit()
+        tf.profiler.experimental.stop()
+        (file,) = Path(folder).rglob("*.xplane.pb")
+        space = xplane_pb2.XSpace.FromString(file.read_bytes())
+    seen: dict[str, list[Any]] = {}
+    for plane in space.planes:
+        for line in plane.lines:
+            for event in line.events:
+                name = plane.event_metadata[event.metadata_id].name
+                start = line.timestamp_ns + event.offset_ps / 1e3
+                found = seen.setdefault(name, [name, start, 0.0])
+                found[1] = min(found[1], start)
+                found[2] += event.duration_ps / 1e9 / len(batches)
+    return list(seen.values())
+
+
 if os.environ.get("BENCH_THREADS") != "0":
     hold_threads(usable_cores())
 if os.environ.get("BENCH_DETERMINISM") != "0":
@@ -50,8 +83,13 @@ network.compile(
 )
 whole = config.ProgressiveResizing(scale=1.0, share=0.0)
 batches = TrainBatches(arrays, params.train.model_copy(update={"epochs": 1, "progressive_resizing": whole}))
-network.fit(batches.dataset(0, 0), steps_per_epoch=len(batches), verbose=0, shuffle=False)  # traced and warm
+fit()  # traced and warm
 wall, cpu = time.perf_counter(), time.process_time()
-network.fit(batches.dataset(0, 0), steps_per_epoch=len(batches), verbose=0, shuffle=False)
+fit()
 wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
-print(json.dumps({"images_per_second": count / wall, "cpu_ms_per_image": 1000 * cpu / count}))
+result: dict[str, Any] = {"images_per_second": count / wall, "cpu_ms_per_image": 1000 * cpu / count}
+if settings.get("profile"):
+    convolutions = [layer for layer in network.layers if hasattr(layer, "kernel") and len(layer.kernel.shape) == 4]
+    result["operations"] = operations()
+    result["convolutions"] = [[*layer.kernel.shape, *layer.output.shape[1:3]] for layer in convolutions]
+print(json.dumps(result))

@@ -76,6 +76,16 @@ def test_a_training_step_is_measured_under_a_setting(tiny: Clone) -> None:
     assert bench(tiny, "training_step", *options)["turns"][0]["op determinism off"]["images_per_second"] > 0
 
 
+def test_the_operations_of_a_step_add_up_to_it(tiny: Clone) -> None:
+    rows = bench(tiny, "profile_of_step", "--preset", "tiny", "--steps", "2")["table"]["rows"]
+    shares = [int(row[4].rstrip("%")) for row in rows]
+    assert sum(shares[:-1]) == pytest.approx(100, abs=len(rows))
+    convolutions = [row for row in rows if "convolution" in row[0]]
+    assert convolutions
+    assert all(int(row[5]) >= 0 and float(row[1]) > 0 for row in convolutions)
+    assert float(next(row for row in rows if "XLA" in row[0])[1].removesuffix(", all")) > 0
+
+
 def test_a_preset_is_trained_once_for_a_seed_and_again_when_it_changes(tiny: Clone) -> None:
     tiny.run("dvc", "repro", "preprocess")
     first = bench(tiny, "presets", "--preset", "tiny:1")["runs"]["tiny-0"]

@@ -1,0 +1,71 @@
+"""Where the time of a training step goes, operation by operation.
+
+Takes: a minute
+
+TensorFlow's profiler, over steps on whole images. A convolution has three parts: itself, and the gradients of its input
+and of its weights; each is twice its multiplications in operations, and GFLOP/s are of all three. Operations of a step
+follow one another here, so the rows add up to the step; what is left are the gaps between them and what is small.
+
+    make bench NAME=profile_of_step
+    .venv/bin/python benchmarks/profile_of_step.py --preset best --steps 10
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import harness
+
+KINDS = {"Conv2D": 0, "FusedConv2D": 0, "Conv2DBackpropInput": 1, "Conv2DBackpropFilter": 2}
+GROUPS = {  # by the name of an operation
+    "batch normalisation": re.compile(":.*BatchNorm"),
+    "pooling": re.compile(":.*MaxPool"),
+    "activation, pooling's gradient, optimizer (compiled by XLA)": re.compile("^CpuExecutable::"),
+}
+COLUMNS = ["operation", "forward, ms", "gradient of input, ms", "of weights, ms", "share of the step", "GFLOP/s"]
+
+
+def main() -> None:
+    """Measure, print the table, write the JSON."""
+    options = harness.parser(__doc__, __file__)
+    options.add_argument("--preset", default="sprint")
+    options.add_argument("--steps", type=harness.positive, default=20, help="that are timed, after as many to warm up")
+    wanted = options.parse_args()
+    params = harness.params(harness.preset(wanted.preset))
+    found = harness.in_process("step", {"params": params, "steps": wanted.steps, "profile": True})
+    size = params["train"]["batch_size"]
+    harness.report(wanted.out, COLUMNS, table(found, size), preset=wanted.preset, found=found)
+
+
+def table(found: dict[str, Any], batch_size: int) -> list[list[str]]:
+    """The rows: convolutions in their order, then the other groups, then what is left of a step."""
+    step = 1000 * batch_size / found["images_per_second"]
+    parts: dict[str, list[float]] = {}  # milliseconds forward, of the input, of the weights, by the layer's scope
+    others = dict.fromkeys(GROUPS, 0.0)
+    for name, _, milliseconds in sorted(found["operations"], key=lambda operation: operation[1]):
+        scope, _, kind = name.rpartition(":")
+        kind = kind.removeprefix("_MklNative").removeprefix("_")
+        if kind in KINDS:
+            layer = re.sub(r"/(convolution|BiasAdd)(/.*)?$", "", scope).rpartition("/")[2]
+            parts.setdefault(layer, [0.0, 0.0, 0.0])[KINDS[kind]] += milliseconds
+        else:
+            for group, pattern in GROUPS.items():
+                others[group] += milliseconds if pattern.search(name) else 0.0
+    rows = []
+    for milliseconds, shape in zip(parts.values(), found["convolutions"], strict=True):
+        high, wide, inputs, filters, height, width = shape
+        gflop = 2e-9 * high * wide * inputs * filters * height * width * batch_size
+        done = gflop * sum(part > 0 for part in milliseconds)
+        name = f"{high}x{wide} convolution, {inputs} to {filters}, to {height}x{width}"
+        cells = [f"{part:.1f}" if part else "" for part in milliseconds]
+        rows.append([name, *cells, f"{sum(milliseconds) / step:.0%}", f"{1000 * done / sum(milliseconds):.0f}"])
+    for group, total in others.items():
+        rows.append([group, f"{total:.1f}, all", "", "", f"{total / step:.0%}", ""])
+    rest = step - sum(map(sum, parts.values())) - sum(others.values())
+    rows.append(["the rest", f"{rest:.1f}, all", "", "", f"{rest / step:.0%}", ""])
+    return [*rows, ["a step", f"{step:.0f}", "", "", "100%", ""]]
+
+
+if __name__ == "__main__":
+    harness.run(main)
