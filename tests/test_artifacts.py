@@ -51,6 +51,31 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["raw"]
 
 
+HALF = """
+import os, sys, signal
+from pathlib import Path
+from convtrack import artifacts
+with getattr(artifacts, sys.argv[1])(Path("reports/pictures")) as temporary:
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("kind", ["whole_file", "whole_folder"])
+def test_what_a_killed_writer_left_is_gone_with_the_next_one_and_what_others_write_stays(
+    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for _ in range(2):
+        subprocess.run([sys.executable, "-c", HALF, kind], check=False)
+        assert len(os.listdir("reports")) == 1
+    write = getattr(artifacts, kind)
+    with write(Path("reports/pictures-of-another")) as other, write(Path("reports/pictures")) as one:
+        assert sorted(os.listdir("reports")) == sorted([other.name, one.name])
+        with write(Path("reports/pictures")) as second:
+            assert one.exists()
+            assert second.exists()
+
+
 FILL = """
 import resource, signal, sys
 from pathlib import Path

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import glob
 import json
 import os
 import shutil
@@ -128,7 +129,7 @@ def whole_file(path: Path) -> Iterator[Path]:
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         # the suffix stays, because Keras and matplotlib choose the format by it
-        handle, name = tempfile.mkstemp(prefix=f".{path.stem}-", suffix=path.suffix, dir=path.parent)
+        handle, name = tempfile.mkstemp(prefix=_prefix(path.stem, path.parent), suffix=path.suffix, dir=path.parent)
         os.close(handle)
         temporary = Path(name)
         temporary.chmod(0o644)
@@ -145,7 +146,7 @@ def whole_folder(path: Path) -> Iterator[Path]:
     """As `whole_file`, for a folder and all that is written into it; an older folder at `path` is replaced."""
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=f".{path.name}-", dir=path.parent))
+        temporary = Path(tempfile.mkdtemp(prefix=_prefix(path.name, path.parent), dir=path.parent))
         temporary.chmod(0o755)
         try:
             yield temporary
@@ -157,6 +158,25 @@ def whole_folder(path: Path) -> Iterator[Path]:
             temporary.replace(path)
         finally:
             shutil.rmtree(temporary, ignore_errors=True)
+
+
+def _prefix(name: str, folder: Path) -> str:
+    """What a temporary name begins with. Deletes what writers of the same that were killed have left in `folder`."""
+    for left in folder.glob(f".{glob.escape(name)}-*-*"):
+        pid = left.name.removeprefix(f".{name}-").partition("-")[0]
+        if pid.isdecimal() and not _runs(int(pid)):
+            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
+    return f".{name}-{os.getpid()}-"
+
+
+def _runs(pid: int) -> bool:
+    try:
+        os.kill(pid, 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:  # somebody else's
+        return True
+    return True
 
 
 def _flush(path: Path) -> None:
