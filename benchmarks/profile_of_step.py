@@ -40,7 +40,7 @@ def main() -> None:
 
 def table(found: dict[str, Any], batch_size: int) -> list[list[str]]:
     """The rows: convolutions in their order, then the other groups, then what is left of a step."""
-    step = 1000 * batch_size / found["images_per_second"]
+    step = found["step"]
     parts: dict[str, list[float]] = {}  # milliseconds forward, of the input, of the weights, by the layer's scope
     others = dict.fromkeys(GROUPS, 0.0)
     for name, _, milliseconds in sorted(found["operations"], key=lambda operation: operation[1]):

@@ -3,7 +3,7 @@
 Settings: params (the content of a params.yaml), steps. Of the environment it reads BENCH_DETERMINISM, BENCH_THREADS,
 BENCH_FUSED and BENCH_XLA. Prints images_per_second and cpu_ms_per_image, of the second of two epochs of so many steps,
 and with the setting `profile` what one more such epoch spent in TensorFlow's operations: [name, first nanosecond,
-milliseconds a step] of each.
+milliseconds a step] of each, and `step`, the milliseconds of a step of it.
 """
 
 from __future__ import annotations
@@ -39,13 +39,15 @@ def fit() -> None:
     network.fit(batches.dataset(0, 0), steps_per_epoch=len(batches), verbose=0, shuffle=False)
 
 
-def operations() -> list[Any]:
-    """What TensorFlow's profiler saw."""
+def operations() -> dict[str, Any]:
+    """What TensorFlow's profiler saw, and the milliseconds of a step meanwhile."""
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
     with tempfile.TemporaryDirectory() as folder:
         tf.profiler.experimental.start(folder)
+        began = time.perf_counter()
         fit()
+        step = 1000 * (time.perf_counter() - began) / len(batches)
         tf.profiler.experimental.stop()
         (file,) = Path(folder).rglob("*.xplane.pb")
         space = xplane_pb2.XSpace.FromString(file.read_bytes())
@@ -58,7 +60,7 @@ def operations() -> list[Any]:
                 found = seen.setdefault(name, [name, start, 0.0])
                 found[1] = min(found[1], start)
                 found[2] += event.duration_ps / 1e9 / len(batches)
-    return list(seen.values())
+    return {"operations": list(seen.values()), "step": step}
 
 
 if os.environ.get("BENCH_THREADS") != "0":
@@ -90,6 +92,6 @@ wall, cpu = time.perf_counter() - wall, time.process_time() - cpu
 result: dict[str, Any] = {"images_per_second": count / wall, "cpu_ms_per_image": 1000 * cpu / count}
 if settings.get("profile"):
     convolutions = [layer for layer in network.layers if hasattr(layer, "kernel") and len(layer.kernel.shape) == 4]
-    result["operations"] = operations()
+    result |= operations()
     result["convolutions"] = [[*layer.kernel.shape, *layer.output.shape[1:3]] for layer in convolutions]
 print(json.dumps(result))

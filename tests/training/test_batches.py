@@ -73,3 +73,7 @@ def test_small_images_come_first_and_whole_ones_after_them():
 def test_evaluation_sees_every_image_once_and_in_order(batch_size):
     split = EvalBatches(ARRAYS, batch_size)
     assert [label for index in range(len(split)) for label in split[index][1].tolist()] == list(range(10))
+
+
+def test_nothing_tunes_the_batches_since_that_would_hold_up_the_end_of_a_training():
+    assert batches(5).dataset(0, 0).options().autotune.enabled is False

@@ -66,7 +66,10 @@ class TrainBatches:
         sides = shapes.pop() if len(shapes) == 1 else (None, None)
         images = tf.TensorSpec((None, *sides, self.arrays.images.shape[3]), "uint8")
         labels = tf.TensorSpec((None,), "int64")
-        return tf.data.Dataset.from_generator(lambda: self._from(epoch, index), output_signature=(images, labels))
+        made = tf.data.Dataset.from_generator(lambda: self._from(epoch, index), output_signature=(images, labels))
+        options = tf.data.Options()
+        options.autotune.enabled = False  # there is nothing to tune, and its thread holds up the end of fit, up to 5 s
+        return made.with_options(options)
 
     def _from(self, epoch: int, index: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
         # not Dataset.prefetch: with op determinism, which trainings turn on, TensorFlow ignores it
