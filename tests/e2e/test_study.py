@@ -266,6 +266,7 @@ def test_after_a_grids_last_point_the_study_ends(clone: Clone) -> None:
     assert sorted(trial.params["model.filters.0"] for trial in study(clone, "grid").trials) == [4, 5]
 
 
+@pytest.mark.slow
 def test_ctrl_c_keeps_what_was_trained_and_the_same_command_goes_on(clone: Clone) -> None:
     clone.change({"train.epochs": 40})
     process = start(clone, "stopped", 1)

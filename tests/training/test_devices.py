@@ -70,6 +70,7 @@ def weights(folder: Path) -> list[np.ndarray]:
     return [np.asarray(value) for value in model.get_weights()]
 
 
+@pytest.mark.slow
 def test_two_devices_end_with_the_weights_of_one(root: Path, data: Path) -> None:
     assert train(root, data, devices=1) == 0
     alone = weights(data)
