@@ -20,7 +20,7 @@ run: $(READY) ## the whole pipeline: download, preprocess, train, evaluate, and 
 	@$(BIN)/convtrack run
 
 test: $(READY) ## the tests, offline, in minutes
-	$(PYTEST) -n $(WORKERS) --dist loadfile -m "not slow"
+	$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow"
 
 test-slow: $(READY) ## the long tests: all of CIFAR-10 (CONVTRACK_CIFAR10_JPEG names the archive), whole trainings
 	$(PYTEST) -m slow
