@@ -43,10 +43,8 @@ class Undisturbed:
         self.made = {stage: made(clone.path / folder) for stage, folder in OUTS.items()}
 
     def forget(self, stage: str) -> None:
-        """As if `stage` and those behind it had never run, and nobody had a copy of what they made."""
-        stages = list(OUTS)
-        for later in stages[stages.index(stage) :]:
-            shutil.rmtree(self.clone.path / OUTS[later], ignore_errors=True)
+        """As if `stage` had never run, and nobody had a copy of what it made."""
+        shutil.rmtree(self.clone.path / OUTS[stage], ignore_errors=True)
         for remembered in (".dvc/cache", ".convtrack", "mlflow.db", "mlartifacts"):
             path = self.clone.path / remembered
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
@@ -113,13 +111,19 @@ def test_a_stage_that_is_killed_and_run_again_makes_what_it_would_have_made(
 ) -> None:
     clone = undisturbed.clone
     for number in range(KILLS):
-        undisturbed.forget(stage)
-        after = random.uniform(0, undisturbed.seconds[stage])
-        met = killed(clone, stage, after)
-        output = clone.run("dvc", "repro", "--single-item", stage)
+        after, met = undisturbed.seconds[stage], False
+        while not met:  # one that came too late says nothing
+            undisturbed.forget(stage)
+            after = random.uniform(0, after)
+            met = killed(clone, stage, after)
+        output = clone.run("dvc", "repro", "--single-item", stage, expect=None)
+        if "dvc.lock" in output and "Updating lock file" not in output:
+            # DVC writes its lock file in place, and refuses one that a kill has cut
+            (clone.path / "dvc.lock").unlink()
+            output = clone.run("dvc", "repro", "--single-item", stage)
         assert "Traceback" not in output
         assert made(clone.path / OUTS[stage]) == undisturbed.made[stage], f"killed after {after:.2f} s"
         if stage == "train":
             assert statuses(clone) == ["FINISHED"]
         went_on = "going on after" in output
-        print(f"{stage} {number + 1}: {after:.2f} s, {met=}, {went_on=}")  # noqa: T201
+        print(f"{stage} {number + 1}: {after:.2f} s, {went_on=}")  # noqa: T201
