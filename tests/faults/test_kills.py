@@ -127,3 +127,14 @@ def test_a_stage_that_is_killed_and_run_again_makes_what_it_would_have_made(
             assert statuses(clone) == ["FINISHED"]
         went_on = "going on after" in output
         print(f"{stage} {number + 1}: {after:.2f} s, {went_on=}")  # noqa: T201
+
+
+def test_a_lock_file_that_a_kill_has_cut_is_refused_by_dvc_and_may_be_deleted(undisturbed: Undisturbed) -> None:
+    clone = undisturbed.clone
+    undisturbed.forget("preprocess")
+    lock = clone.path / "dvc.lock"
+    lock.write_bytes(lock.read_bytes()[: lock.stat().st_size // 2])
+    assert "dvc.lock" in clone.run("dvc", "repro", "--single-item", "preprocess", expect=255)
+    lock.unlink()
+    clone.run("dvc", "repro", "--single-item", "preprocess")
+    assert made(clone.path / OUTS["preprocess"]) == undisturbed.made["preprocess"]

@@ -75,5 +75,5 @@ def test_evaluation_sees_every_image_once_and_in_order(batch_size):
     assert [label for index in range(len(split)) for label in split[index][1].tolist()] == list(range(10))
 
 
-def test_nothing_tunes_the_batches_since_that_would_hold_up_the_end_of_a_training():
+def test_nothing_tunes_the_batches_since_with_it_fit_took_longer_to_end():
     assert batches(5).dataset(0, 0).options().autotune.enabled is False
