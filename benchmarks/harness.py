@@ -202,6 +202,21 @@ def clone() -> Iterator[Path]:
         yield folder
 
 
+def take_images(data: Path, folder: Path, count: int | None) -> list[str]:
+    """data/processed in `folder`, from `data`: val as it is, and of train a random part. Returns what it depends on."""
+    dataset = artifacts.read_json(data / artifacts.DATASET)
+    processed = folder / artifacts.PROCESSED
+    processed.mkdir(parents=True)
+    train = artifacts.read_arrays(data, "train")
+    chosen = np.random.default_rng(0).permutation(len(train.labels))[: count or len(train.labels)]
+    np.save(artifacts.images_path(processed, "train"), train.images[np.sort(chosen)])
+    np.save(artifacts.labels_path(processed, "train"), train.labels[np.sort(chosen)])
+    for path in (artifacts.images_path, artifacts.labels_path):
+        path(processed, "val").symlink_to(path(data.resolve(), "val"))
+    artifacts.write_json(processed / artifacts.DATASET, dataset)
+    return [*sorted(dataset["digests"].values()), str(len(chosen))]
+
+
 def write_random_images(folder: Path, train: int, val: int) -> None:
     """data/processed in `folder`: coarse random 32x32 images in ten classes, as many as asked for, CIFAR-10's shape."""
     random = np.random.default_rng(0)

@@ -26,7 +26,6 @@ from pathlib import Path
 from typing import Any
 
 import harness
-import numpy as np
 import optuna
 from ruamel.yaml import YAML
 from scipy.stats import spearmanr
@@ -77,7 +76,7 @@ def train_all(content: dict[str, Any], wanted: argparse.Namespace) -> list[dict[
     known: dict[str, Any] = artifacts.read_json(kept) if kept.exists() else {}
     keys = []
     with tempfile.TemporaryDirectory(prefix="convtrack-benchmark-") as name:
-        digests = take_images(wanted.data, Path(name), wanted.images)
+        digests = harness.take_images(wanted.data, Path(name), wanted.images)
         for number, values in enumerate(configurations(content, wanted.configurations)):
             params = space.apply(content, values)
             text = json.dumps([params["model"], params["train"], digests], sort_keys=True)
@@ -97,21 +96,6 @@ def configurations(content: dict[str, Any], count: int) -> list[dict[str, Any]]:
     study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=params.study.seed))
     study.enqueue_trial(space.current(params.study, content))
     return [space.suggest(study.ask(), params.study, content) for _ in range(count)]
-
-
-def take_images(data: Path, folder: Path, count: int | None) -> list[str]:
-    """data/processed in `folder`, from `data`: val as it is, and of train a random part. Returns what it depends on."""
-    dataset = artifacts.read_json(data / artifacts.DATASET)
-    processed = folder / artifacts.PROCESSED
-    processed.mkdir(parents=True)
-    train = artifacts.read_arrays(data, "train")
-    chosen = np.random.default_rng(0).permutation(len(train.labels))[: count or len(train.labels)]
-    np.save(artifacts.images_path(processed, "train"), train.images[np.sort(chosen)])
-    np.save(artifacts.labels_path(processed, "train"), train.labels[np.sort(chosen)])
-    for path in (artifacts.images_path, artifacts.labels_path):
-        path(processed, "val").symlink_to(path(data.resolve(), "val"))
-    artifacts.write_json(processed / artifacts.DATASET, dataset)
-    return [*sorted(dataset["digests"].values()), str(len(chosen))]
 
 
 def by_percent(curve: dict[str, Any]) -> dict[int, float]:

@@ -98,6 +98,30 @@ def test_a_preset_is_trained_once_for_a_seed_and_again_when_it_changes(tiny: Clo
     assert bench(tiny, "presets", "--preset", "tiny:1")["runs"]["tiny-0"]["epochs_run"] == 1
 
 
+def test_searches_end_together_and_their_winners_are_trained_on_all_images_and_judged_on_test(tiny: Clone) -> None:
+    tiny.run("dvc", "repro", "preprocess")
+    content = config.read_yaml(tiny.path / config.PARAMS_FILE)
+    content["study"]["space"] = {"model.dropout": {"type": "float", "low": 0.0, "high": 0.5}}
+    (tiny.path / config.PARAMS_FILE).write_text(json.dumps(content), encoding="utf-8")
+    options = ("--trials", "3", "--images", "128", "--epochs", "2", "--seeds", "1", "--workers", "1")
+    written = bench(tiny, "searches", "--preset", "tiny", *options, "--picture", "searches.png")
+    assert list(written["searches"]) == ["TPE, halving", "random, halving", "TPE, no pruning"]
+    first, *others = written["searches"].values()
+    assert len(first) == 3
+    end = max(trial["ended"] for trial in first)
+    assert all(0 < trial["ended"] <= end + 5 for other in others for trial in other)
+    start, *winners = written["table"]["rows"]
+    assert start[1:4] == ["", "", ""]
+    assert all(0 <= float(row[-1]) <= 1 for row in (start, *winners))
+    for found, (_, trials, pruned, best, *_) in zip(written["searches"].values(), winners, strict=True):
+        assert (int(trials), int(pruned)) == (len(found), sum(trial["state"] == "PRUNED" for trial in found))
+        assert float(best) == pytest.approx(max(trial["value"] or 0 for trial in found), abs=1e-4)
+    assert {run["images_per_second"] > 0 for run in written["runs"].values()} == {True}
+    assert (tiny.path / "searches.png").read_bytes().startswith(b"\x89PNG")
+    again = bench(tiny, "searches", "--preset", "tiny", *options, "--picture", "searches.png")
+    assert (again["searches"], again["runs"]) == (written["searches"], written["runs"])
+
+
 def test_ctrl_c_ends_a_benchmark_and_what_it_runs_without_a_traceback(tiny: Clone) -> None:
     command = tiny.command("python", "benchmarks", "overhead", "--preset", "tiny", "--images", "256")
     process = subprocess.Popen(

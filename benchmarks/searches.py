@@ -1,0 +1,241 @@
+"""What searches find in the same time: TPE with halving, random points with halving, TPE without pruning.
+
+Takes: an hour and a half
+
+Three studies of params.yaml's space begin at the same moment from the same preset, each in a clone of its own with as
+many workers, so that they have even shares of the cores whatever else the machine does. When the first one has its
+trials, the others are stopped. Their trainings are short: --images of the train images for --epochs epochs, judged on
+the whole val split. Then the best trial of each by val accuracy is put into the preset, and it and the preset as it is
+are trained as the preset says, on all train images, and judged on test. What is finished is kept in the JSON, so that
+the same command goes on after the searches, or between two trainings.
+
+    make bench NAME=searches
+    .venv/bin/python benchmarks/searches.py --trials 8 --images 1000 --epochs 2 --seeds 1
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import signal
+import statistics
+import subprocess
+import time
+from contextlib import ExitStack
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import harness
+import matplotlib as mpl
+import optuna
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
+
+import presets
+from convtrack import artifacts, config
+from convtrack.report.style import BLUE, GREEN, GREY, ORANGE, style
+from convtrack.study import results, space
+
+SEARCHES = {
+    "TPE, halving": {"sampler": "tpe", "pruner": "halving"},
+    "random, halving": {"sampler": "random", "pruner": "halving"},
+    "TPE, no pruning": {"sampler": "tpe", "pruner": "none"},
+}
+COLOURS = dict(zip(SEARCHES, (BLUE, ORANGE, GREEN), strict=True))
+STARTED, NAME, LOG = "as it is", "search", "study.log"
+TELL = 300  # seconds between two lines of how the searches stand
+SEARCHED = ("trials", "of them pruned", "best val accuracy")
+TRAINED = ("PFLOP", "seconds", "val accuracy", "test accuracy")
+
+
+def main() -> None:
+    """Search, train, draw the picture, print the table, write the JSON."""
+    options = harness.parser(__doc__, __file__)
+    options.add_argument("--preset", default="sprint", help="where all searches begin")
+    options.add_argument("--trials", type=harness.positive, default=40, help="of the first search of the three")
+    options.add_argument("--images", type=harness.positive, default=10_000, help="that a trial trains on")
+    options.add_argument("--epochs", type=harness.positive, default=3, help="of a trial")
+    options.add_argument("--workers", type=harness.positive, default=2, help="of each search")
+    options.add_argument("--seeds", type=harness.positive, default=3, help="of each training that is judged on test")
+    options.add_argument("--picture", type=Path, default=harness.ROOT / "docs/images/searches.png")
+    wanted = options.parse_args()
+    settings = {name: getattr(wanted, name) for name in ("preset", "trials", "images", "epochs", "workers")}
+    settings |= {
+        "start": harness.preset(wanted.preset),
+        "space": config.read_yaml(harness.ROOT / "params.yaml")["study"],
+    }
+    kept = json.loads(wanted.out.read_text(encoding="utf-8")) if wanted.out.exists() else {}
+    if kept.get("settings") != settings:
+        kept = {"settings": settings, "searches": search(wanted), "runs": {}}
+        harness.write(wanted.out, kept)
+    networks = {STARTED: harness.preset(wanted.preset)}
+    for name, found in kept["searches"].items():
+        networks[name] = space.apply(harness.preset(wanted.preset), best(found)["params"])
+    judge(networks, kept, wanted)
+    with mpl.rc_context(style()), artifacts.whole_file(wanted.picture) as temporary:
+        draw(kept, networks).savefig(temporary, metadata={"Software": None})
+    rows = [row(name, kept["searches"].get(name), of(kept["runs"], sections)) for name, sections in networks.items()]
+    harness.report(wanted.out, ["network", *SEARCHED, *TRAINED], rows, **kept)
+
+
+def search(wanted: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
+    """The trials of each search, up to the moment when the first of them had as many as it should."""
+    data = harness.ROOT / artifacts.PROCESSED
+    if not (data / artifacts.DATASET).exists():
+        raise harness.BenchmarkError("data/processed is missing: dvc repro preprocess makes it")
+    with ExitStack() as stack:
+        folders = {name: stack.enter_context(harness.clone()) for name in SEARCHES}
+        for name, folder in folders.items():
+            harness.take_images(data, folder, wanted.images)
+            write_params(folder, wanted, SEARCHES[name])
+        began = datetime.now()  # as in Optuna's trials: local, without a zone
+        studies: dict[str, subprocess.Popen[bytes]] = {}
+        for name, folder in folders.items():
+            count = ["--trials", str(wanted.trials)] if not studies else []
+            command = [folder / ".venv/bin/convtrack", "study", "run", "--workers", str(wanted.workers), *count]
+            environment = os.environ | {"PYTHONPATH": str(folder / "src")}
+            log = stack.enter_context((folder / LOG).open("wb"))
+            studies[name] = subprocess.Popen(command, cwd=folder, env=environment, stdout=log, stderr=log)
+            stack.callback(stop, studies[name])
+        follow(studies, folders, began)
+        ended = datetime.now()
+        for process in studies.values():
+            stop(process)
+        return {name: trials(folder, began, ended) for name, folder in folders.items()}
+
+
+def write_params(folder: Path, wanted: argparse.Namespace, settings: dict[str, str]) -> None:
+    """params.yaml in `folder`: the preset with a short training, and how to search."""
+    sections = harness.preset(wanted.preset)
+    sections["train"]["epochs"] = wanted.epochs
+    content = harness.params(sections)
+    content["study"] |= {"name": NAME, "storage": None, **settings}
+    (folder / "params.yaml").write_text(json.dumps(content), encoding="utf-8")
+
+
+def follow(studies: dict[str, subprocess.Popen[bytes]], folders: dict[str, Path], start: datetime) -> None:
+    """Wait until the first study has ended, telling how all of them stand. Raises BenchmarkError where one failed."""
+    began = told = time.monotonic()
+    first, *others = studies
+    while studies[first].poll() is None:
+        time.sleep(1)
+        ended = [name for name in others if studies[name].poll() is not None]
+        if ended:
+            raise failed(ended[0], folders[ended[0]])
+        if time.monotonic() - told > TELL:
+            told = time.monotonic()
+            counts = [f"{name} {len(trials(folder, start, datetime.now()))}" for name, folder in folders.items()]
+            harness.say(f"after {(told - began) / 60:.0f} minutes, trials: {', '.join(counts)}")
+    if studies[first].returncode:
+        raise failed(first, folders[first])
+
+
+def failed(name: str, folder: Path) -> harness.BenchmarkError:
+    """A study that has ended as it should not have, with the end of what it said."""
+    return harness.BenchmarkError(f"the study {name} failed: {(folder / LOG).read_text(encoding='utf-8')[-2000:]}")
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a study as Ctrl-C does, which ends its trials."""
+    if process.poll() is None:
+        process.send_signal(signal.SIGINT)
+    process.wait()
+
+
+def trials(folder: Path, began: datetime, ended: datetime) -> list[dict[str, Any]]:
+    """The trials of the study in `folder` that had finished by then, with seconds since the studies began."""
+    storage = JournalStorage(JournalFileBackend(str(folder / ".convtrack/study.journal")))
+    found = results.read(results.load(NAME, storage))
+    return [
+        {
+            "number": trial.number,
+            "state": trial.state.name,
+            "params": trial.params,
+            "curve": results.curve(trial),
+            "value": trial.value if trial.state == optuna.trial.TrialState.COMPLETE else None,
+            "began": (trial.datetime_start - began).total_seconds(),
+            "ended": (trial.datetime_complete - began).total_seconds(),
+        }
+        for trial in found.of("complete", "pruned")
+        if trial.datetime_start and trial.datetime_complete and trial.datetime_complete <= ended
+    ]
+
+
+def best(found: list[dict[str, Any]]) -> dict[str, Any]:
+    """The complete trial with the highest val accuracy."""
+    return max((trial for trial in found if trial["value"] is not None), key=lambda trial: trial["value"])
+
+
+def judge(networks: dict[str, dict[str, Any]], kept: dict[str, Any], wanted: argparse.Namespace) -> None:
+    """Train each network with each seed, unless `kept` has it already."""
+    for seed in range(wanted.seeds):
+        for name, sections in networks.items():
+            if seed >= len(of(kept["runs"], sections)):
+                harness.say(f"{name}, all train images, seed {seed}")
+                key = f"{recipe(sections)} {seed}"
+                seeded = sections | {"train": sections["train"] | {"seed": seed}}
+                kept["runs"][key] = presets.trained(seeded, f"search-{list(networks).index(name)}-{seed}")
+                harness.write(wanted.out, kept)
+
+
+def recipe(sections: dict[str, Any]) -> str:
+    """What two equal networks with equal trainings have in common."""
+    return json.dumps({name: sections[name] for name in ("model", "train")}, sort_keys=True)
+
+
+def of(runs: dict[str, presets.Run], sections: dict[str, Any]) -> list[presets.Run]:
+    """The runs of a network, by seed."""
+    return [run for key, run in runs.items() if key.rpartition(" ")[0] == recipe(sections)]
+
+
+def row(name: str, found: list[dict[str, Any]] | None, runs: list[presets.Run]) -> list[str]:
+    """A line of the table."""
+    searched = [""] * len(SEARCHED)
+    if found is not None:
+        pruned = sum(trial["state"] == "PRUNED" for trial in found)
+        searched = [str(len(found)), str(pruned), f"{best(found)['value']:.4f}"]
+    cost = [f"{presets.median(runs, 'pflop'):.4f}", f"{presets.median(runs, 'seconds'):.0f}"]
+    return [name, *searched, *cost, presets.spread(runs, "best_val_accuracy"), presets.spread(runs, "test_accuracy")]
+
+
+def draw(kept: dict[str, Any], networks: dict[str, dict[str, Any]]) -> Figure:
+    """The best trial so far, minute by minute, and what the winners are worth on test."""
+    figure = Figure(figsize=(11, 4.6), layout="constrained")
+    left, right = figure.subplots(1, 2, width_ratios=(3, 2))
+    for name, found in kept["searches"].items():
+        draw_search(left, name, found)
+    left.set(xlabel="minutes, all three at once on the same cores", ylabel="val accuracy of a trial")
+    left.legend(loc="lower right")
+    for height, (name, sections) in enumerate(networks.items()):
+        accuracies = [run["test_accuracy"] for run in of(kept["runs"], sections)]
+        colour = COLOURS.get(name, GREY)
+        right.plot(accuracies, [height] * len(accuracies), "o", color=colour, alpha=0.6)
+        right.plot(statistics.mean(accuracies), height, "|", color=colour, markersize=24, markeredgewidth=2)
+    right.set_yticks(range(len(networks)), list(networks))
+    right.set(xlabel="test accuracy after a whole training, a mark a seed, a line their mean")
+    right.invert_yaxis()
+    right.margins(y=0.2)
+    figure.suptitle("What a search finds")
+    return figure
+
+
+def draw_search(panel: Axes, name: str, found: list[dict[str, Any]]) -> None:
+    """Each trial where it ended, and the best one so far."""
+    colour = COLOURS[name]
+    complete = sorted((trial for trial in found if trial["value"] is not None), key=lambda trial: trial["ended"])
+    minutes = [trial["ended"] / 60 for trial in complete]
+    so_far = [max(trial["value"] for trial in complete[: count + 1]) for count in range(len(complete))]
+    end = max(trial["ended"] for trial in found) / 60
+    panel.step([*minutes, end], [*so_far, so_far[-1]], where="post", color=colour, label=name)
+    panel.plot(minutes, [trial["value"] for trial in complete], ".", color=colour, alpha=0.6)
+    pruned = [trial for trial in found if trial["value"] is None]
+    last = [max(trial["curve"].items(), key=lambda pair: int(pair[0]))[1] for trial in pruned]
+    panel.plot([trial["ended"] / 60 for trial in pruned], last, "x", color=colour, alpha=0.3, markersize=5)
+
+
+if __name__ == "__main__":
+    harness.run(main)
