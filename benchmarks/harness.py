@@ -212,7 +212,7 @@ def take_images(data: Path, folder: Path, count: int | None) -> list[str]:
     np.save(artifacts.images_path(processed, "train"), train.images[np.sort(chosen)])
     np.save(artifacts.labels_path(processed, "train"), train.labels[np.sort(chosen)])
     for path in (artifacts.images_path, artifacts.labels_path):
-        path(processed, "val").symlink_to(path(data.resolve(), "val"))
+        shutil.copy(path(data, "val"), path(processed, "val"))
     artifacts.write_json(processed / artifacts.DATASET, dataset)
     return [*sorted(dataset["digests"].values()), str(len(chosen))]
 

@@ -29,6 +29,7 @@ from typing import Any
 
 import harness
 import matplotlib as mpl
+import numpy as np
 import optuna
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -90,8 +91,9 @@ def search(wanted: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
     with ExitStack() as stack:
         folders = {name: stack.enter_context(harness.clone()) for name in SEARCHES}
         for name, folder in folders.items():
-            harness.take_images(data, folder, wanted.images)
             write_params(folder, wanted, SEARCHES[name])
+            harness.take_images(data, folder, wanted.images)
+            keep(folder)
         began = datetime.now()  # as in Optuna's trials: local, without a zone
         studies: dict[str, subprocess.Popen[bytes]] = {}
         for name, folder in folders.items():
@@ -105,6 +107,10 @@ def search(wanted: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
         ended = datetime.now()
         for process in studies.values():
             stop(process)
+        for folder in folders.values():
+            count = len(np.load(artifacts.labels_path(folder / artifacts.PROCESSED, "train")))
+            if count > wanted.images:
+                raise harness.BenchmarkError(f"the study made its data anew: trials trained on {count} images")
         return {name: trials(folder, began, ended) for name, folder in folders.items()}
 
 
@@ -115,6 +121,13 @@ def write_params(folder: Path, wanted: argparse.Namespace, settings: dict[str, s
     content = harness.params(sections)
     content["study"] |= {"name": NAME, "storage": None, **settings}
     (folder / "params.yaml").write_text(json.dumps(content), encoding="utf-8")
+
+
+def keep(folder: Path) -> None:
+    """Have DVC take data/processed for what its stages made: a study begins with `dvc repro preprocess`."""
+    (folder / artifacts.RAW).mkdir(parents=True)
+    command = [folder / ".venv/bin/dvc", "commit", "--force", "--quiet", "download", "preprocess"]
+    subprocess.run(command, cwd=folder, check=True)
 
 
 def follow(studies: dict[str, subprocess.Popen[bytes]], folders: dict[str, Path], start: datetime) -> None:
