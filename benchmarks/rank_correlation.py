@@ -1,37 +1,31 @@
 """Whether trials that are ahead in mid-training win in the end, and how often each pruner throws a winner away.
 
-Takes: an hour and more, by configurations, images and epochs
+Takes: seconds, after NAME=searches
 
-Random configurations of study.space, params.yaml's own among them, train to their end, each in a process of its own.
-The rank correlation (Spearman's) of val accuracy at each share of the schedule with that at the end goes to stderr and
-into the JSON. Then the curves are replayed through Optuna with each pruner, one trial after the other, in many random
-orders: the epochs that are still trained, how often the best configuration is stopped, how many of the best three are,
-and by how much the best that is left is behind the best there was. The last column is that where time is up after half
-of all epochs: that is when a pruner pays, since it has seen more configurations by then. Finished trainings are kept
-beside the JSON, so that the same command goes on where it was stopped.
+The trials of the search without pruning, which all went to their end, in benchmarks/searches.py's JSON. The rank
+correlation (Spearman's) of val accuracy at each share of the schedule with that at the end goes to stderr and into the
+JSON. Then the curves are replayed through Optuna with each pruner, one trial after the other, in many random orders:
+the epochs that are still trained, how often the best trial is stopped, how many of the best three are, and by how much
+the best that is left is behind the best there was. The last column is that where time is up after half of all epochs:
+that is when a pruner pays, since it has seen more trials by then.
 
     make bench NAME=rank_correlation
-    .venv/bin/python benchmarks/rank_correlation.py --configurations 12 --images 1000 --set train.batch_size=64
+    .venv/bin/python benchmarks/rank_correlation.py --searches .convtrack/benchmarks/searches.json
 """
 
 from __future__ import annotations
 
-import argparse
-import hashlib
-import json
 import random
 import statistics
-import tempfile
 from pathlib import Path
 from typing import Any
 
 import harness
 import optuna
-from ruamel.yaml import YAML
+import searches
 from scipy.stats import spearmanr
 
 from convtrack import artifacts, config
-from convtrack.study import space
 from convtrack.study.sampling import make_pruner
 
 PRUNERS = ("none", "median", "halving", "hyperband")
@@ -40,97 +34,67 @@ TOP = 3
 
 
 def main() -> None:
-    """Train what is missing, replay, print the table, write the JSON."""
+    """Replay, print the table, write the JSON."""
     options = harness.parser(__doc__, __file__)
-    options.add_argument("--configurations", type=harness.positive, default=24)
-    options.add_argument("--images", type=harness.positive, help="so many of the train images; all, unless said")
-    options.add_argument("--data", type=Path, default=harness.ROOT / artifacts.PROCESSED, help="a data/processed")
-    options.add_argument("--set", type=knob, action="append", default=[], metavar="PATH=VALUE", help="another knob")
+    options.add_argument("--searches", type=Path, default=harness.RESULTS / "searches.json", help="of searches.py")
     wanted = options.parse_args()
-    content = space.apply(config.read_yaml(harness.ROOT / "params.yaml"), dict(wanted.set))
+    if not wanted.searches.exists():
+        raise harness.BenchmarkError(
+            f"{wanted.searches} is missing. Nothing was done\n  next: make bench NAME=searches"
+        )
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    curves = train_all(content, wanted)
-    finals = [curve["final"] for curve in curves]
+    found = artifacts.read_json(wanted.searches)["searches"][searches.UNPRUNED]
+    trials = [trial for trial in found if trial["value"] is not None]
+    finals = [trial["value"] for trial in trials]
     correlations = {}
-    for percent in sorted({percent for curve in curves for percent in by_percent(curve)}):
-        values = [by_percent(curve)[percent] for curve in curves]
+    for percent in sorted({percent for trial in trials for percent in by_percent(trial)}):
+        values = [by_percent(trial)[percent] for trial in trials]
         correlations[percent] = float(spearmanr(values, finals).statistic)
         harness.say(f"at {percent} % of the schedule: rank correlation with the end {correlations[percent]:.2f}")
-    replayed = {name: [replay(content, name, curves, order) for order in range(ORDERS)] for name in PRUNERS}
+    content = config.read_yaml(harness.ROOT / "params.yaml")
+    replayed = {name: [replay(content, name, trials, order) for order in range(ORDERS)] for name in PRUNERS}
     columns = ["pruner", "epochs trained, %", "best stopped, %", f"of the best {TOP} stopped, %", "accuracy lost"]
     columns.append("with half of all epochs")
     rows = [row(name, replays) for name, replays in replayed.items()]
-    summary = {"correlations": correlations, "curves": curves, "spread": statistics.pstdev(finals)}
-    harness.report(wanted.out, columns, rows, configurations=len(curves), orders=ORDERS, **summary)
+    spread = statistics.pstdev(finals)
+    harness.report(
+        wanted.out, columns, rows, trials=len(trials), orders=ORDERS, correlations=correlations, spread=spread
+    )
 
 
-def knob(text: str) -> tuple[str, Any]:
-    """`train.epochs=2` as a path and a value."""
-    path, _, value = text.partition("=")
-    return path, YAML(typ="safe").load(value)
+def by_percent(trial: dict[str, Any]) -> dict[int, float]:
+    """Val accuracy by the step at which the trial reported it."""
+    return {int(percent): value for percent, value in trial["curve"].items()}
 
 
-def train_all(content: dict[str, Any], wanted: argparse.Namespace) -> list[dict[str, Any]]:
-    """The curve of each configuration: its values, its params, one val accuracy for each epoch, and the last."""
-    kept = wanted.out.with_name(f"{wanted.out.stem}-curves.json")
-    known: dict[str, Any] = artifacts.read_json(kept) if kept.exists() else {}
-    keys = []
-    with tempfile.TemporaryDirectory(prefix="convtrack-benchmark-") as name:
-        digests = harness.take_images(wanted.data, Path(name), wanted.images)
-        for number, values in enumerate(configurations(content, wanted.configurations)):
-            params = space.apply(content, values)
-            text = json.dumps([params["model"], params["train"], digests], sort_keys=True)
-            keys.append(hashlib.sha256(text.encode()).hexdigest())
-            if keys[-1] not in known:
-                harness.say(f"configuration {number + 1} of {wanted.configurations}: {values}")
-                curve = harness.in_process("configuration", {"params": params}, folder=Path(name))
-                known[keys[-1]] = {"configuration": values, **curve}
-                artifacts.write_json(kept, known)
-    return [known[key] for key in keys]
-
-
-def configurations(content: dict[str, Any], count: int) -> list[dict[str, Any]]:
-    """What params.yaml holds, then random points of its space, always the same ones."""
-    params = config.parse(content)
-    space.check(params, content, None)
-    study = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=params.study.seed))
-    study.enqueue_trial(space.current(params.study, content))
-    return [space.suggest(study.ask(), params.study, content) for _ in range(count)]
-
-
-def by_percent(curve: dict[str, Any]) -> dict[int, float]:
-    """Val accuracy by the step at which a trial reports it."""
-    epochs = len(curve["values"])
-    return {100 * epoch // epochs: value for epoch, value in enumerate(curve["values"], start=1)}
-
-
-def replay(content: dict[str, Any], pruner: str, curves: list[dict[str, Any]], order: int) -> dict[str, Any]:
+def replay(content: dict[str, Any], pruner: str, trials: list[dict[str, Any]], order: int) -> dict[str, Any]:
     """A study of these trials in the `order`-th random order, with what the pruner stopped of them."""
     settings = config.parse(content | {"study": content["study"] | {"pruner": pruner}}).study
     study = optuna.create_study(direction="maximize", pruner=make_pruner(settings), study_name=f"replay-{order}")
-    best = sorted(range(len(curves)), key=lambda number: -curves[number]["final"])[:TOP]
-    whole = sum(len(curve["values"]) for curve in curves)
+    finals = [trial["value"] for trial in trials]
+    best = sorted(range(len(trials)), key=lambda number: -finals[number])[:TOP]
+    whole = sum(len(trial["curve"]) for trial in trials)
     stopped, epochs, in_half = set(), 0, 0.0
-    for number in random.Random(order).sample(range(len(curves)), len(curves)):
-        trial = study.ask()
-        for percent, value in by_percent(curves[number]).items():
-            trial.report(value, percent)
+    for number in random.Random(order).sample(range(len(trials)), len(trials)):
+        again = study.ask()
+        for percent, value in by_percent(trials[number]).items():
+            again.report(value, percent)
             epochs += 1
-            if percent < 100 and trial.should_prune():
+            if percent < 100 and again.should_prune():
                 stopped.add(number)
-                study.tell(trial, state=optuna.trial.TrialState.PRUNED)
+                study.tell(again, state=optuna.trial.TrialState.PRUNED)
                 break
         else:
-            study.tell(trial, curves[number]["final"])
+            study.tell(again, finals[number])
             if 2 * epochs <= whole:
-                in_half = max(in_half, curves[number]["final"])
-    left = max(curve["final"] for number, curve in enumerate(curves) if number not in stopped)
+                in_half = max(in_half, finals[number])
+    left = max(final for number, final in enumerate(finals) if number not in stopped)
     return {
         "epochs": epochs / whole,
         "best_stopped": best[0] in stopped,
         "top_stopped": len(stopped & set(best)) / len(best),
-        "lost": curves[best[0]]["final"] - left,
-        "lost_in_half": curves[best[0]]["final"] - in_half,
+        "lost": finals[best[0]] - left,
+        "lost_in_half": finals[best[0]] - in_half,
     }
 
 

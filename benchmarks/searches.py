@@ -41,10 +41,11 @@ from convtrack import artifacts, config
 from convtrack.report.style import BLUE, GREEN, GREY, ORANGE, style
 from convtrack.study import results, space
 
+UNPRUNED = "TPE, no pruning"
 SEARCHES = {
     "TPE, halving": {"sampler": "tpe", "pruner": "halving"},
     "random, halving": {"sampler": "random", "pruner": "halving"},
-    "TPE, no pruning": {"sampler": "tpe", "pruner": "none"},
+    UNPRUNED: {"sampler": "tpe", "pruner": "none"},
 }
 COLOURS = dict(zip(SEARCHES, (BLUE, ORANGE, GREEN), strict=True))
 STARTED, NAME, LOG = "as it is", "search", "study.log"

@@ -172,3 +172,34 @@ def test_the_picture_wants_the_presets_first(tmp_path: Path) -> None:
     done = bench("curve", "--runs", tmp_path / "none.json", "--picture", tmp_path / "none.png", expect=1)
     assert "make bench NAME=presets" in done.stderr
     assert not (tmp_path / "none.png").exists()
+
+
+def searched(curves: list[list[float]]) -> dict[str, Any]:
+    """What benchmarks/searches.py keeps of a search without pruning: val accuracy after each epoch of each trial."""
+    shares = [100 * epoch // len(curves[0]) for epoch in range(1, len(curves[0]) + 1)]
+    trials = [{"value": curve[-1], "curve": dict(zip(shares, curve, strict=True))} for curve in curves]
+    return {"searches": {"TPE, no pruning": trials}}
+
+
+@pytest.mark.slow
+def test_pruners_keep_the_best_of_trials_that_never_overtake_one_another(tmp_path: Path) -> None:
+    curves = [[0.1 + 0.02 * trial, 0.3 + 0.02 * trial, 0.5 + 0.02 * trial] for trial in range(16)]
+    artifacts.write_json(tmp_path / "searches.json", searched(curves))
+    out = tmp_path / "out.json"
+    shown = table(bench("rank_correlation", "--searches", tmp_path / "searches.json", "--out", out).stdout)
+    assert artifacts.read_json(out)["correlations"] == {"33": 1.0, "66": 1.0, "100": 1.0}
+    assert shown["none"] == ["100", "0", "0", "0.0000", shown["none"][-1]]
+    assert (shown["halving"][1], shown["halving"][3]) == ("0", "0.0000")
+    assert int(shown["halving"][0]) < 75
+    assert float(shown["halving"][-1]) < float(shown["none"][-1])  # it has seen more of them by then
+
+
+@pytest.mark.slow
+def test_pruners_stop_the_best_of_trials_that_all_overtake_one_another(tmp_path: Path) -> None:
+    curves = [[0.4 - 0.02 * trial, 0.5 - 0.02 * trial, 0.5 + 0.02 * trial] for trial in range(16)]
+    artifacts.write_json(tmp_path / "searches.json", searched(curves))
+    out = tmp_path / "out.json"
+    shown = table(bench("rank_correlation", "--searches", tmp_path / "searches.json", "--out", out).stdout)
+    assert artifacts.read_json(out)["correlations"] == {"33": -1.0, "66": -1.0, "100": 1.0}
+    assert int(shown["halving"][1]) > 50
+    assert float(shown["halving"][3]) > 0.01
