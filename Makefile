@@ -4,9 +4,9 @@
 
 BIN := .venv/bin
 READY := .venv/.ready
-PYTEST := $(BIN)/python -m pytest
 # two processes halve the time of the tests on a small machine; each loads its own TensorFlow (about 1 GB)
 WORKERS ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder
 
 help: ## explain the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -20,7 +20,7 @@ run: $(READY) ## the whole pipeline: download, preprocess, train, evaluate, and 
 	@$(BIN)/convtrack run
 
 test: $(READY) ## the tests, offline, in minutes
-	$(PYTEST) -n $(WORKERS) --dist loadfile --no-loadscope-reorder -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-slow: $(READY) ## the long tests: all of CIFAR-10 (CONVTRACK_CIFAR10_JPEG names the archive), whole trainings
 	$(PYTEST) -m slow
