@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import re
 import shutil
+import signal
 import tempfile
 import warnings
 from collections.abc import Callable, Iterator
@@ -28,6 +29,9 @@ def _own_settings() -> Iterator[None]:
             if name.startswith(OUTSIDE):
                 patch.delenv(name)
         patch.setenv("COLUMNS", "120")
+        if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+            # as a script starts what it runs in the background, and as children inherit it: no Ctrl-C would reach them
+            signal.signal(signal.SIGINT, signal.default_int_handler)
         yield
 
 
