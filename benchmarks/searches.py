@@ -76,7 +76,9 @@ def main() -> None:
         harness.write(wanted.out, kept)
     networks = {STARTED: harness.preset(wanted.preset)}
     for name, found in kept["searches"].items():
-        networks[name] = space.apply(harness.preset(wanted.preset), best(found)["params"])
+        winner = best(found)
+        sections = harness.preset(wanted.preset)
+        networks[name] = space.apply(sections, winner["params"]) if winner["number"] else sections  # 0 is the preset
     judge(networks, kept, wanted)
     with mpl.rc_context(style()), artifacts.whole_file(wanted.picture) as temporary:
         draw(kept, networks).savefig(temporary, metadata={"Software": None})
