@@ -307,7 +307,7 @@ def test_a_study_that_is_killed_leaves_no_process_and_the_same_command_does_the_
 
 @pytest.mark.slow
 def test_a_pruned_trial_is_killed_in_mlflow_and_not_failed(clone: Clone) -> None:
-    clone.change({"study.pruner": "median"})
+    clone.change({"study.pruner": "median", "train.epochs": 3})
     run(clone, "pruned", 1)
     made = study(clone, "pruned")
     first = made.trials[0]

@@ -124,25 +124,25 @@ def test_none_prunes_nothing(content: Content) -> None:
 @pytest.mark.parametrize("pruner", ["median", "halving"])
 def test_what_is_behind_is_stopped_and_what_is_ahead_is_not(pruner: str, content: Content) -> None:
     better = {percent: value + 0.05 for percent, value in GOOD.items()}
-    assert pruned(pruner, content, [GOOD] * 6 + [BAD, better])[-2:] == [25, 100]
+    assert pruned(pruner, content, [GOOD] * 6 + [BAD, better])[-2:] == [75, 100]  # 50 is too early to tell
 
 
 def test_hyperband_lets_some_of_those_behind_go_further(content: Content) -> None:
     reached = pruned("hyperband", content, [GOOD] * 6 + [BAD] * 24)[6:]
-    assert min(reached) == 25
+    assert min(reached) == 50
     assert len(set(reached)) > 1
 
 
 def test_losses_are_pruned_where_they_are_high(content: Content) -> None:
     low, high = {p: 1 - value for p, value in GOOD.items()}, {p: 1 - value for p, value in BAD.items()}
-    assert pruned("halving", content, [low] * 6 + [high], objective="val_loss")[-1] == 25
+    assert pruned("halving", content, [low] * 6 + [high], objective="val_loss")[-1] == 75
 
 
 def test_a_loss_that_is_no_number_is_pruned(content: Content) -> None:
-    assert pruned("halving", content, [GOOD, {25: float("nan"), 50: 0.1, 75: 0.1, 100: 0.1}])[-1] == 25
+    assert pruned("halving", content, [GOOD, {25: 0.6, 50: 0.7, 75: float("nan"), 100: 0.1}])[-1] == 75
 
 
 def test_schedules_of_other_lengths_are_compared_at_the_same_share(content: Content) -> None:
-    """A trial of two epochs is at half of its schedule after one, and is compared with others at half of theirs."""
-    short = {50: 0.75, 100: 0.9}  # better than GOOD at half, though worse than GOOD at its second epoch of four
-    assert pruned("halving", content, [GOOD] * 6 + [short, {50: 0.3, 100: 0.9}])[-2:] == [100, 50]
+    """A trial of three epochs meets its rung after two, and is compared with others after the first from 60 % on."""
+    short = {33: 0.5, 66: 0.85, 100: 0.9}  # better than GOOD at its rung, and ahead of nobody after as many epochs
+    assert pruned("halving", content, [GOOD] * 6 + [short, {33: 0.5, 66: 0.3, 100: 0.9}])[-2:] == [100, 66]

@@ -19,7 +19,7 @@ DIRECTIONS: dict[Objective, Literal["minimize", "maximize"]] = {
     "parameters": "minimize",
     "latency": "minimize",
 }
-FIRST_RUNG, WHOLE = 25, 100  # percent of a trial's own epochs, see docs/decisions/pruning.md
+FIRST_RUNG, WHOLE = 60, 100  # percent of a trial's own epochs, see docs/decisions/pruning.md
 
 
 def directions(study: Study) -> list[Literal["minimize", "maximize"]]:
@@ -80,4 +80,4 @@ def make_pruner(study: Study) -> optuna.pruners.BasePruner:
         case "halving":
             return optuna.pruners.SuccessiveHalvingPruner(min_resource=FIRST_RUNG, reduction_factor=2)
         case "hyperband":
-            return optuna.pruners.HyperbandPruner(min_resource=FIRST_RUNG, max_resource=WHOLE, reduction_factor=2)
+            return optuna.pruners.HyperbandPruner(min_resource=WHOLE // 2, max_resource=WHOLE, reduction_factor=2)
