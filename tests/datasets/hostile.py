@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import gzip
 import socket
 import struct
 import threading
@@ -10,6 +11,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from typing import cast
 
 Answer = Callable[[BaseHTTPRequestHandler, bytes], None]
 
@@ -28,6 +30,15 @@ class Server:
         return f"{self.address}{path}"
 
 
+class _QuietServer(ThreadingHTTPServer):
+    daemon_threads = True
+    block_on_close = False
+    over: threading.Event  # ends what lasts for ever
+
+    def handle_error(self, request: object, client_address: object) -> None:
+        """Clients that hang up are what is wanted here."""
+
+
 @contextlib.contextmanager
 def running() -> Iterator[Server]:
     state = Server()
@@ -44,20 +55,18 @@ def running() -> Iterator[Server]:
         def log_message(self, format: str, *args: object) -> None:
             pass
 
-    with ThreadingHTTPServer(("127.0.0.1", 0), Handler) as http:
-        http.daemon_threads = True
-        http.block_on_close = False
+    with _QuietServer(("127.0.0.1", 0), Handler) as http:
+        http.over = threading.Event()
         state.address = f"http://127.0.0.1:{http.server_address[1]}"
         threading.Thread(target=http.serve_forever, args=(0.01,), daemon=True).start()
         yield state
+        http.over.set()
         http.shutdown()
 
 
 def whole(handler: BaseHTTPRequestHandler, body: bytes) -> None:
     """All of it, or from where Range says."""
-    start = _start(handler)
-    handler.send_response(206 if handler.headers["Range"] else 200)
-    _finish(handler, body[start:])
+    _finish(handler, body[_begin(handler, body) :])
 
 
 def without_range(handler: BaseHTTPRequestHandler, body: bytes) -> None:
@@ -70,8 +79,7 @@ def cut_after(count: int) -> Answer:
     """Promise all and hang up after `count` bytes."""
 
     def answer(handler: BaseHTTPRequestHandler, body: bytes) -> None:
-        start = _start(handler)
-        handler.send_response(206 if handler.headers["Range"] else 200)
+        start = _begin(handler, body)
         handler.send_header("Content-Length", str(len(body) - start))
         handler.end_headers()
         handler.wfile.write(body[start : start + count])
@@ -124,6 +132,136 @@ def redirect_to(path: str) -> Answer:
         _finish(handler, b"")
 
     return answer
+
+
+def stalled_after(count: int) -> Answer:
+    """`count` bytes, and then nothing for longer than anyone waits."""
+
+    def answer(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        cut_after(count)(handler, body)
+        time.sleep(3)
+
+    return answer
+
+
+def reset_after(count: int) -> Answer:
+    def answer(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        cut_after(count)(handler, body)
+        reset(handler, body)
+
+    return answer
+
+
+def other_bytes(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+    """A file of the same size, or its part, as if the file had been exchanged."""
+    whole(handler, body[::-1])
+
+
+def other_part(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+    """A part, and the truth about which, but not the one that was asked for."""
+    start = min(_start(handler) + 7, len(body) - 1)
+    handler.send_response(206)
+    handler.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+    _finish(handler, body[start:])
+
+
+def other_part_in_disguise(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+    """Says that it sends what was asked for, and sends another part of that size."""
+    _finish(handler, body[: len(body) - _begin(handler, body)])
+
+
+def length(promised: str) -> Answer:
+    """All of it, under a length that is another."""
+
+    def answer(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        start = _begin(handler, body)
+        handler.send_header("Content-Length", promised)
+        handler.end_headers()
+        handler.wfile.write(body[start:])
+
+    return answer
+
+
+def without_length(count: int | None = None) -> Answer:
+    """All of it, or `count` bytes; that is the end when the connection ends, as in HTTP/1.0."""
+
+    def answer(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        start = _begin(handler, body)
+        handler.end_headers()
+        handler.wfile.write(body[start:][:count])
+
+    return answer
+
+
+def gzipped(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+    """Packed for the way, though nobody asked for that."""
+    handler.send_response(200)
+    handler.send_header("Content-Encoding", "gzip")
+    _finish(handler, gzip.compress(body))
+
+
+def endless(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+    """The file, and then it again, for ever."""
+    handler.send_response(200)
+    handler.end_headers()
+    _for_ever(handler, body)
+
+
+def endless_redirect(path: str) -> Answer:
+    """A redirect whose own page does not end."""
+
+    def answer(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        handler.send_response(302)
+        handler.send_header("Location", path)
+        handler.end_headers()
+        _for_ever(handler, bytes(1 << 16))
+
+    return answer
+
+
+def endless_headers(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+    """A header that grows by a byte now and then, before anyone's patience ends."""
+    handler.wfile.write(b"HTTP/1.0 200 OK\r\nX-Slow: ")
+    _for_ever(handler, b"x", pause=0.05)
+
+
+def endless_continue(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+    """«Go on», time and again, which http.client passes over."""
+    _for_ever(handler, b"HTTP/1.1 100 Continue\r\n\r\n", pause=0.001)
+
+
+def endless_trailers(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+    """All of it as one chunk, and then one trailer after the other."""
+    handler.protocol_version = "HTTP/1.1"
+    _begin(handler, body)
+    handler.send_header("Transfer-Encoding", "chunked")
+    handler.end_headers()
+    handler.wfile.write(b"%x\r\n%s\r\n0\r\n" % (len(body), body))
+    _for_ever(handler, b"X-More: more\r\n", pause=0.001)
+
+
+def reason(text: str) -> Answer:
+    """A failure in words of its own."""
+
+    def answer(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        handler.send_response(404, text)
+        _finish(handler, b"")
+
+    return answer
+
+
+def _for_ever(handler: BaseHTTPRequestHandler, content: bytes, pause: float = 0) -> None:
+    while not cast(_QuietServer, handler.server).over.wait(pause):
+        handler.wfile.write(content)
+
+
+def _begin(handler: BaseHTTPRequestHandler, body: bytes) -> int:
+    """Agree to send `body` from where Range says; returns that place."""
+    start = _start(handler)
+    handler.send_response(206 if handler.headers["Range"] else 200)
+    if handler.headers["Range"]:
+        handler.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
+    return start
 
 
 def _start(handler: BaseHTTPRequestHandler) -> int:

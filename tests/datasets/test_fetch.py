@@ -115,6 +115,94 @@ def test_a_server_of_ten_bytes_a_second_is_left(server, tmp_path):
     assert "bytes a second (at least 5,000 wanted)" in causes_of(source(slow), tmp_path / "again")[slow]
 
 
+def test_a_cut_without_a_length_beforehand_is_a_cut_and_goes_on_there(server, tmp_path):
+    url = server.serve("/a", BODY, hostile.without_length(50_000), hostile.whole)
+    assert fetch.fetch(source(url), tmp_path, LIMITS).read_bytes() == BODY
+    assert [asked for _, asked in server.ranges] == [None, "bytes=50000-"]
+
+
+def test_another_part_than_the_one_asked_for_is_not_joined_and_all_is_asked_for_instead(server, tmp_path):
+    url = server.serve("/a", BODY, hostile.cut_after(50_000), hostile.other_part, hostile.whole)
+    assert fetch.fetch(source(url), tmp_path, LIMITS).read_bytes() == BODY
+    assert [asked for _, asked in server.ranges] == [None, "bytes=50000-", None]
+
+
+def test_a_part_that_nobody_asked_for_is_refused(server, tmp_path):
+    url = server.serve("/a", BODY, hostile.other_part)
+    for found in (source(url), source(url, sha256=None, size=None)):
+        cause = causes_of(found, tmp_path)[url]
+        assert cause == "sends bytes 7-102399/102400, asked for all from byte 0 on"
+
+
+def test_a_server_that_never_has_enough_is_given_up(server, tmp_path):
+    url = server.serve("/a", BODY, hostile.status(416))
+    assert "has fewer bytes than had already come" in causes_of(source(url), tmp_path)[url]
+
+
+LOCATIONS = {
+    "file:///etc/hostname": "No connection adapters were found for 'file:///etc/hostname'",
+    "ftp://127.0.0.1/a": "No connection adapters were found",
+    "http://[": "Invalid IPv6 URL",
+    "http://\xff\xfe/": "",
+    "http://127.0.0.1:99999/": "",
+    "//": "",
+    "/a": "Exceeded 30 redirects",  # itself
+}
+
+
+@pytest.mark.parametrize("location", LOCATIONS)
+def test_a_redirect_that_leads_nowhere_is_a_cause(server, tmp_path, location):
+    url = server.serve("/a", b"", hostile.redirect_to(location))
+    assert LOCATIONS[location] in causes_of(source(url), tmp_path)[url]
+    assert LOCATIONS[location] in fetch.answering([url], LIMITS)[url] != "no answer in time"
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        hostile.endless_headers,
+        hostile.endless_continue,
+        hostile.endless_trailers,
+        hostile.stalled_after(100),
+        hostile.endless_redirect("/a"),
+        hostile.endless,
+    ],
+)
+def test_a_server_that_never_ends_is_left_for_the_next(server, tmp_path, answer):
+    endless, good = server.serve("/endless", BODY, answer), server.serve("/good", BODY)
+    assert fetch.fetch(source(endless, good), tmp_path, LIMITS).read_bytes() == BODY
+
+
+def test_the_page_of_a_redirect_is_not_read(server, tmp_path):
+    server.serve("/there", BODY)
+    url = server.serve("/here", b"", hostile.endless_redirect("/there"))
+    assert fetch.fetch(source(url), tmp_path, LIMITS).read_bytes() == BODY
+
+
+@pytest.mark.parametrize("promised", ["9" * 5000, "9" * 400, "-1", "1, 2", "none"])
+def test_a_length_that_cannot_be_is_no_reason_to_fall_over(server, tmp_path, promised):
+    url, good = server.serve("/a", BODY, hostile.length(promised)), server.serve("/good", BODY)
+    assert fetch.fetch(source(url, good), tmp_path, LIMITS).read_bytes() == BODY
+    assert fetch.fetch(source(url, good, sha256=None, size=None), tmp_path / "unknown", LIMITS).read_bytes() == BODY
+
+
+def test_what_a_server_says_is_shown_without_its_control_characters_and_in_short(server, tmp_path):
+    url = server.serve("/a", b"", hostile.reason("Gone \x1b[2J\x1b]0;title\x07" + "!" * 5000))
+    for cause in (causes_of(source(url), tmp_path)[url], fetch.answering([url], LIMITS)[url]):
+        assert cause.startswith("answers 404 Gone")
+        assert cause.isprintable()
+        assert len(cause) < 300
+
+
+def test_a_proxy_that_refuses_is_named_as_that(server, tmp_path, monkeypatch):
+    monkeypatch.delenv("NO_PROXY")
+    monkeypatch.delenv("no_proxy", raising=False)
+    monkeypatch.setenv("http_proxy", "http://127.0.0.1:9")
+    url = server.serve("/a", BODY)
+    assert "proxy" in causes_of(source(url), tmp_path)[url]
+    assert "proxy" in fetch.answering([url], LIMITS)[url]
+
+
 @pytest.mark.parametrize("page", [hostile.web_page, hostile.disguised_web_page])
 def test_a_web_page_in_place_of_the_file_is_called_that(server, tmp_path, page):
     url = server.serve("/a", b"", page)

@@ -2,20 +2,27 @@
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import hashlib
 import re
+import shutil
+import textwrap
 import threading
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 from convtrack.errors import DownloadError
 
 if TYPE_CHECKING:
     import requests
     from rich.progress import Progress
+
+Result = TypeVar("Result")
 
 _PIECE = 1 << 16
 _WEB_PAGE = (b"<!doctype html", b"<html")
@@ -97,18 +104,15 @@ def answering(urls: Sequence[str], limits: Limits = DEFAULT_LIMITS) -> dict[str,
 
     Takes no longer than the time-outs of one; a name server that hangs counts as no answer.
     """
-    causes = dict.fromkeys(urls, "no answer in time")
-
-    def ask(url: str) -> None:
-        causes[url] = _ask(url, limits)
-
-    threads = [threading.Thread(target=ask, args=(url,), daemon=True) for url in urls]
-    for thread in threads:
-        thread.start()
+    asked = {url: _begun(functools.partial(_ask, url, limits)) for url in urls}
     deadline = time.monotonic() + 2 * limits.connect
-    for thread in threads:
-        thread.join(max(0.0, deadline - time.monotonic()))
-    return dict(causes)
+    causes = {}
+    for url, answer in asked.items():
+        try:
+            causes[url] = answer.result(max(0.0, deadline - time.monotonic()))
+        except TimeoutError:
+            causes[url] = "no answer in time"
+    return causes
 
 
 def sha256(path: Path) -> str:
@@ -117,19 +121,42 @@ def sha256(path: Path) -> str:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
+def _begun(call: Callable[[], Result]) -> Future[Result]:
+    """Call it in a thread of its own, for which the end of the program does not wait."""
+    future: Future[Result] = Future()
+
+    def work() -> None:
+        try:
+            future.set_result(call())
+        except Exception as error:
+            future.set_exception(error)
+
+    threading.Thread(target=work, daemon=True).start()
+    return future
+
+
 def _ask(url: str, limits: Limits) -> str:
     import requests
 
     try:
-        with requests.get(
-            url, headers=_HEADERS | {"Range": "bytes=0-0"}, stream=True, timeout=limits.connect
-        ) as response:
+        with _get(url, {"Range": "bytes=0-0"}, (limits.connect, limits.connect)) as response:
             _check_status(response)
     except (_RefusedError, _InterruptedError) as error:
         return str(error)
-    except (requests.RequestException, OSError) as error:
+    except (requests.RequestException, OSError, ValueError) as error:
         return _cause(error)
     return ""
+
+
+def _get(url: str, headers: dict[str, str], timeout: tuple[float, float]) -> requests.Response:
+    """The answer to a request, redirects followed, and its body not yet read."""
+    import requests
+
+    def leave(response: requests.Response, **_: object) -> None:
+        if response.is_redirect:
+            response.close()  # requests would read the page of a redirect to its end, and it may have none
+
+    return requests.get(url, headers=_HEADERS | headers, stream=True, timeout=timeout, hooks={"response": leave})
 
 
 def _from_mirror(url: str, source: Source, partial: Path, limits: Limits) -> None:
@@ -166,42 +193,53 @@ def _receive(url: str, source: Source, partial: Path, limits: Limits) -> None:
 
     # without a hash nothing would tell that the two parts belong together
     start = partial.stat().st_size if source.sha256 is not None and partial.exists() else 0
+    headers, timeout = {"Range": f"bytes={start}-"} if start else {}, (limits.connect, limits.silence)
     try:
-        with requests.get(
-            url,
-            headers=_HEADERS | ({"Range": f"bytes={start}-"} if start else {}),
-            stream=True,
-            timeout=(limits.connect, limits.silence),
-        ) as response:
+        # the time-outs of sockets begin anew with each byte of a header
+        with _begun(functools.partial(_get, url, headers, timeout)).result(sum(timeout)) as response:
             if response.status_code == 416:  # it has less than we do
-                partial.unlink()
+                partial.unlink(missing_ok=True)
                 raise _InterruptedError("has fewer bytes than had already come; began again")
             _check_status(response)
+            _check_part(response, start)
             if response.status_code != 206:
                 start = 0  # the server does not resume
             _copy(response, source, partial, start, limits)
     except urllib3.exceptions.ProtocolError as error:
-        of = f" of {source.size:,}" if source.size is not None else ""
-        raise _InterruptedError(f"cut off after {partial.stat().st_size:,}{of} bytes") from error
+        raise _cut(source, partial) from error
     except (requests.ReadTimeout, urllib3.exceptions.HTTPError, ConnectionError, TimeoutError) as error:
         raise _InterruptedError(_cause(error)) from error
-    except requests.RequestException as error:
+    except (requests.RequestException, ValueError) as error:  # ValueError: an address in a redirect
         reset = bool(error.args) and isinstance(error.args[0], urllib3.exceptions.ProtocolError)
         raise (_InterruptedError if reset else _RefusedError)(_cause(error)) from error
 
 
+def _cut(source: Source, partial: Path) -> _InterruptedError:
+    of = f" of {source.size:,}" if source.size is not None else ""
+    return _InterruptedError(f"cut off after {partial.stat().st_size:,}{of} bytes")
+
+
+def _check_part(response: requests.Response, start: int) -> None:
+    """Hold the part that is sent against the one that was asked for."""
+    part = _short(response.headers.get("Content-Range", "an unnamed part"))
+    if response.status_code == 206 and not re.match(f"bytes 0*{start}-", part):
+        raise _WrongBytesError(f"sends {part}, asked for all from byte {start:,} on")
+
+
 def _copy(response: requests.Response, source: Source, partial: Path, start: int, limits: Limits) -> None:
     """Write what `response` sends into `partial`, from byte `start` on."""
-    length = response.headers.get("Content-Length", "")
-    total = start + int(length) if length.isdecimal() else None
+    length = response.raw.length_remaining
+    total = start + length if length is not None else None
     if None not in (source.size, total) and total != source.size:
-        raise _RefusedError(f"offers {total:,} bytes, expected {source.size:,}")
+        raise _RefusedError(_short(f"offers {total:,} bytes, expected {source.size:,}"))
+    if length is not None and length > (free := shutil.disk_usage(partial.parent).free) and source.size is None:
+        raise _RefusedError(_short(f"offers {total:,} bytes") + f", and the disk has room for {free:,}")
     received = start
     with _progress() as bar, partial.open("r+b" if partial.exists() else "wb") as file:
         task = bar.add_task(source.name, total=total, completed=start)
         file.seek(start)
         file.truncate()
-        for piece in _at_least(limits, _pieces(response)):
+        for piece in _pieces(response, limits):
             if received == 0 and piece.lstrip().lower().startswith(_WEB_PAGE):
                 raise _RefusedError("sent a web page in place of the file")
             file.write(piece)
@@ -209,32 +247,47 @@ def _copy(response: requests.Response, source: Source, partial: Path, start: int
             if source.size is not None and received > source.size:
                 raise _WrongBytesError(f"sends more than the {source.size:,} bytes expected; thrown away")
             bar.update(task, completed=received)
+    if source.size is not None and received < source.size:
+        raise _cut(source, partial)
 
 
-def _pieces(response: requests.Response) -> Iterator[bytes]:
-    # read1 gives what is there; read, and requests' own iter_content, wait for a full piece, hours at 10 bytes a second
-    while piece := response.raw.read1(_PIECE):
-        yield piece
+def _pieces(response: requests.Response, limits: Limits) -> Iterator[bytes]:
+    """What `response` sends. Raises _RefusedError where fewer bytes came in a window of time than `limits` asks for."""
+    count, pace, over = 0, None, threading.Event()
 
+    def watch() -> None:
+        nonlocal pace
+        before, since = 0, time.monotonic()
+        while not over.wait(limits.window):
+            seconds = time.monotonic() - since
+            if count - before < limits.rate * seconds:
+                pace = (count - before) / seconds
+                with contextlib.suppress(OSError, RuntimeError, ValueError):  # it has just come to its end
+                    response.raw.shutdown()  # wakes who waits for a chunk or a trailer that comes byte by byte
+                return
+            before, since = count, since + seconds
 
-def _at_least(limits: Limits, pieces: Iterator[bytes]) -> Iterator[bytes]:
-    """Pass `pieces` on. Raises _RefusedError where fewer bytes came in a window of time than `limits` asks for."""
-    since, count = time.monotonic(), 0
-    for piece in pieces:
-        yield piece
-        count += len(piece)
-        seconds = time.monotonic() - since
-        if seconds >= limits.window:
-            if count < limits.rate * seconds:
-                raise _RefusedError(f"sends {count / seconds:,.0f} bytes a second (at least {limits.rate:,} wanted)")
-            since, count = time.monotonic(), 0
+    threading.Thread(target=watch, daemon=True).start()
+    try:
+        # read1 gives what is there; read, and requests' own iter_content, wait for a full piece, hours at 10 bytes a
+        # second. After shutdown a TLS connection gives bytes that were never decrypted
+        while (piece := response.raw.read1(_PIECE)) and pace is None:
+            count += len(piece)
+            yield piece
+    except Exception:
+        if pace is None:
+            raise
+    finally:
+        over.set()
+    if pace is not None:
+        raise _RefusedError(f"sends {pace:,.0f} bytes a second (at least {limits.rate:,} wanted)")
 
 
 def _check_status(response: requests.Response) -> None:
     if response.status_code == 429 or response.status_code >= 500:
-        raise _InterruptedError(f"answers {response.status_code} {response.reason}")
+        raise _InterruptedError(_short(f"answers {response.status_code} {response.reason}"))
     if response.status_code not in (200, 206):
-        raise _RefusedError(f"answers {response.status_code} {response.reason}")
+        raise _RefusedError(_short(f"answers {response.status_code} {response.reason}"))
     if response.headers.get("Content-Type", "").startswith("text/html"):
         raise _RefusedError("sent a web page in place of the file")
 
@@ -253,7 +306,13 @@ def _cause(error: Exception) -> str:
     ):
         reason = inner
     # urllib3 begins with the connection it was trying: HTTPSConnection(host='…', port=443): …
-    return re.sub(r"^<?\w[\w.]*[( ].*?[)>]: ", "", str(reason)) or type(reason).__name__
+    said = re.sub(r"^<?\w[\w.]*[( ].*?[)>]: ", "", str(reason)) or type(reason).__name__
+    return _short(f"the proxy: {said}" if isinstance(error, requests.exceptions.ProxyError) else said)
+
+
+def _short(text: str) -> str:
+    """What a server may have had a hand in: on one line, and without what a terminal would obey."""
+    return textwrap.shorten("".join(c if c.isprintable() else " " for c in text), 200, placeholder=" …")
 
 
 def _progress() -> Progress:
