@@ -153,6 +153,12 @@ def test_a_password_in_params_yaml_is_refused_and_not_shown(address: str) -> Non
     assert "geheim" not in str(raised.value)
 
 
+def test_a_password_in_the_address_of_the_images_is_refused_and_not_shown() -> None:
+    with pytest.raises(ConfigError, match="data.path: has a password.*netrc") as raised:
+        config.parse(changed((("data", "path"), "https://ann:geheim@host/images.tar")))
+    assert "geheim" not in str(raised.value)
+
+
 @pytest.mark.parametrize("address", [None, "postgresql+psycopg://ann@host/db", "grpc://127.0.0.1:13000"])
 def test_an_address_without_a_password_is_taken(address: str | None) -> None:
     assert config.parse(changed((("study", "storage"), address))).study.storage == address
@@ -181,6 +187,55 @@ def test_what_is_wrong_with_an_entry_of_the_space_is_said_as_elsewhere() -> None
         "study.space.model.activation.when.model.name: should be a number",
     ):
         assert said in raised.value.message
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "2020-13-45",
+        "0x_",
+        "9" * 5000,
+        "!!int x",
+        "!!float x",
+        "!!bool x",
+        pytest.param("[" * 50, id="open"),
+        pytest.param("[" * 700 + "]" * 700, id="deep"),
+        pytest.param("{a: " * 700 + "}" * 700, id="deep mappings"),
+    ],
+)
+def test_what_yaml_itself_falls_over_is_a_config_error(written: str, tmp_path: Path) -> None:
+    path = tmp_path / "params.yaml"
+    path.write_text(f"train:\n  epochs: {written}\n")
+    with pytest.raises(ConfigError, match="is not valid YAML") as raised:
+        config.load(path)
+    assert len(raised.value.message) < 1000
+
+
+def test_a_value_that_is_endless_when_written_out_is_shown_in_short(tmp_path: Path) -> None:
+    bomb = ["x0: &x0 [a, a]", *(f"x{n}: &x{n} [{', '.join([f'*x{n - 1}'] * 9)}]" for n in range(1, 20))]
+    text = (ROOT / "params.yaml").read_text(encoding="utf-8")
+    path = tmp_path / "params.yaml"
+    for instead in ("epochs: *x19", "epochs: !!omap [a: *x19]"):
+        path.write_text("\n".join([*bomb, text.replace("epochs: 5 ", f"{instead} ")]))
+        with pytest.raises(ConfigError) as raised:
+            config.load(path)
+        assert max(map(len, raised.value.message.splitlines())) < 600
+
+
+@pytest.mark.parametrize("written", ["0x" + "f" * 9000, "9" * 4000, "2147483648"])
+@pytest.mark.parametrize("knob", [("train", "epochs"), ("model", "filters")])
+def test_a_number_beyond_anything_is_refused_and_shown_in_short(knob: tuple[str, str], written: str) -> None:
+    with pytest.raises(ConfigError, match="should be less than 2147483648") as raised:
+        config.parse(changed((knob, [int(written, 0)] if knob[1] == "filters" else int(written, 0))))
+    assert len(raised.value.message) < 400
+
+
+def test_what_a_terminal_would_obey_is_not_in_a_message() -> None:
+    with pytest.raises(ConfigError) as raised:
+        config.parse(changed((("train", "\x1b[2J"), 1), (("data", "name"), "\x1b]0;title\x07"), (("x" * 5000,), 1)))
+    lines = raised.value.message.splitlines()
+    assert all(line.isprintable() and len(line) < 600 for line in lines)
+    assert len(lines) == 4
 
 
 def test_params_cannot_be_changed() -> None:

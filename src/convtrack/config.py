@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import re
+import textwrap
 import types
 import typing
 from pathlib import Path
@@ -18,14 +19,22 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from convtrack.errors import ConfigError
+from convtrack.errors import ConfigError, shown
 
 PARAMS_FILE = Path("params.yaml")
 
 Fraction = Annotated[float, Field(ge=0, lt=1)]
-Positive = Annotated[int, Field(ge=1)]
+Positive = Annotated[int, Field(ge=1, lt=2**31)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Convs = Annotated[int, Field(ge=1, le=8)]
+
+
+_PASSWORD = "has a password, and params.yaml is kept in git"  # and never shown, not even there
+
+
+def _has_password(address: str) -> bool:
+    parts = urlsplit(address)
+    return bool(parts.password or "password" in parse_qs(parts.query))
 
 
 class Section(BaseModel):
@@ -42,6 +51,13 @@ class Data(Section):
     test_fraction: Annotated[float, Field(gt=0, lt=1)]
     seed: Seed
     unreadable: Literal["refuse", "skip"]
+
+    @field_validator("path")
+    @classmethod
+    def _no_password(cls, path: str) -> str:
+        if path.startswith(("http://", "https://")) and _has_password(path):
+            raise ValueError(f"{_PASSWORD}; leave it out here, and put it into ~/.netrc")
+        return path
 
 
 class Preprocess(Section):
@@ -162,7 +178,7 @@ class Tracking(Section):
 
 def _plain(value: Any) -> Any:
     if value is not None and not isinstance(value, bool | int | float | str):
-        raise ValueError(f"should be a number, a word, true, false or null. Received: {value!r}")
+        raise ValueError(f"should be a number, a word, true, false or null. Received: {shown(value)}")
     return value
 
 
@@ -217,25 +233,22 @@ class Study(Section):
     @classmethod
     def _a_folder(cls, name: str) -> str:
         if name.startswith(".") or re.search(r"[/\\\x00-\x1f]", name):
-            raise ValueError(f"names a folder: no slash, no control character, no dot in front. Received: {name!r}")
+            allowed = "names a folder: no slash, no control character, no dot in front"
+            raise ValueError(f"{allowed}. Received: {shown(name)}")
         return name
 
     @field_validator("objectives")
     @classmethod
     def _each_once(cls, objectives: list[str]) -> list[str]:
         if len(set(objectives)) < len(objectives):
-            raise ValueError(f"each objective counts once. Received: {objectives}")
+            raise ValueError(f"each objective counts once. Received: {shown(objectives)}")
         return objectives
 
     @field_validator("storage")
     @classmethod
     def _no_password(cls, storage: str | None) -> str | None:
-        # never shown, not even here
-        if storage and (urlsplit(storage).password or "password" in parse_qs(urlsplit(storage).query)):
-            raise ValueError(
-                "has a password, and params.yaml is kept in git; leave the password out here, "
-                "and set CONVTRACK_STUDY_STORAGE to the whole address"
-            )
+        if storage and _has_password(storage):
+            raise ValueError(f"{_PASSWORD}; leave it out here, and set CONVTRACK_STUDY_STORAGE to the whole address")
         return storage
 
 
@@ -278,7 +291,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
         raise ConfigError(f"{path} cannot be read: {error}", f"git checkout -- {path}, or mend its encoding") from error
     try:
         content = YAML(typ="safe").load(text)
-    except YAMLError as error:
+    except Exception as error:  # beside YAMLError whatever a scalar can break, such as the month of 2020-13-01
         raise ConfigError(
             f"{path} is not valid YAML: {_one_line(error)}", f"mend that line, or git checkout -- {path}"
         ) from error
@@ -325,8 +338,9 @@ def _flatten(tree: dict[str, Any], prefix: str = "") -> typing.Iterator[tuple[st
             yield f"{prefix}{key}", value
 
 
-def _one_line(error: YAMLError) -> str:
-    return " ".join(str(error).split())
+def _one_line(error: Exception) -> str:
+    said = str(error) if isinstance(error, YAMLError) else f"{type(error).__name__}: {error}"
+    return textwrap.shorten("".join(c if c.isprintable() else " " for c in said), 500, placeholder=" …")
 
 
 def _explained(error: ValidationError) -> list[str]:
@@ -337,7 +351,7 @@ def _explain(problem: Any) -> str:
     """One pydantic problem as `where: what is allowed. Received: what was got`."""
     # pydantic adds the chosen member of a union to the location: model.vgg.filters is model.filters to the user
     location = [part for index, part in enumerate(problem["loc"]) if not _names_union_member(problem["loc"], index)]
-    where = ".".join(str(part) for part in location)
+    where = ".".join(part if isinstance(part, str) and _is_a_name(part) else shown(part) for part in location)
     kind = problem["type"]
     if kind == "extra_forbidden":
         known = _fields_at(problem["loc"][:-1])
@@ -351,10 +365,14 @@ def _explain(problem: Any) -> str:
         key = problem["ctx"]["discriminator"].strip("'")  # name of a model, type of an entry of study.space
         got = problem["input"].get(key) if isinstance(problem["input"], dict) else problem["input"]
         tags = ", ".join(map(repr, _space_entries() if key == "type" else _model_classes()))
-        return f"{where}.{key}: should be one of {tags}. Received: {got!r}"
+        return f"{where}.{key}: should be one of {tags}. Received: {shown(got)}"
     if kind == "value_error":
         return f"{where}: {message}"
-    return f"{where}: {message}. Received: {problem['input']!r} ({type(problem['input']).__name__})"
+    return f"{where}: {message}. Received: {shown(problem['input'])} ({type(problem['input']).__name__})"
+
+
+def _is_a_name(part: str) -> bool:
+    return part.isprintable() and len(part) <= 100
 
 
 def per_block(network: str) -> dict[str, str]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import reprlib
+
 
 class ConvtrackError(Exception):
     """Something the user can mend.
@@ -44,3 +46,21 @@ class TrackingError(ConvtrackError):
 
 class TrainingError(ConvtrackError):
     """The training itself went wrong: a loss that is not a number, a network that does not fit."""
+
+
+class _Short(reprlib.Repr):
+    def __init__(self) -> None:
+        super().__init__()
+        self.maxlevel, self.maxlist, self.maxdict, self.maxstring, self.maxother = 2, 8, 8, 100, 100
+
+    repr_ordereddict = reprlib.Repr.repr_dict  # what YAML's !!omap becomes
+
+    def repr_int(self, x: int, level: int) -> str:
+        # Python refuses to write numbers of more than 4,300 digits
+        return super().repr_int(x, level) if x.bit_length() < 10_000 else f"a number of {x.bit_length():,} bits"
+
+
+def shown(value: object) -> str:
+    """`value` as a message has it: its repr, cut where it is long, however deep it is nested."""
+    text = _Short().repr(value)
+    return text if len(text) <= 300 else f"{text[:300]}…"

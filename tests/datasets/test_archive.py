@@ -3,9 +3,12 @@ import errno
 import gzip
 import io
 import os
+import struct
 import tarfile
 import tempfile
+import tracemalloc
 import zipfile
+import zlib
 from pathlib import Path
 
 import pytest
@@ -103,7 +106,7 @@ def test_a_name_that_leads_out_is_refused(name, tmp_path):
 @pytest.mark.parametrize("kind", [tarfile.SYMTYPE, tarfile.LNKTYPE])
 def test_a_link_in_a_tar_is_refused_by_name_and_target(kind, tmp_path):
     message = refused(tar_with(tmp_path / "a.tar.gz", info("train/cat/1.png", kind, target="/etc/passwd")))
-    assert "train/cat/1.png -> /etc/passwd" in message
+    assert "'train/cat/1.png' -> '/etc/passwd'" in message
 
 
 def test_a_link_in_a_zip_is_refused(tmp_path):
@@ -134,13 +137,71 @@ def test_a_bomb_in_one_member_that_nobody_reads_is_refused_too(tmp_path):
 @pytest.mark.parametrize("suffix", PACKERS)
 def test_a_member_over_the_cap_is_refused_by_name(suffix, tmp_path):
     path = PACKERS[suffix](FILES, tmp_path / f"a{suffix}")
-    assert "train/dog/2.png of 15,000 bytes (allowed: 14,999)" in refused(path, Caps(member=14_999))
+    assert "'train/dog/2.png' of 15,000 bytes (allowed: 14,999)" in refused(path, Caps(member=14_999))
 
 
 @pytest.mark.parametrize("suffix", PACKERS)
 def test_more_members_than_the_cap_are_refused(suffix, tmp_path):
     path = PACKERS[suffix](FILES, tmp_path / f"a{suffix}")
     assert "more than 2 members" in refused(path, Caps(members=2))
+
+
+def test_a_zip_member_that_is_larger_than_it_says_does_not_fill_the_memory(tmp_path):
+    path = as_zip({"a.png": bytes(2**26)}, tmp_path / "a.zip")
+    content = bytearray(path.read_bytes())
+    for place in (14, content.index(b"PK\x01\x02") + 16):  # the header of the member, and the directory at the end
+        content[place : place + 4] = struct.pack("<I", zlib.crc32(bytes(100)))
+        content[place + 8 : place + 12] = struct.pack("<I", 100)
+    path.write_bytes(content)
+    tracemalloc.start()
+    try:
+        assert contents(path) == {"a.png": bytes(100)}
+        assert tracemalloc.get_traced_memory()[1] < 2**22
+    finally:
+        tracemalloc.stop()
+
+
+@pytest.mark.parametrize("method", [zipfile.ZIP_BZIP2, zipfile.ZIP_LZMA])
+def test_a_zip_that_is_packed_in_a_way_without_limits_is_refused(method, tmp_path):
+    with zipfile.ZipFile(tmp_path / "a.zip", "w", method) as packed:
+        packed.writestr("a.png", b"a" * 100)
+    assert "'a.png', which is packed in another way than by deflate" in refused(tmp_path / "a.zip")
+
+
+def test_a_tar_that_says_megabytes_about_one_member_is_refused(tmp_path):
+    name = info("././@LongLink", tarfile.GNUTYPE_LONGNAME, 2**21)
+    path = tar_with(tmp_path / "a.tar.gz", info("1.png", size=2**21), info("2.png", size=600), name, info("3.png"))
+    assert "says more than 1,048,576 bytes about one member" in refused(path)
+    assert len(contents(tar_with(path, info("1.png", size=2**21), info("2.png")))) == 2
+
+
+def test_a_name_that_no_disk_would_take_is_refused_in_short(tmp_path):
+    message = refused(as_zip({"a" * 5000: b""}, tmp_path / "a.zip"))
+    assert "a name of 5,000 characters (allowed: 4,096)" in message
+    assert len(message) < 600
+
+
+@pytest.mark.parametrize("suffix", [".tar.gz", ".zip"])
+def test_what_a_terminal_would_obey_is_not_in_a_message(suffix, tmp_path):
+    path = PACKERS[suffix]({"\x1b[2J.png": b"four"}, tmp_path / f"a{suffix}")
+    assert r"'\x1b[2J.png' of 4 bytes" in refused(path, Caps(member=3))
+
+
+def test_a_tar_that_is_cut_within_a_sparse_header_is_refused(tmp_path):
+    header = bytearray(info("a.png", tarfile.GNUTYPE_SPARSE).tobuf(tarfile.GNU_FORMAT))
+    header[482] = 1  # there is more of it, which does not come
+    header[148:156] = b"%06o\0 " % (sum(header[:148]) + 8 * 32 + sum(header[156:]))
+    (tmp_path / "a.tar").write_bytes(header)
+    assert "is not a whole" in refused(tmp_path / "a.tar")
+
+
+def test_a_zip_whose_directory_would_be_before_its_beginning_is_broken_and_not_unreadable(tmp_path):
+    path = as_zip(FILES, tmp_path / "a.zip")
+    content = bytearray(path.read_bytes())
+    end = content.index(b"PK\x05\x06")
+    content[end + 16 : end + 20] = struct.pack("<I", 2**31 - 1)
+    path.write_bytes(content)
+    assert "is not a whole" in refused(path)
 
 
 def test_an_encrypted_zip_is_refused(tmp_path):

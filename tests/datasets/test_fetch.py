@@ -194,6 +194,17 @@ def test_what_a_server_says_is_shown_without_its_control_characters_and_in_short
         assert len(cause) < 300
 
 
+def test_a_password_for_a_server_comes_from_netrc(server, tmp_path, monkeypatch):
+    def only_with_it(handler, body):
+        (hostile.whole if handler.headers["Authorization"] else hostile.status(401))(handler, body)
+
+    url = server.serve("/a", BODY, only_with_it)
+    assert causes_of(source(url), tmp_path) == {url: "answers 401 Unauthorized"}
+    (tmp_path / "netrc").write_text("machine 127.0.0.1 login ann password geheim\n")
+    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    assert fetch.fetch(source(url), tmp_path, LIMITS).read_bytes() == BODY
+
+
 def test_a_proxy_that_refuses_is_named_as_that(server, tmp_path, monkeypatch):
     monkeypatch.delenv("NO_PROXY")
     monkeypatch.delenv("no_proxy", raising=False)

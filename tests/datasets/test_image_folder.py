@@ -179,7 +179,11 @@ def test_classes_that_differ_between_train_and_test_are_named(tmp_path):
 
 def test_a_folder_without_train_says_what_is_there_instead(tmp_path):
     message = refused(tmp_path, {"cats/1.png": drawn(0), "dogs/1.png": drawn(1)})
-    assert "has no train/<class>/ folders; at its top: cats, dogs" in message
+    assert "has no train/<class>/ folders; at its top: 'cats', 'dogs'" in message
+
+
+def test_what_a_terminal_would_obey_is_not_in_a_message(tmp_path):
+    assert r"at its top: '\x1b[2J'" in refused(tmp_path, {"\x1b[2J/1.png": drawn(0)})
 
 
 def test_two_trees_in_one_are_refused(tmp_path):

@@ -7,10 +7,11 @@ encrypted or repeated members, and contents out of all proportion to its size (a
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import gzip
 import io
-import lzma
+import math
 import stat
 import struct
 import tarfile
@@ -21,17 +22,19 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
-from convtrack.errors import DataError
+from convtrack.errors import DataError, shown
 
 
 @dataclass(frozen=True)
 class Caps:
     """What an archive may hold: bytes in one member, members, and bytes unpacked for each byte packed.
 
-    The ratio counts only above `ratio_from` unpacked bytes: small archives of empty files pack well.
+    The ratio counts only above `ratio_from` unpacked bytes: small archives of empty files pack well. headers: bytes
+    of a tar that say something about the next member.
     """
 
     member: int = 256 * 2**20
+    headers: int = 2**20
     members: int = 10_000_000
     ratio: int = 200
     ratio_from: int = 64 * 2**20
@@ -47,17 +50,18 @@ class Member:
 
 
 DEFAULT_CAPS = Caps()
+_LONGEST_NAME = 4096  # Linux takes no longer path
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile unpacks the others without a limit, in one piece
 _BROKEN = (
     tarfile.TarError,
     zipfile.BadZipFile,
     zlib.error,
-    lzma.LZMAError,
     EOFError,
     struct.error,
     ValueError,  # impossible numbers in headers, undecodable names
+    LookupError,  # tarfile looks for numbers in a header that was cut
     OverflowError,
-    NotImplementedError,  # a compression that zipfile does not know
-    RuntimeError,  # zipfile: encrypted
+    RuntimeError,  # zipfile: encrypted; tarfile: thousands of headers, one about the other
 )
 
 
@@ -88,7 +92,8 @@ def _told(path: Path) -> Iterator[None]:
     except _BROKEN as error:
         raise _broken(path, error) from error
     except OSError as error:
-        if error.errno is None:  # BadGzipFile, and what zipfile and tarfile make of broken bytes
+        # none: BadGzipFile, and what zipfile and tarfile make of broken bytes; EINVAL: they look before its beginning
+        if error.errno in (None, errno.EINVAL):
             raise _broken(path, error) from error
         raise DataError(f"{path} cannot be read: {error.strerror}", "make it readable for you") from error
 
@@ -111,29 +116,38 @@ def _unsafe(path: Path, what: str) -> DataError:
 def _safe_name(path: Path, name: str) -> str:
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith("/") or ".." in parts:
-        raise _unsafe(path, f"holds {name!r}, a name that leads out of the archive")
+        raise _unsafe(path, f"holds {shown(name)}, a name that leads out of the archive")
+    if len(name) > _LONGEST_NAME:
+        raise _unsafe(path, f"holds {shown(name)}, a name of {len(name):,} characters (allowed: {_LONGEST_NAME:,})")
     return "/".join(parts)
 
 
 def _check_size(path: Path, name: str, size: int, caps: Caps) -> None:
     if size > caps.member:
-        raise _unsafe(path, f"holds {name} of {size:,} bytes (allowed: {caps.member:,})")
+        raise _unsafe(path, f"holds {shown(name)} of {size:,} bytes (allowed: {caps.member:,})")
 
 
 class _Metered:
-    """A stream that refuses to give more bytes than `caps` allows for its packed size."""
+    """A stream that refuses to give more bytes than `caps` allows for its packed size, or for headers."""
 
     def __init__(self, stream: IO[bytes], path: Path, caps: Caps) -> None:
         self._stream, self._path, self._caps = stream, path, caps
         self._allowed = max(caps.ratio_from, caps.ratio * path.stat().st_size)
         self._given = 0
         self.tail = b""  # the last bytes given
+        self.expect(0)
+
+    def expect(self, size: float) -> None:
+        """What comes next is `size` bytes of a member, and then headers, which tarfile takes into memory whole."""
+        self._headers_end = self._given + size + self._caps.headers
 
     def read(self, size: int) -> bytes:
         content = self._stream.read(size)
         self._given += len(content)
         if self._given > self._allowed:
             raise _unsafe(self._path, f"unpacks to more than {self._caps.ratio} times its size (a zip bomb?)")
+        if self._given > self._headers_end:
+            raise _unsafe(self._path, f"says more than {self._caps.headers:,} bytes about one member")
         self.tail = (self.tail + content)[-tarfile.BLOCKSIZE :]
         return content
 
@@ -147,10 +161,11 @@ def _tar(path: Path, caps: Caps) -> Iterator[Member]:
             while (info := tar.next()) is not None:
                 name = _safe_name(path, info.name)
                 if info.issym() or info.islnk():
-                    raise _unsafe(path, f"holds a link, {info.name} -> {info.linkname}")
+                    raise _unsafe(path, f"holds a link, {shown(info.name)} -> {shown(info.linkname)}")
                 if not (info.isfile() or info.isdir()) or info.issparse():
-                    raise _unsafe(path, f"holds {info.name}, which is neither a file nor a folder")
+                    raise _unsafe(path, f"holds {shown(info.name)}, which is neither a file nor a folder")
                 _check_size(path, name, info.size, caps)
+                stream.expect(info.size)
                 yield Member(name, info.isdir(), functools.partial(_tar_content, path, tar, info))
                 tar.members = []  # type: ignore[attr-defined]  # tarfile remembers them all: a GiB for a million
             _check_end(tar, stream)
@@ -158,6 +173,7 @@ def _tar(path: Path, caps: Caps) -> Iterator[Member]:
 
 def _check_end(tar: tarfile.TarFile, stream: _Metered) -> None:
     """Read on to the end. tarfile takes a broken header, and the end of a cut file, for the end of the archive."""
+    stream.expect(math.inf)
     while rest := tar.fileobj.read(tarfile.RECORDSIZE):
         if rest.strip(b"\0"):
             raise tarfile.ReadError("a broken header in the middle, or something after the end")
@@ -179,11 +195,14 @@ def _zip(path: Path, caps: Caps) -> Iterator[Member]:
         for info in infos:
             name = _safe_name(path, info.filename)
             if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise _unsafe(path, f"holds {info.filename}, a link or a device")
+                raise _unsafe(path, f"holds {shown(info.filename)}, a link or a device")
             _check_size(path, name, info.file_size, caps)
             yield Member(name, info.is_dir(), functools.partial(_zip_content, path, archive, info))
 
 
 def _zip_content(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
-    with _told(path):
-        return io.BytesIO(archive.read(info))
+    if info.compress_type not in _METHODS:
+        raise _unsafe(path, f"holds {shown(info.filename)}, which is packed in another way than by deflate")
+    with _told(path), archive.open(info) as file:
+        # reading all of it would unpack what comes after these bytes too, and only then leave it away
+        return io.BytesIO(file.read(info.file_size))

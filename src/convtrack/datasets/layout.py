@@ -15,7 +15,7 @@ from typing import Literal, NamedTuple
 from natsort import natsorted
 
 from convtrack.datasets.images import SUFFIXES
-from convtrack.errors import DataError
+from convtrack.errors import DataError, shown
 
 RawSplit = Literal["train", "test"]
 HINT = "lay the images out as train/<class>/*.png and, if you have them, test/<class>/*.png (see data/images/README.md)"
@@ -83,7 +83,7 @@ class Layout:
         self._top = place.top
         if not name.isprintable():
             raise DataError(
-                f"{self.what} holds {name!r}, a name with characters that cannot be shown. Nothing was written",
+                f"{self.what} holds {shown(name)}, a name with characters that cannot be shown. Nothing was written",
                 "rename it and run the same command again",
             )
         files = self.files[place.split].setdefault(place.class_name, [])
@@ -108,7 +108,7 @@ class Layout:
                 if twice := next((one for one, other in pairwise(files) if one == other), None):
                     raise DataError(f"{self.what} holds {split}/{name}/{twice} twice. Nothing was written", HINT)
         if not self.files["train"]:
-            top = ", ".join(natsorted(self._seen)[:8]) or "nothing"
+            top = ", ".join(map(shown, natsorted(self._seen)[:8])) or "nothing"
             raise DataError(f"{self.what} has no train/<class>/ folders; at its top: {top}. Nothing was written", HINT)
         self.check({name: len(files) for name, files in self.files["train"].items()}, "train")
         self.check({name: len(files) for name, files in self.files["test"].items()}, "test")
