@@ -1,6 +1,6 @@
 # `make` alone explains each target. The environment is made in .venv by the first target that needs it.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow check bench ui lock
+.PHONY: help setup run test test-slow check audit bench ui lock
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -30,6 +30,11 @@ check: $(READY) ## formatting, lint, types, and who may import whom
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
 	$(BIN)/lint-imports
+
+audit: $(READY) ## hold the lock files against known vulnerabilities; needs the network
+	@$(BIN)/uv tool run pip-audit@2.10.1 --strict --disable-pip --progress-spinner off \
+		-r requirements.lock -r requirements-uv.lock $(ARGS) \
+		|| { echo "make audit: not passed. What could not be looked up counts as that, and ends it" >&2; exit 1; }
 
 bench: $(READY) ## name the benchmarks, or run one: make bench NAME=machine (all of them: NAME=all)
 	@$(BIN)/python benchmarks $(NAME) $(ARGS)
