@@ -96,6 +96,15 @@ def test_an_image_of_four_hundred_million_pixels_is_refused_by_its_header():
         decode(BytesIO(png_header_of(9_000, 9_000)))
 
 
+def test_a_jpeg_of_thousands_of_scans_is_refused():
+    content = encoded(Image.new("L", (8, 8)), "JPEG", progressive=True)
+    last, end = content.rindex(b"\xff\xda"), content.rindex(b"\xff\xd9")
+    for times in (0, 900):
+        assert pixels(content[:end] + content[last:end] * times + content[end:]).shape == (8, 8, 3)
+    with pytest.raises(UnreadableImageError, match=r"a JPEG of 2,\d+ scans \(allowed: 1,000\)"):
+        pixels(content[:end] + content[last:end] * 2000 + content[end:])
+
+
 @pytest.mark.parametrize("kind", ["PNG", "JPEG"])
 def test_a_truncated_image_is_refused(kind):
     content = drawn(0, "RGB", (64, 64), kind)

@@ -17,6 +17,7 @@ import numpy as np
 from PIL import Image, UnidentifiedImageError
 
 MAX_PIXELS = 64_000_000
+MAX_SCANS = 1000  # of a JPEG: each of a few bytes is a pass over all pixels; ten are usual
 SUFFIXES = (".png", ".jpg", ".jpeg")
 _GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "F"}
 _ORIENTATION = 0x0112  # the EXIF tag
@@ -84,6 +85,9 @@ def _explained() -> Iterator[None]:
 
 @contextlib.contextmanager
 def _opened(file: BinaryIO) -> Iterator[Image.Image]:
+    if file.read(2) == b"\xff\xd8" and (scans := file.read().count(b"\xff\xda")) > MAX_SCANS:
+        raise UnreadableImageError(f"a JPEG of {scans:,} scans (allowed: {MAX_SCANS:,})")
+    file.seek(0)
     with Image.open(file, formats=("PNG", "JPEG")) as image:
         width, height = image.size
         if width * height > MAX_PIXELS:
