@@ -226,6 +226,20 @@ def test_a_dead_link_and_a_pipe_are_unreadable_images(tmp_path):
     assert "train/cat/pipe.png: cannot be read: neither a file nor a folder" in message
 
 
+@pytest.mark.parametrize(
+    ("change", "said"), [("add", "train/cat/9.png is new"), ("remove", "1 of 6 images are no longer there")]
+)
+def test_a_folder_that_changes_while_it_is_read_is_refused(change, said, tmp_path):
+    path = as_folder(tree(train=3), tmp_path / "images")
+    stage = image_folder.Stage(tmp_path / "decoded.raw", image_folder._listed(path, "images"))
+    if change == "add":
+        (path / "train/cat/9.png").write_bytes(drawn(0))
+    else:
+        (path / "train/cat/1.png").unlink()
+    with pytest.raises(DataError, match=f"changed while it was read: {said}"):
+        image_folder._decode(path, stage, data())
+
+
 def test_a_remote_archive_is_fetched_and_not_kept(server, tmp_path):
     body = as_tar(tree(train=4), tmp_path / "a.tar.gz").read_bytes()
     url = server.serve("/sets/a.tar.gz?key=secret", body)

@@ -157,6 +157,8 @@ def _decode(path: Path, stage: Stage, data: Data) -> dict[str, str]:
     total = len(stage.good)
     with stage.path.open("w+b") as file:
         for place, member in track(_images(path), "decoding images", total, console=Console(stderr=True)):
+            if place.file not in stage.rows.get((place.split, place.class_name), {}):
+                raise _changed(stage.what, f"{place.name} is new")
             try:
                 content = _content(member)
                 picture = images.decode(BytesIO(content), data.image_size)
@@ -164,9 +166,18 @@ def _decode(path: Path, stage: Stage, data: Data) -> dict[str, str]:
                 unreadable[place.name] = str(error)
             else:
                 stage.put(file, place, picture, hashlib.sha256(content).digest())
+        if missing := total - int(stage.good.sum()) - len(unreadable):
+            raise _changed(stage.what, f"{missing:,} of {total:,} images are no longer there")
         if stage.good.any():
             file.truncate(total * stage.shape[0] * stage.shape[1] * 3)  # the last rows may be of unreadable images
     return unreadable
+
+
+def _changed(what: str, how: str) -> DataError:
+    return DataError(
+        f"{what} has changed while it was read: {how}. Nothing was written",
+        "run the same command again when nothing writes there",
+    )
 
 
 def _images(path: Path) -> Iterator[tuple[Place, archive.Member]]:
