@@ -23,7 +23,8 @@ from tests.datasets import hostile
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 
-EXAMPLES = int(os.environ.get("CONVTRACK_FUZZ", "200")) // 5
+EXAMPLES = int(os.environ.get("CONVTRACK_FUZZ", "200")) // 2
+ENDED: Counter[str] = Counter()  # how fetching did
 BODY = bytes(range(256)) * 400
 SIZE = len(BODY)
 SHA256 = hashlib.sha256(BODY).hexdigest()
@@ -133,10 +134,12 @@ class Mirrors(RuleBasedStateMachine):
             with at_most(SIZE + 2**16):
                 path = fetch.fetch(Source("a.tar.gz", tuple(urls), SHA256, SIZE), self.folder, LIMITS)
         except MirrorsFailedError as error:
+            ENDED["all mirrors failed"] += 1
             note(str(error))
             self._check(error, urls, best)
             assert not partial.exists() or partial.stat().st_size <= SIZE
         else:
+            ENDED["the file came"] += 1
             assert path.read_bytes() == BODY
             assert not partial.exists()
             path.unlink()
@@ -158,6 +161,12 @@ class Mirrors(RuleBasedStateMachine):
             assert len(cause) < 400
         for url in best:
             assert any(said in error.causes[url] for said in IN_TIME)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def _counted() -> Iterator[None]:
+    yield
+    print(dict(ENDED))  # noqa: T201
 
 
 @contextlib.contextmanager
