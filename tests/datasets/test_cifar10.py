@@ -225,6 +225,12 @@ def test_a_pickle_that_would_run_code_runs_nothing(tmp_path):
     assert not (tmp_path / "ran").exists()
 
 
+def test_what_a_terminal_would_obey_is_not_in_a_message_about_a_pickle():
+    with pytest.raises(DataError, match="has no place") as raised:
+        cifar10.python_batch(b"\x80\x02c\x1b[2J\nname\n.")
+    assert raised.value.message.isprintable()
+
+
 def test_pickles_written_by_numpy_1_are_read():
     content = pickled(PIXELS[0], LABELS[0]).replace(b"numpy._core.multiarray", b"numpy.core.multiarray")
     assert (cifar10.python_batch(content)[0] == PIXELS[0]).all()

@@ -25,7 +25,7 @@ from convtrack import artifacts
 from convtrack.config import Data
 from convtrack.datasets import archive, fetch
 from convtrack.datasets.arrays import ArrayWriter, write_array
-from convtrack.errors import DataError, DownloadError
+from convtrack.errors import DataError, DownloadError, shown
 
 MIRROR_VARIABLE = "CONVTRACK_CIFAR10_MIRROR"  # a URL or a folder that has the archive under its official name
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -76,7 +76,7 @@ def python_batch(content: bytes) -> Batch:
         batch = _ArraysOnly(io.BytesIO(content), encoding="bytes").load()
         return np.asarray(batch[b"data"]), np.asarray(batch[b"labels"], dtype=np.int64)
     except Exception as error:  # a pickle can fail in any way
-        raise DataError(f"is no pickled batch: {error}") from error
+        raise DataError(f"is no pickled batch: {shown(str(error))}") from error
 
 
 class _ArraysOnly(pickle.Unpickler):
