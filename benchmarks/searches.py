@@ -232,7 +232,7 @@ def draw(kept: dict[str, Any], networks: dict[str, dict[str, Any]]) -> Figure:
         right.plot(accuracies, [height] * len(accuracies), "o", color=colour, alpha=0.6)
         right.plot(statistics.mean(accuracies), height, "|", color=colour, markersize=24, markeredgewidth=2)
     right.set_yticks(range(len(networks)), list(networks))
-    right.set(xlabel="test accuracy after a whole training, a mark a seed, a line their mean")
+    right.set(xlabel="test accuracy: a mark a seed, a line the mean")
     right.invert_yaxis()
     right.margins(y=0.2)
     figure.suptitle("What a search finds")
