@@ -190,7 +190,7 @@ def test_pruners_keep_the_best_of_trials_that_never_overtake_one_another(tmp_pat
     assert artifacts.read_json(out)["correlations"] == {"33": 1.0, "66": 1.0, "100": 1.0}
     assert shown["none"] == ["100", "0", "0", "0.0000", shown["none"][-1]]
     assert (shown["halving"][1], shown["halving"][3]) == ("0", "0.0000")
-    assert int(shown["halving"][0]) < 75
+    assert int(shown["halving"][0]) < 90  # one rung, behind two of three epochs
     assert float(shown["halving"][-1]) < float(shown["none"][-1])  # it has seen more of them by then
 
 
