@@ -11,6 +11,7 @@ import errno
 import glob
 import json
 import os
+import re
 import shutil
 import tempfile
 from collections.abc import Iterator, Sequence
@@ -162,9 +163,9 @@ def whole_folder(path: Path) -> Iterator[Path]:
 
 def _prefix(name: str, folder: Path) -> str:
     """What a temporary name begins with. Deletes what writers of the same that were killed have left in `folder`."""
-    for left in folder.glob(f".{glob.escape(name)}-*-*"):
-        pid = left.name.removeprefix(f".{name}-").partition("-")[0]
-        if pid.isdecimal() and not _runs(int(pid)):
+    for left in folder.glob(f".*{glob.escape(name)}-*-*"):
+        written = re.match(rf"\.+{re.escape(name)}-(\d+)-", left.name)  # two points: for one that had a temporary name
+        if written and not _runs(int(written[1])):
             shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
     return f".{name}-{os.getpid()}-"
 
