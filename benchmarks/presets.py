@@ -33,7 +33,7 @@ import machine
 
 REFERENCE = "reference"
 TIMED = 2  # epochs
-USUAL = {"sprint": 5, "fast": 5, "best": 5, REFERENCE: 1}  # seeds
+USUAL = {"sprint": 5, "searched": 5, "fast": 5, "best": 5, REFERENCE: 1}  # seeds
 COLUMNS = [
     "preset",
     "seeds",
