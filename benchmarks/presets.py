@@ -65,7 +65,9 @@ def main() -> None:
         taken = taken_over(name, Path(path).expanduser())
         if (timed := f"{name}, {TIMED} epochs") not in runs:
             harness.say(timed)
-            runs[timed] = {"preset": timed, "recipe": ""} | trained(harness.preset(name, epochs=TIMED), f"{name}-timed")
+            sections = harness.preset(name)
+            sections["train"]["epochs"] = TIMED
+            runs[timed] = {"preset": timed, "recipe": ""} | trained(sections, f"{name}-timed")
         runs[f"{name}-{taken['seed']}"] = with_times(taken, runs[timed])
         harness.write(wanted.out, {"runs": runs})
     counts = seeds(wanted)

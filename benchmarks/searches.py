@@ -2,14 +2,15 @@
 
 Takes: an hour and a half
 
-Three studies of params.yaml's space begin at the same moment from the same preset, each in a clone of its own with as
-many workers, so that they have even shares of the cores whatever else the machine does. When the first one has its
-trials, the others are stopped. Their trainings are short: --images of the train images for --epochs epochs, judged on
-the whole val split. Then the best trial of each by val accuracy is put into the preset, and it and the preset as it is
-are trained as the preset says, on all train images, and judged on test. What is finished is kept in the JSON, so that
-the same command goes on after the searches, or between two trainings.
+Three studies of params.yaml's space, or those that --search names, begin at the same moment from the same preset, each
+in a clone of its own with as many workers, so that they have even shares of the cores whatever else the machine does.
+When the first one has its trials, the others are stopped. Their trainings are short: --images of the train images for
+--epochs epochs, judged on the whole val split. Then the best trial of each by val accuracy is put into the preset, and
+it and the preset as it is are trained as the preset says, on all train images, and judged on test. What is finished is
+kept in the JSON, so that the same command goes on after the searches, or between two trainings.
 
     make bench NAME=searches
+    .venv/bin/python benchmarks/searches.py --search "TPE, halving" --out alone.json
     .venv/bin/python benchmarks/searches.py --trials 8 --images 1000 --epochs 2 --seeds 1
 """
 
@@ -58,6 +59,7 @@ def main() -> None:
     """Search, train, draw the picture, print the table, write the JSON."""
     options = harness.parser(__doc__, __file__)
     options.add_argument("--preset", default="sprint", help="where all searches begin")
+    options.add_argument("--search", action="append", choices=SEARCHES, help="(default: all)")
     options.add_argument("--trials", type=harness.positive, default=40, help="of the first search of the three")
     options.add_argument("--images", type=harness.positive, default=10_000, help="that a trial trains on")
     options.add_argument("--epochs", type=harness.positive, default=3, help="of a trial")
@@ -65,7 +67,8 @@ def main() -> None:
     options.add_argument("--seeds", type=harness.positive, default=3, help="of each training that is judged on test")
     options.add_argument("--picture", type=Path, default=harness.ROOT / "docs/images/searches.png")
     wanted = options.parse_args()
-    settings = {name: getattr(wanted, name) for name in ("preset", "trials", "images", "epochs", "workers")}
+    wanted.search = wanted.search or list(SEARCHES)
+    settings = {name: getattr(wanted, name) for name in ("search", "preset", "trials", "images", "epochs", "workers")}
     settings |= {
         "start": harness.preset(wanted.preset),
         "space": config.read_yaml(harness.ROOT / "params.yaml")["study"],
@@ -92,7 +95,7 @@ def search(wanted: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
     if not (data / artifacts.DATASET).exists():
         raise harness.BenchmarkError("data/processed is missing: dvc repro preprocess makes it")
     with ExitStack() as stack:
-        folders = {name: stack.enter_context(harness.clone()) for name in SEARCHES}
+        folders = {name: stack.enter_context(harness.clone()) for name in wanted.search}
         for name, folder in folders.items():
             write_params(folder, wanted, SEARCHES[name])
             harness.take_images(data, folder, wanted.images)
@@ -224,7 +227,8 @@ def draw(kept: dict[str, Any], networks: dict[str, dict[str, Any]]) -> Figure:
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     for name, found in kept["searches"].items():
         draw_search(left, name, found)
-    left.set(xlabel="minutes, all three at once on the same cores", ylabel="val accuracy of a trial")
+    shared = ", all at once on the same cores" if len(kept["searches"]) > 1 else ""
+    left.set(xlabel=f"minutes{shared}", ylabel="val accuracy of a trial")
     left.legend(loc="lower right")
     for height, (name, sections) in enumerate(networks.items()):
         accuracies = [run["test_accuracy"] for run in of(kept["runs"], sections)]

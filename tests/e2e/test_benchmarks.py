@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from convtrack import config
+from convtrack import artifacts, config
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Clone
@@ -98,6 +98,20 @@ def test_a_preset_is_trained_once_for_a_seed_and_again_when_it_changes(tiny: Clo
     assert bench(tiny, "presets", "--preset", "tiny:1")["runs"]["tiny-0"]["epochs_run"] == 1
 
 
+def test_a_training_that_is_taken_over_is_timed_with_small_images_for_as_much_of_it(tiny: Clone) -> None:
+    tiny.change({"train.epochs": 4, "train.progressive_resizing": {"scale": 0.5, "share": 0.5}})
+    tiny.run("dvc", "repro")
+    params = config.read_yaml(tiny.path / config.PARAMS_FILE)
+    sections = {"description": "tiny", **{name: params[name] for name in ("model", "train")}}
+    (tiny.path / "presets/tiny.yaml").write_text(json.dumps(sections), encoding="utf-8")
+    runs = bench(tiny, "presets", "--preset", "tiny:1", "--history", "tiny=models/history.csv")["runs"]
+    there = tiny.json(artifacts.TRAINING)
+    assert runs["tiny, 2 epochs"]["epochs_run"] == 2
+    assert runs["tiny, 2 epochs"]["gflop_per_image"] == pytest.approx(there["gflop_per_image"], rel=0.05)
+    assert runs["tiny-0"]["best_val_accuracy"] == there["best_val_accuracy"]
+    assert runs["tiny-0"]["seconds"] == pytest.approx(2 * sum(runs["tiny, 2 epochs"]["history"]["seconds"]))
+
+
 def test_searches_end_together_and_their_winners_are_trained_on_all_images_and_judged_on_test(tiny: Clone) -> None:
     tiny.run("dvc", "repro", "preprocess")
     content = config.read_yaml(tiny.path / config.PARAMS_FILE)
@@ -120,6 +134,8 @@ def test_searches_end_together_and_their_winners_are_trained_on_all_images_and_j
     assert (tiny.path / "searches.png").read_bytes().startswith(b"\x89PNG")
     again = bench(tiny, "searches", "--preset", "tiny", *options, "--picture", "searches.png")
     assert (again["searches"], again["runs"]) == (written["searches"], written["runs"])
+    alone = ("--search", "random, halving", "--picture", "alone.png")
+    assert list(bench(tiny, "searches", "--preset", "tiny", *options, *alone)["searches"]) == ["random, halving"]
 
 
 def test_ctrl_c_ends_a_benchmark_and_what_it_runs_without_a_traceback(tiny: Clone) -> None:
