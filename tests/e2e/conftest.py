@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Callable
@@ -55,6 +56,28 @@ class Clone:
         )
         assert expect is None or done.returncode == expect, f"{command} gave {done.returncode}:\n{done.stdout}"
         return done.stdout
+
+    def stop(self, number: signal.Signals, *command: str, expect: int) -> str:
+        """What a command printed that got a signal after its first line of an epoch, with all that it had started."""
+        process = subprocess.Popen(
+            self.command(*command),
+            cwd=self.path,
+            env=self.environment,
+            start_new_session=True,  # as in a terminal, the signal goes to a whole group, and not to these tests
+            stdout=subprocess.PIPE,
+            stderr=subprocess.STDOUT,
+            text=True,
+        )
+        assert process.stdout is not None
+        seen = ""
+        for line in process.stdout:
+            seen += line
+            if line.startswith("epoch"):
+                os.killpg(process.pid, number)
+                break
+        seen += process.communicate()[0]
+        assert process.returncode == expect, seen
+        return seen
 
     def activate(self) -> None:
         """What `. .venv/bin/activate` does."""

@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import os
 import signal
-import subprocess
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -139,25 +137,8 @@ def test_searches_end_together_and_their_winners_are_trained_on_all_images_and_j
 
 
 def test_ctrl_c_ends_a_benchmark_and_what_it_runs_without_a_traceback(tiny: Clone) -> None:
-    command = tiny.command("python", "benchmarks", "overhead", "--preset", "tiny", "--images", "256")
-    process = subprocess.Popen(
-        command,
-        cwd=tiny.path,
-        env=tiny.environment,
-        start_new_session=True,  # as in a terminal, the signal goes to a whole group, and not to these tests
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdout is not None
-    seen = ""
-    for line in process.stdout:
-        seen += line
-        if line.startswith("epoch"):
-            os.killpg(process.pid, signal.SIGINT)
-            break
-    seen += process.communicate()[0]
-    assert process.returncode == 130, seen
+    overhead = ("python", "benchmarks", "overhead", "--preset", "tiny", "--images", "256")
+    seen = tiny.stop(signal.SIGINT, *overhead, expect=130)
     assert "benchmark: stopped" in seen
     assert "Traceback" not in seen
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import signal
-import subprocess
 from typing import TYPE_CHECKING
 
 from mlflow import MlflowClient
@@ -48,37 +46,14 @@ def test_a_training_that_fails_says_why_and_marks_its_run_failed(clone: Clone, m
 def test_ctrl_c_in_a_training_ends_dvc_and_marks_the_run_killed(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
     clone.change({"train.epochs": 100_000})
     client = prepare(clone, monkeypatch)
-    seen = stopped(clone, "run", signal.SIGINT, 130)
+    seen = clone.stop(signal.SIGINT, "convtrack", "run", expect=130)
     assert "Traceback" not in seen
     assert states(client) == ["KILLED"]
     assert not artifacts.RUN.exists()
-    seen = stopped(clone, "train", signal.SIGTERM, 143)
+    seen = clone.stop(signal.SIGTERM, "convtrack", "train", expect=143)
     assert "going on after" in seen
     assert "Traceback" not in seen
     assert states(client) == ["KILLED"]  # the same run
-
-
-def stopped(clone: Clone, command: str, number: signal.Signals, expected: int) -> str:
-    """What a command of convtrack said that got a signal in its first epoch here."""
-    process = subprocess.Popen(
-        clone.command("convtrack", command),
-        cwd=clone.path,
-        env=clone.environment,
-        start_new_session=True,  # as in a terminal, the signal goes to a whole group, and not to these tests
-        stdout=subprocess.PIPE,
-        stderr=subprocess.STDOUT,
-        text=True,
-    )
-    assert process.stdout is not None
-    seen = ""
-    for line in process.stdout:
-        seen += line
-        if line.startswith("epoch"):
-            os.killpg(process.pid, number)
-            break
-    seen += process.communicate()[0]
-    assert process.returncode == expected, seen
-    return seen
 
 
 def test_a_broken_params_yaml_stops_the_pipeline_before_any_stage_works(clone: Clone) -> None:
