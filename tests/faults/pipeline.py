@@ -1,0 +1,92 @@
+"""A pipeline that ran undisturbed, and what a later run of it is held against."""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import shutil
+import signal
+import subprocess
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+from mlflow import MlflowClient
+
+from convtrack import artifacts
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Clone
+
+OUTS = {"download": "data/raw", "preprocess": "data/processed", "train": "models", "evaluate": "reports"}
+MEASURED = ("seconds", "images_per_second", "gflop_per_second")  # that no two trainings have in common
+
+
+class Undisturbed:
+    """A repository in which the pipeline ran once, with what each stage made and the seconds that it took."""
+
+    def __init__(self, clone: Clone) -> None:
+        self.clone = clone
+        self.seconds: dict[str, float] = {}
+        for stage in OUTS:
+            started = time.monotonic()
+            clone.run("dvc", "repro", "--single-item", stage)
+            self.seconds[stage] = time.monotonic() - started
+        self.made = {stage: made(clone.path / folder) for stage, folder in OUTS.items()}
+
+    def forget(self, stage: str) -> None:
+        """As if `stage` had never run, and nobody had a copy of what it made."""
+        shutil.rmtree(self.clone.path / OUTS[stage], ignore_errors=True)
+        for remembered in (".dvc/cache", ".convtrack", "mlflow.db", "mlartifacts"):
+            path = self.clone.path / remembered
+            shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def made(folder: Path) -> dict[str, str]:
+    """The digest of each file of a stage, but for what tells the time."""
+    digests = {}
+    for path in sorted(folder.rglob("*")):
+        if path.is_file() and path.name not in (artifacts.RUN.name, ".gitignore"):
+            digests[str(path.relative_to(folder))] = hashlib.sha256(_content(path)).hexdigest()
+    return digests
+
+
+def _content(path: Path) -> bytes:
+    if path.name == artifacts.HISTORY.name:
+        table = pd.read_csv(path, dtype=str).drop(columns=list(MEASURED), errors="ignore")
+        return table.to_csv(index=False).encode()
+    if path.name == artifacts.TRAINING.name:
+        kept = {name: value for name, value in artifacts.read_json(path).items() if name not in MEASURED}
+        return repr(kept).encode()
+    if path.name == artifacts.MODEL.name:  # an archive, with the date
+        values = io.BytesIO()
+        for value in artifacts.load_model(path).get_weights():
+            values.write(value.tobytes())
+        return values.getvalue()
+    return path.read_bytes()
+
+
+def killed(clone: Clone, stage: str, after: float) -> bool:
+    """Whether a kill `after` seconds met a `dvc repro` that was still at it."""
+    process = subprocess.Popen(
+        clone.command("dvc", "repro", "--single-item", stage),
+        cwd=clone.path,
+        env=clone.environment,
+        start_new_session=True,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    time.sleep(after)
+    met = process.poll() is None
+    if met:
+        os.killpg(process.pid, signal.SIGKILL)
+    process.wait()
+    return met
+
+
+def statuses(clone: Clone) -> list[str]:
+    client = MlflowClient(f"sqlite:///{clone.path / 'mlflow.db'}")
+    experiments: list[Any] = [experiment.experiment_id for experiment in client.search_experiments()]
+    return [run.info.status for run in client.search_runs(experiments)]
