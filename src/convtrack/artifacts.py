@@ -46,6 +46,8 @@ PROBABILITY = "probability_"  # with the class behind it
 CONFUSED_PAIRS = Path("reports/confused_pairs.csv")
 PICTURES = Path("reports/pictures")
 
+LOCK = Path("dvc.lock")  # DVC's own, with the MD5 of all that the stages made
+
 STATE = Path(".convtrack")  # caches and checkpoints: outside DVC's outs, never in git
 
 

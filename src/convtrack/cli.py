@@ -6,38 +6,50 @@ before TensorFlow is loaded. This is the only place that knows stages, tracking 
 
 from __future__ import annotations
 
+import os
 import signal
 import sys
 from typing import TYPE_CHECKING, NoReturn
 
 import click
 
+from convtrack import interruption
 from convtrack.errors import ConvtrackError
+from convtrack.interruption import nothing_to_tidy
 from convtrack.root import go_to_root
 from convtrack.study_commands import study
 
 if TYPE_CHECKING:
     from convtrack.config import Params
 
-INTERRUPTED = 128 + signal.SIGINT
-TERMINATED = 128 + signal.SIGTERM
-
 
 def main() -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong parameters or usage, 130 Ctrl-C, 143 terminated."""
-    # as an exception, so that temporary files go and the MLflow run is closed
-    signal.signal(signal.SIGTERM, lambda *_: sys.exit(TERMINATED))
+    interruption.raise_on_signals()
     try:
-        sys.exit(cli.main(prog_name="convtrack", standalone_mode=False))
+        code = _run_command()
+    except BaseException:
+        if interruption.exit_code() is None:
+            raise
+        code = 1  # whatever a signal broke on its way, it is what ends the process
+        click.echo("convtrack: stopped", err=True)
+    interruption.exit_on_signals()
+    sys.exit(interruption.exit_code() or code)
+
+
+def _run_command() -> int:
+    """The exit code of the command that was typed."""
+    try:
+        return cli.main(prog_name="convtrack", standalone_mode=False) or 0
     except ConvtrackError as error:
         click.echo(f"convtrack: {error}", err=True)
-        sys.exit(error.exit_code)
+        return error.exit_code
     except click.ClickException as error:
         error.show()
-        sys.exit(error.exit_code)
-    except (click.Abort, KeyboardInterrupt):
+        return error.exit_code
+    except click.Abort:
         click.echo("convtrack: stopped", err=True)
-        sys.exit(INTERRUPTED)
+        return 128 + signal.SIGINT
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -83,8 +95,9 @@ def download() -> None:
       data.name: digits          1,797 handwritten digits, no network needed
       data.name: image_folder    your own images, at data.path
     """
-    params = _params()
-    from convtrack.stages import download as stage
+    params = _begin("download")
+    with nothing_to_tidy():
+        from convtrack.stages import download as stage
 
     stage.run(params.data)
 
@@ -92,8 +105,9 @@ def download() -> None:
 @cli.command()
 def preprocess() -> None:
     """Stage 2: split off val, look for duplicates -> data/processed."""
-    params = _params()
-    from convtrack.stages import preprocess as stage
+    params = _begin("preprocess")
+    with nothing_to_tidy():
+        from convtrack.stages import preprocess as stage
 
     stage.run(params.preprocess)
 
@@ -103,15 +117,19 @@ def train() -> None:
     """Stage 3: train the network -> models, and an MLflow run.
 
     A training that was stopped goes on after its last saved step, and with its run."""
-    params = _params()
-    from convtrack.training.native_logs import load_tensorflow_quietly
+    params = _begin("train")
+    with nothing_to_tidy():
+        from convtrack.training.native_logs import load_tensorflow_quietly
 
-    load_tensorflow_quietly()
-    from convtrack import tracking
-    from convtrack.stages import train as stage
+        load_tensorflow_quietly()
+        from convtrack import tracking
+        from convtrack.stages import train as stage
+        from convtrack.training.checkpoint import finish
 
-    with tracking.training_run(params, beside=stage.checkpoints(params.model, params.train)) as run:
-        run.log_training(stage.run(params.model, params.train, on_epoch=run.log_epoch))
+    checkpoints = stage.checkpoints(params.model, params.train)
+    with tracking.training_run(params, beside=checkpoints) as run:
+        run.log_training(stage.run(params.model, params.train, on_epoch=run.log_epoch, keep_checkpoints=True))
+    finish(checkpoints)  # the run has its end by now: a kill before this one lets both go on
 
 
 @cli.command()
@@ -119,13 +137,14 @@ def evaluate() -> None:
     """Stage 4: judge the network on test -> reports.
 
     The results also go into the MLflow run of its training, which is opened again."""
-    params = _params()
-    from convtrack.training.native_logs import load_tensorflow_quietly
+    params = _begin("evaluate")
+    with nothing_to_tidy():
+        from convtrack.training.native_logs import load_tensorflow_quietly
 
-    load_tensorflow_quietly()
-    from convtrack import tracking
-    from convtrack.report import pictures
-    from convtrack.stages import evaluate as stage
+        load_tensorflow_quietly()
+        from convtrack import tracking
+        from convtrack.report import pictures
+        from convtrack.stages import evaluate as stage
 
     with tracking.evaluation_run(params) as run:
         metrics = stage.run(params.evaluate)
@@ -210,8 +229,13 @@ def doctor() -> None:
     sys.exit(room.examine())
 
 
-def _params() -> Params:
+def _begin(stage: str) -> Params:
+    """What every stage begins with: the repository, params.yaml, and nobody else at the same work."""
     go_to_root()
-    from convtrack import config
+    from convtrack import config, leash, turns
 
-    return config.load()
+    params = config.load()
+    if "DVC_STAGE" in os.environ:
+        leash.end_with_dvc()
+    turns.take(stage)
+    return params

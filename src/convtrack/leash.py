@@ -1,4 +1,4 @@
-"""DVC in a process that ends with the one that started it, even by kill -9, and so lets go of its lock.
+"""Processes that end with the one that started them, even by kill -9: DVC, so that it lets go of its lock, and a stage.
 
     python -m convtrack.leash DESCRIPTOR ARGUMENTS OF DVC
 
@@ -7,7 +7,9 @@ DESCRIPTOR is the end for reading of a pipe. It closes with whoever holds the ot
 
 from __future__ import annotations
 
+import contextlib
 import os
+import signal
 import sys
 import threading
 import time
@@ -15,6 +17,7 @@ import time
 import psutil
 
 PATIENCE = 10.0  # seconds for a stage to clean up
+POLL = 0.5
 
 
 def watch(descriptor: int) -> None:
@@ -28,6 +31,25 @@ def watch(descriptor: int) -> None:
     time.sleep(PATIENCE)
     for process in [*dvc.children(recursive=True), dvc]:
         process.kill()
+
+
+def end_with_dvc() -> None:
+    """Send this process, which is a stage, SIGTERM once DVC is gone, which leaves its stages running.
+
+    DVC starts a shell, and that the stage, most of them in the same process.
+    """
+    first = psutil.Process()
+    with contextlib.suppress(psutil.Error):
+        while (above := first.parent()) and "DVC_STAGE" in above.environ():
+            first = above
+    threading.Thread(target=_watch_parent, args=(first, first.ppid()), daemon=True).start()
+
+
+def _watch_parent(process: psutil.Process, parent: int) -> None:
+    with contextlib.suppress(psutil.NoSuchProcess):
+        while process.ppid() == parent:
+            time.sleep(POLL)
+    os.kill(os.getpid(), signal.SIGTERM)
 
 
 if __name__ == "__main__":

@@ -249,7 +249,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights_and_history(optimizer):
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(("step", "saved", "place"), [(6, 6, "step 2 of epoch 2"), (8, 8, "epoch 2")])
 def test_a_signal_ends_a_training_behind_its_step_and_it_goes_on_from_there(
-    monkeypatch, capsys, number, step, saved, place
+    monkeypatch, capfd, number, step, saved, place
 ):
     settings = changed(TRAIN, schedule={"name": "linear", "warmup": 0.0})
     undisturbed = outcome(stage.run(MODEL, settings))
@@ -266,9 +266,9 @@ def test_a_signal_ends_a_training_behind_its_step_and_it_goes_on_from_there(
     finally:
         signal.signal(number, before)
     assert int(max(checkpoint.FOLDER.rglob("*.npz")).stem) == saved
-    assert "stopping when this step is done" in capsys.readouterr().err
+    assert "stopping when this step is done" in capfd.readouterr().err
     assert outcome(stage.run(MODEL, settings)) == undisturbed
-    assert f"going on after {place}," in capsys.readouterr().err
+    assert f"going on after {place}," in capfd.readouterr().err
 
 
 @pytest.mark.usefixtures("data")

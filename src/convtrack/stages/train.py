@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -17,14 +16,14 @@ from convtrack import artifacts, models
 from convtrack.artifacts import Arrays
 from convtrack.config import Model, Train
 from convtrack.errors import ConfigError, TrainingError
+from convtrack.interruption import Interruption
 from convtrack.models import whitening
 from convtrack.models.flops import training_flops
 from convtrack.training import devices
 from convtrack.training.batches import EvalBatches, TrainBatches
-from convtrack.training.checkpoint import FOLDER, Checkpoint, checkpoint_key, forget_old
+from convtrack.training.checkpoint import FOLDER, Checkpoint, checkpoint_key, finish, forget
 from convtrack.training.early_stopping import StopEarly
 from convtrack.training.history import History
-from convtrack.training.interruption import Interruption
 from convtrack.training.optimizer import make_optimizer
 from convtrack.training.precision import choose_precision
 from convtrack.training.progress import ShowProgress
@@ -39,18 +38,25 @@ OnEpoch = Callable[[dict[str, float]], None]
 def checkpoints(model: Model, train: Train) -> Path:
     """The folder for the checkpoints of this training of data/processed, where a later start of it finds them.
 
+    What nobody will go on with, there or beside it, is deleted.
+
     Raises ConfigError for a precision that this machine lacks, and StorageError.
     """
     dataset = artifacts.read_json(artifacts.PROCESSED / artifacts.DATASET)
     precision, _ = choose_precision(train.precision)
-    return FOLDER / checkpoint_key(dataset, model.model_dump(), train.model_dump(), precision)
+    folder = FOLDER / checkpoint_key(dataset, model.model_dump(), train.model_dump(), precision)
+    forget(folder)
+    return folder
 
 
-def run(model: Model, train: Train, *, on_epoch: OnEpoch | None = None) -> dict[str, Any]:
+def run(
+    model: Model, train: Train, *, on_epoch: OnEpoch | None = None, keep_checkpoints: bool = False
+) -> dict[str, Any]:
     """Read data/processed, write models/, return what models/training.json says.
 
     `on_epoch` gets each row of the history as it is written. A training that was stopped goes on after its last
-    checkpoint. Raises as `fit` does, ConfigError for a precision that this machine lacks, and StorageError.
+    checkpoint; with `keep_checkpoints` also one that came to its end, until the caller's `finish`. Raises as `fit`
+    does, ConfigError for a precision that this machine lacks, and StorageError.
     """
     cores = usable_cores()
     hold_threads(cores)
@@ -62,7 +68,6 @@ def run(model: Model, train: Train, *, on_epoch: OnEpoch | None = None) -> dict[
         old.unlink(missing_ok=True)
     _say(f"{model.name} on {cores} cores in {precision}: {why}")
     folder = checkpoints(model, train)
-    forget_old(folder)
     strategy = devices.strategy()
     with strategy.scope():
         network, result = fit(
@@ -79,7 +84,8 @@ def run(model: Model, train: Train, *, on_epoch: OnEpoch | None = None) -> dict[
     result |= {"precision": precision, "precision_reason": why, "threads": cores}
     result["replicas"] = strategy.num_replicas_in_sync
     artifacts.write_json(artifacts.TRAINING, result)
-    shutil.rmtree(folder, ignore_errors=True)
+    if not keep_checkpoints:
+        finish(folder)
     return result
 
 
@@ -114,7 +120,7 @@ def fit(
     _say(f"{network.count_params():,} parameters, {images}")
     stop = StopEarly(train.early_stopping)
     history = History(artifacts.HISTORY, len(batches) * train.batch_size, on_epoch)
-    interruption = Interruption()
+    interruption = Interruption("when this step is done, to go on from there later")
     checkpoint = Checkpoint(
         checkpoints,
         every=train.checkpoint_every,

@@ -131,7 +131,7 @@ class Trial:
                 raise _Worse(f"after epoch {int(row['epoch'])} of {epochs}: {worse}")
 
         with self.lifeline.cut_short():
-            training = train.run(self.params.model, self.params.train, on_epoch=report)
+            training = train.run(self.params.model, self.params.train, on_epoch=report, keep_checkpoints=True)
         values = objectives.measure(list(self.params.study.objectives), training)
         return Outcome("complete", "", values, training)
 

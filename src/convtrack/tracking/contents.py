@@ -55,7 +55,7 @@ def description(params: Params, trial: TrialLink | None = None) -> str:
 def setup(params: Params, folder: Path) -> dict[str, Any]:
     """All that is known before a training: params, the data, and the state of the code."""
     project = facts.project()
-    for file in (PARAMS_FILE, project / "dvc.yaml", project / facts.LOCK, artifacts.PROCESSED / artifacts.DATASET):
+    for file in (PARAMS_FILE, project / "dvc.yaml", project / artifacts.LOCK, artifacts.PROCESSED / artifacts.DATASET):
         if file.exists():
             _attach(file, folder)
     if patch := facts.uncommitted():

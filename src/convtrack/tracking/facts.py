@@ -13,7 +13,6 @@ from typing import Any
 
 from convtrack import artifacts, config
 
-LOCK = Path("dvc.lock")
 STAGES = ("download", "preprocess", "train", "evaluate")
 PACKAGES = ("convtrack", "tensorflow", "keras", "numpy", "dvc", "mlflow")
 # what a repro itself rewrites does not make the code another one
@@ -101,7 +100,7 @@ def data_digest() -> str:
 
 
 def _locked_stages() -> dict[str, Any]:
-    lock = project() / LOCK
+    lock = project() / artifacts.LOCK
     return config.read_yaml(lock)["stages"] if lock.exists() else {}
 
 

@@ -5,16 +5,17 @@ from __future__ import annotations
 import contextlib
 import time
 import uuid
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from convtrack import artifacts
+from convtrack import artifacts, interruption
 from convtrack.config import Params
 from convtrack.errors import StorageError
+from convtrack.interruption import Interruption
 from convtrack.tracking import contents, facts, store, trials
 from convtrack.tracking.delivery import TAG
 from convtrack.tracking.sender import Sender
@@ -171,8 +172,7 @@ def training_run(params: Params, trial: TrialLink | None = None, *, beside: Path
     store.uri()  # a wrong address is the user's to mend, and reported before anything is loaded
     artifacts.RUN.unlink(missing_ok=True)  # what stood here belongs to another training
     run = TrackedRun(params, trial.run if trial else _name(params, beside), trial)
-    with _ended(run):
-        run.open()
+    with opened(run.open, lambda status: run.end(run.status or status)):
         yield run
 
 
@@ -202,22 +202,26 @@ def evaluation_run(params: Params) -> Iterator[TrackedRun | Unrecorded]:
         yield Unrecorded()
         return
     run = TrackedRun(params, name)
-    with _ended(run):
-        run.reopen(run_id, found.get("trained"))
+    with opened(lambda: run.reopen(run_id, found.get("trained")), run.end):
         yield run
 
 
 @contextlib.contextmanager
-def _ended(run: TrackedRun) -> Iterator[None]:
+def opened(begin: Callable[[], None], end: Callable[[str], None]) -> Iterator[None]:
+    """A block with an open run, and `end` told how it ended; a signal neither begins nor ends one by half."""
     status = "KILLED"
     try:
+        with Interruption("when MLflow has the beginning of this run").put_off():
+            begin()
         yield
         status = "FINISHED"
     except Exception:
-        status = "FAILED"
+        # what a signal breaks may be an import, and that it is one the exception does not tell
+        status = "FAILED" if interruption.exit_code() is None else "KILLED"
         raise
     finally:
-        run.end(run.status or status)
+        with Interruption("when MLflow has the end of this run").put_off():
+            end(status)
 
 
 def _milliseconds(moment: datetime) -> int:

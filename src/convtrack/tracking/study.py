@@ -14,6 +14,7 @@ from convtrack import artifacts
 from convtrack.config import PARAMS_FILE, Params
 from convtrack.tracking import contents, facts, store, trials
 from convtrack.tracking.delivery import TAG
+from convtrack.tracking.run import opened
 from convtrack.tracking.sender import Sender
 
 if TYPE_CHECKING:
@@ -105,16 +106,8 @@ def study_run(params: Params, name: str, study_id: str, storage: str) -> Iterato
     `study_id` is unique to the study, whatever its name; `storage` the address that is shown for it.
     """
     run = StudyRun(params, name, study_id)
-    run.open(storage)
-    status = "KILLED"
-    try:
+    with opened(lambda: run.open(storage), run.end):
         yield run
-        status = "FINISHED"
-    except Exception:
-        status = "FAILED"
-        raise
-    finally:
-        run.end(status)
 
 
 def log_study_page(study_id: str, page: Path) -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import time
 import zipfile
@@ -21,12 +22,13 @@ import numpy as np
 
 import convtrack
 from convtrack import artifacts
+from convtrack.interruption import Interruption
 from convtrack.training.early_stopping import StopEarly
 from convtrack.training.history import History
-from convtrack.training.interruption import Interruption
 
 FOLDER = artifacts.STATE / "checkpoints"
 KEPT = 2
+DONE = "done"  # in the folder of a training that came to its end: the MD5 of what it left
 DAYS = 14  # after which checkpoints that nobody has gone on with are deleted
 SECONDS = 60.0  # of training that a kill may cost, where an epoch takes longer
 CODE = ("artifacts.py", "models", "training", "stages/train.py")  # relative to the package; what a training runs
@@ -36,7 +38,7 @@ class Checkpoint(keras.callbacks.Callback):
     """Saves into `folder` after every `every` epochs, every SECONDS within them, and before a signal is answered.
 
     Must stand behind `history` and `stop` in fit's callbacks; an epoch has `steps`. The folder should be FOLDER /
-    checkpoint_key(...). Who has written the result of the training deletes it.
+    checkpoint_key(...). Behind the end of the training it is for `finish`.
     """
 
     def __init__(
@@ -121,13 +123,27 @@ def checkpoint_key(*parts: Any) -> str:
     return digest.hexdigest()[:32]
 
 
-def forget_old(folder: Path) -> None:
-    """Delete what other trainings left in the folder beside `folder` more than DAYS ago."""
-    if not folder.parent.exists():
+def finish(folder: Path) -> None:
+    """Delete the checkpoints in `folder`, whose training has come to its end: models/ is written, and MLflow has it.
+
+    A stage of DVC leaves that to `forget`. DVC has yet to take over models/, and where a signal, a kill or another
+    command of DVC prevents that, the stage is begun again and models/ emptied.
+    """
+    if "DVC_STAGE" not in os.environ:
+        shutil.rmtree(folder, ignore_errors=True)
         return
-    for other in folder.parent.iterdir():
-        if other != folder and other.stat().st_mtime < time.time() - DAYS * 24 * 3600:
-            shutil.rmtree(other, ignore_errors=True)
+    with artifacts.whole_file(folder / DONE) as temporary:
+        temporary.write_text(hashlib.md5(artifacts.TRAINING.read_bytes(), usedforsecurity=False).hexdigest())
+
+
+def forget(folder: Path) -> None:
+    """Delete the checkpoints of trainings that DVC has taken over, and those beside `folder` from before DAYS."""
+    lock = artifacts.LOCK.read_text(encoding="utf-8") if artifacts.LOCK.exists() else ""
+    for found in folder.parent.iterdir() if folder.parent.exists() else ():
+        done = found / DONE
+        old = found != folder and found.stat().st_mtime < time.time() - DAYS * 24 * 3600
+        if old or (done.exists() and done.read_text() in lock):
+            shutil.rmtree(found, ignore_errors=True)
 
 
 def _variables(network: keras.Model) -> Iterator[tuple[str, Any]]:
