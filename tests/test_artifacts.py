@@ -111,6 +111,27 @@ def test_a_disk_that_refuses_is_a_storage_error_with_a_next_step(code: int, tmp_
     assert os.listdir(tmp_path) == []
 
 
+def test_a_limit_on_the_size_of_files_is_not_mended_by_making_room(tmp_path: Path) -> None:
+    with pytest.raises(StorageError) as raised, artifacts.whole_file(tmp_path / "table.csv"):
+        raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
+    assert raised.value.hint == (
+        "raise the limit on the size of files (ulimit -f shows it) and run the same command again"
+    )
+
+
+def test_how_much_is_needed_is_said_where_it_is_known(tmp_path: Path) -> None:
+    full = pytest.raises(StorageError, match=r"free there; it takes 12,345 bytes\)\. What stood there")
+    with full, artifacts.whole_file(tmp_path / "table.csv"), artifacts.taking(12_345, "it"):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+def test_a_file_that_finds_no_room_is_called_what_it_would_have_been_called(tmp_path: Path) -> None:
+    full = pytest.raises(StorageError, match=f"{tmp_path}/raw-2/source.x.json cannot be written")
+    within = artifacts.whole_folder(tmp_path / "raw-2")
+    with full, within as folder, artifacts.whole_file(folder / "source.x.json") as once, artifacts.whole_file(once):
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
 def test_other_system_errors_pass(tmp_path: Path) -> None:
     with pytest.raises(ConnectionResetError), artifacts.whole_file(tmp_path / "table.csv"):
         raise ConnectionResetError(errno.ECONNRESET, "reset")

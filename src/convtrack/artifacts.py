@@ -201,19 +201,46 @@ def _readable(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
+    """A block whose OSErrors mean that the disk refuses to write `path`: StorageError."""
     try:
         yield
     except OSError as error:
         # numpy's ndarray.tofile says only "… requested and … written" where the disk is full
         number = errno.ENOSPC if error.errno is None and "requested and" in str(error) else error.errno
-        if number not in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EACCES, errno.EROFS, errno.EPERM}:
+        if number not in _NEXT:
             raise
         where = path.parent if path.parent.exists() else path
         free = f"{shutil.disk_usage(where).free / 2**20:,.0f} MiB free there" if where.exists() else "no such folder"
-        room = number in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+        known = "; ".join([free, *getattr(error, "__notes__", [])])
         raise StorageError(
-            f"{path} cannot be written: {os.strerror(number)} ({free}). What stood there before is untouched",
-            "make room (dvc gc -w frees cached data that no params.yaml here asks for) and run the same command again"
-            if room
-            else f"make {where} writable for you and run the same command again",
+            f"{_in_the_end(path)} cannot be written: {os.strerror(number)} ({known}). "
+            "What stood there before is untouched",
+            f"{_NEXT[number].format(_in_the_end(where))} and run the same command again",
         ) from error
+
+
+def _in_the_end(path: Path) -> Path:
+    """`path` as it would be called after all its temporary names."""
+    return Path(*(re.sub(r"^\.(.+)-\d+-\w{8}((\.\w+)?)$", r"\1\2", part) for part in path.parts))
+
+
+_ROOM = "make room (dvc gc -w frees cached data that no params.yaml here asks for)"
+_ALLOW = "make {} writable for you"
+_NEXT = {
+    errno.ENOSPC: _ROOM,
+    errno.EDQUOT: _ROOM,
+    errno.EFBIG: "raise the limit on the size of files (ulimit -f shows it)",
+    errno.EACCES: _ALLOW,
+    errno.EROFS: _ALLOW,
+    errno.EPERM: _ALLOW,
+}
+
+
+@contextlib.contextmanager
+def taking(size: int, what: str) -> Iterator[None]:
+    """A block that writes `what`, of `size` bytes: where the disk refuses, the message says so."""
+    try:
+        yield
+    except OSError as error:
+        error.add_note(f"{what} takes {size:,} bytes")
+        raise

@@ -1,4 +1,6 @@
 import hashlib
+import subprocess
+import sys
 
 import numpy as np
 import pytest
@@ -44,3 +46,18 @@ def test_blocks_put_together_are_the_array(mapped, tmp_path, monkeypatch):
         for place, rows in found:
             assert (rows == part[place]).all()
         assert sum(len(rows) for _, rows in found) == len(part)
+
+
+def test_a_file_that_finds_no_room_says_how_much_it_takes(tmp_path):
+    size = 128 + ROWS.nbytes  # numpy's header is 128 bytes long
+    program = (
+        "import resource, sys; from pathlib import Path; import numpy as np\n"
+        "from convtrack.datasets.arrays import write_array\n"
+        "resource.setrlimit(resource.RLIMIT_FSIZE, (100, 100))\n"
+        "try: write_array(Path(sys.argv[1]), np.zeros((7, 3, 2), np.uint8))\n"
+        "except OSError as error: sys.exit(error.__notes__[0])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", program, tmp_path / "a.npy"], capture_output=True, text=True, check=False
+    )
+    assert done.stderr.strip() == f"a.npy takes {size} bytes"

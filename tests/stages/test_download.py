@@ -100,6 +100,9 @@ def test_bad_data_leaves_nothing_half_written_and_what_was_there_before(images):
 
 
 def test_with_no_space_left_the_error_names_the_place_and_nothing_is_written(images, tmp_path):
+    for path in images.rglob("*.png"):  # larger than what is gathered before it is written
+        Image.new("RGB", (64, 64)).save(path)
+
     def little_space():
         resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
 
@@ -108,7 +111,8 @@ def test_with_no_space_left_the_error_names_the_place_and_nothing_is_written(ima
     )
     assert done.returncode == 1
     assert "StorageError: data/raw cannot be written: File too large" in done.stderr
-    assert "next: make room" in done.stderr
+    assert "a first copy of the decoded images takes 73,728 bytes" in done.stderr
+    assert "next: raise the limit on the size of files" in done.stderr
     assert list((tmp_path / "data").iterdir()) == []
 
 

@@ -7,40 +7,48 @@ pages already written don't count as memory of the process.
 from __future__ import annotations
 
 import hashlib
+import io
 import math
 import mmap
 from collections.abc import Iterator
+from contextlib import AbstractContextManager
 from pathlib import Path
 from types import TracebackType
 from typing import Any
 
 import numpy as np
 
+from convtrack import artifacts
+
 BLOCK_BYTES = 8 * 2**20
 
 
 class ArrayWriter:
-    """An .npy file of known shape, filled front to back. To be used as a context manager."""
+    """An .npy file of known shape, filled front to back. To be used as a context manager.
+
+    Raises OSError where the disk refuses, with a note of the bytes that the file takes.
+    """
 
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: Any = np.uint8) -> None:
         self.shape = tuple(int(side) for side in shape)
         self.dtype = np.dtype(dtype)
         self.rows = 0
-        self._sha256 = hashlib.sha256()
-        self._file = path.open("w+b")
+        header = io.BytesIO()
         np.lib.format.write_array_header_1_0(
-            self._file,
-            {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": self.shape},
+            header, {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": self.shape}
         )
-        self._file.seek(0)
-        self._sha256.update(self._file.read())
+        self._sha256 = hashlib.sha256(header.getvalue())
+        self._size = len(header.getvalue()) + math.prod(self.shape) * self.dtype.itemsize
+        self._file = path.open("wb")
+        self._file.write(header.getvalue())  # into its buffer
 
     def append(self, rows: np.ndarray) -> None:
         """Add `rows`, of shape (any, *shape[1:]). Raises ValueError for another shape or type."""
         if rows.shape[1:] != self.shape[1:] or rows.dtype != self.dtype:
             raise ValueError(f"rows of {rows.dtype} {rows.shape} do not fit into {self.dtype} {self.shape}")
         content = np.ascontiguousarray(rows).data
-        self._file.write(content)
+        with self._told():
+            self._file.write(content)
         self._sha256.update(content)
         self.rows += len(rows)
 
@@ -54,9 +62,13 @@ class ArrayWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        self._file.close()
+        with self._told():
+            self._file.close()
         if error is None and self.rows != self.shape[0]:
             raise ValueError(f"{self.rows} rows were written into an array of {self.shape[0]}")
+
+    def _told(self) -> AbstractContextManager[None]:
+        return artifacts.taking(self._size, Path(self._file.name).name)
 
 
 def write_array(path: Path, array: np.ndarray) -> str:

@@ -93,8 +93,9 @@ class Stage:
                 "set data.image_size to the pixels a side that all shall be resized to",
             )
         row = self.rows[place.split, place.class_name][place.file]
-        file.seek(row * len(picture.rgb))
-        file.write(picture.rgb)
+        with artifacts.taking(len(self.good) * len(picture.rgb), "a first copy of the decoded images"):
+            file.seek(row * len(picture.rgb))
+            file.write(picture.rgb)
         self._digests[row] = np.frombuffer(digest, dtype=np.uint8)
         self.good[row] = True
         self.grey = self.grey and picture.grey

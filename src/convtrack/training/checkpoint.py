@@ -105,7 +105,8 @@ class Checkpoint(keras.callbacks.Callback):
         arrays["state"] = np.array(json.dumps(state))
         arrays |= {f"sum/{index}": value for index, value in enumerate(sums)}
         arrays |= {f"best/{index}": weights for index, weights in enumerate(best)}
-        with artifacts.whole_file(self.folder / f"{step:09d}.npz") as temporary:
+        size = sum(array.nbytes for array in arrays.values())
+        with artifacts.whole_file(self.folder / f"{step:09d}.npz") as temporary, artifacts.taking(size, "it"):
             np.savez(temporary, **arrays)
         for old in sorted(self.folder.glob("*.npz"))[:-KEPT]:
             old.unlink()
