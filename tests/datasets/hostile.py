@@ -87,6 +87,27 @@ def cut_after(count: int) -> Answer:
     return answer
 
 
+def announcing(size: int) -> Answer:
+    """Promise `size` bytes, and send what there is."""
+
+    def answer(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(size))
+        handler.end_headers()
+        handler.wfile.write(body)
+
+    return answer
+
+
+def endless(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+    """The body over and over, without a word on how often."""
+    handler.send_response(200)
+    handler.end_headers()
+    with contextlib.suppress(OSError):
+        while True:
+            handler.wfile.write(body)
+
+
 def trickle(handler: BaseHTTPRequestHandler, body: bytes) -> None:
     """Ten bytes a second."""
     handler.send_response(200)

@@ -1,6 +1,10 @@
+import contextlib
 import hashlib
+import re
 import resource
+import shutil
 import socket
+from pathlib import Path
 
 import pytest
 
@@ -244,13 +248,53 @@ def test_an_address_that_is_none_is_a_cause_too(tmp_path):
     assert fetch.answering(["http://"], LIMITS)["http://"]
 
 
+@contextlib.contextmanager
+def files_of_at_most(size):
+    """A block in which the system refuses to make a file larger."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
 def test_a_full_disk_keeps_what_arrived(server, tmp_path):
     url = server.serve("/a", BODY)
-    limit = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (70_000, limit[1]))
-    try:
-        with pytest.raises(OSError, match="File too large"):
-            fetch.fetch(source(url), tmp_path, LIMITS)
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, limit)
+    with files_of_at_most(70_000), pytest.raises(OSError, match="File too large") as raised:
+        fetch.fetch(source(url), tmp_path, LIMITS)
+    assert raised.value.__notes__ == ["a.tar.gz takes 102,400 bytes"]
     assert fetch.fetch(source(url), tmp_path, LIMITS).read_bytes() == BODY
+    assert server.ranges[-1] == ("/a", "bytes=70000-")
+
+
+@pytest.mark.parametrize("trouble", [hostile.cut_after(50_000), hostile.endless])
+def test_what_nobody_can_go_on_with_is_not_left_on_a_full_disk(server, tmp_path, trouble):
+    url = server.serve("/a", BODY, trouble)
+    with files_of_at_most(70_000), pytest.raises((OSError, MirrorsFailedError)):
+        fetch.fetch(source(url, sha256=None, size=None), tmp_path, LIMITS)
+    assert not list(tmp_path.iterdir())
+
+
+def test_what_is_larger_than_the_room_is_refused_before_a_byte_of_it_is_written(server, tmp_path):
+    size = shutil.disk_usage(tmp_path).free + 2**40
+    url = server.serve("/a", BODY, hostile.announcing(size))
+    with pytest.raises(OSError, match="No space left on device") as raised:
+        fetch.fetch(source(url, size=size), tmp_path, LIMITS)
+    assert raised.value.__notes__ == [f"a.tar.gz takes {size:,} bytes"]
+    assert [path.stat().st_size for path in tmp_path.iterdir()] == [0]
+
+
+def test_what_never_ends_leaves_others_some_of_the_disk(server, tmp_path, monkeypatch):
+    free = shutil.disk_usage(tmp_path).free
+    monkeypatch.setattr(fetch, "RESERVE", free - 50 * 2**20)  # a disk that is nearly full
+    url = server.serve("/a", BODY, hostile.endless)
+    with pytest.raises(OSError, match="No space left on device") as raised:
+        fetch.fetch(source(url, sha256=None, size=None), tmp_path, LIMITS)
+    assert re.search(r"[\d,]+ bytes have come, the server does not say how many are to come", raised.value.__notes__[0])
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_file_system_that_cannot_tell_how_full_it_is_counts_as_having_room():
+    assert shutil.disk_usage("/proc").total == 0
+    fetch._check_room(Path("/proc"), 0, 10**15)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import hashlib
+import os
 import re
 import shutil
 import textwrap
@@ -16,6 +18,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
+from convtrack import artifacts
 from convtrack.errors import DownloadError
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ if TYPE_CHECKING:
 
 Result = TypeVar("Result")
 
+RESERVE = 100 * 2**20  # bytes of the disk that a file of unknown size leaves to everybody else
 _PIECE = 1 << 16
 _WEB_PAGE = (b"<!doctype html", b"<html")
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "convtrack"}
@@ -82,20 +86,23 @@ def fetch(source: Source, folder: Path, limits: Limits = DEFAULT_LIMITS) -> Path
     """Bring `source` to folder/source.name, from the first mirror that gives it whole; returns that path.
 
     Where the SHA-256 is known, what arrived stays beside it as name.partial, and the next attempt, mirror or run goes
-    on from there. Raises MirrorsFailedError; OSError where the disk refuses.
+    on from there. Raises MirrorsFailedError; OSError where the disk refuses, has no room for what is announced, or only
+    RESERVE left for what is not.
     """
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f"{source.name}.partial"
-    if source.sha256 is None:
-        partial.unlink(missing_ok=True)
     causes: dict[str, str] = {}
-    for url in source.urls:
-        try:
-            _from_mirror(url, source, partial, limits)
-        except _RefusedError as error:
-            causes[url] = str(error)
-        else:
-            return partial.replace(folder / source.name)
+    try:
+        for url in source.urls:
+            try:
+                _from_mirror(url, source, partial, limits)
+            except _RefusedError as error:
+                causes[url] = str(error)
+            else:
+                return partial.replace(folder / source.name)
+    finally:
+        if source.sha256 is None:  # nobody goes on from there
+            partial.unlink(missing_ok=True)
     raise MirrorsFailedError(source.name, causes)
 
 
@@ -232,16 +239,16 @@ def _copy(response: requests.Response, source: Source, partial: Path, start: int
     total = start + length if length is not None else None
     if None not in (source.size, total) and total != source.size:
         raise _RefusedError(_short(f"offers {total:,} bytes, expected {source.size:,}"))
-    if length is not None and length > (free := shutil.disk_usage(partial.parent).free) and source.size is None:
-        raise _RefusedError(_short(f"offers {total:,} bytes") + f", and the disk has room for {free:,}")
     received = start
-    with _progress() as bar, partial.open("r+b" if partial.exists() else "wb") as file:
+    announced = contextlib.nullcontext() if total is None else artifacts.taking(total, source.name)
+    with announced, _progress() as bar, partial.open("r+b" if partial.exists() else "wb") as file:
         task = bar.add_task(source.name, total=total, completed=start)
         file.seek(start)
         file.truncate()
         for piece in _pieces(response, limits):
             if received == 0 and piece.lstrip().lower().startswith(_WEB_PAGE):
                 raise _RefusedError("sent a web page in place of the file")
+            _check_room(partial.parent, received, total)
             file.write(piece)
             received += len(piece)
             if source.size is not None and received > source.size:
@@ -249,6 +256,18 @@ def _copy(response: requests.Response, source: Source, partial: Path, start: int
             bar.update(task, completed=received)
     if source.size is not None and received < source.size:
         raise _cut(source, partial)
+
+
+def _check_room(folder: Path, received: int, total: int | None) -> None:
+    """Raise OSError before the disk is full, rather than when it is and everybody else on it fails too."""
+    disk = shutil.disk_usage(folder)
+    if disk.free >= (RESERVE if total is None else total - received) or not disk.total:  # some cannot tell
+        return
+    error = OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+    if total is None:
+        kept = f"{RESERVE // 2**20} MiB are left to others"
+        error.add_note(f"{received:,} bytes have come, the server does not say how many are to come, and {kept}")
+    raise error
 
 
 def _pieces(response: requests.Response, limits: Limits) -> Iterator[bytes]:
