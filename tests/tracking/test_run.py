@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import resource
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -75,6 +76,23 @@ def test_a_training_that_was_stopped_goes_on_with_its_run(
     assert run.id == stopped.id
     assert status(mlflow_client, run.id) == "FINISHED"
     assert [point.step for point in mlflow_client.get_metric_history(run.id, "loss")] == [1, 2]
+
+
+def test_where_the_disk_has_no_room_for_the_end_either_one_hears_of_what_went_wrong_first(
+    params: Params, result: dict[str, Any], mlflow_client: MlflowClient, tmp_path: Path
+) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    try:
+        with pytest.raises(RuntimeError, match="first"), training_run(params, beside=tmp_path) as stopped:
+            resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
+            raise RuntimeError("first")
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    assert status(mlflow_client, stopped.id) == "RUNNING"
+    with training_run(params, beside=tmp_path) as run:
+        run.log_training(result)
+    assert run.id == stopped.id
+    assert status(mlflow_client, run.id) == "FINISHED"
 
 
 def test_with_other_params_or_a_torn_file_it_has_another_run(

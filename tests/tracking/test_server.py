@@ -6,6 +6,7 @@ import contextlib
 import json
 import os
 import random
+import resource
 import shutil
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from mlflow import MlflowClient
 
 from convtrack import artifacts, tracking
 from convtrack.config import Params
-from convtrack.errors import TrackingError
+from convtrack.errors import StorageError, TrackingError
 from convtrack.tracking import health, sender, store, training_run
 from tests.tracking.records import EPOCHS, evaluate, record, runs, train
 from tests.tracking.servers import SERVED, Proxy, free_port, server, serving
@@ -232,6 +233,22 @@ def _synced(folder: Path) -> subprocess.Popen:
     (folder / "dvc.yaml").touch()
     command = [sys.executable, "-m", "convtrack", "tracking", "sync"]
     return subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(SOURCE)}, stdout=subprocess.DEVNULL)
+
+
+def test_a_disk_without_room_for_what_is_sent_loses_nothing_of_it(served: Served) -> None:
+    served.start_over({})
+    tracking.sync()
+    expected = served.record()
+    served.start_over({})
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))  # MLmodel, which is written anew for the store, is larger
+    try:
+        with pytest.raises(StorageError, match="MLmodel cannot be written"):
+            tracking.sync()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    tracking.sync()
+    assert served.record() == expected
 
 
 def test_a_server_that_answers_500_costs_one_warning_and_nothing_else(

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from convtrack import artifacts
 from convtrack.tracking import spool, store, trials
 from convtrack.tracking.spool import Entry, Spool
 
@@ -181,7 +182,8 @@ class Delivery:
             document = Model.load(str(folder))
             document.run_id, document.artifact_path = run_id, model.artifact_location
             document.model_id = document.model_uuid = model.model_id
-            document.save(str(folder / "MLmodel"))
+            with artifacts.whole_file(folder / "MLmodel") as temporary:
+                document.save(temporary)
             self.client.log_model_artifacts(model.model_id, str(folder))
             self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
         if model.model_id not in {output.model_id for output in (run.outputs.model_outputs if run.outputs else [])}:

@@ -208,20 +208,27 @@ def evaluation_run(params: Params) -> Iterator[TrackedRun | Unrecorded]:
 
 @contextlib.contextmanager
 def opened(begin: Callable[[], None], end: Callable[[str], None]) -> Iterator[None]:
-    """A block with an open run, and `end` told how it ended; a signal neither begins nor ends one by half."""
-    status = "KILLED"
+    """A block with an open run, behind which `end` is told FINISHED, FAILED by an exception, or KILLED by a signal.
+
+    A signal neither begins nor ends a run by half. What went wrong in the block is what the user is to hear of, rather
+    than that a full disk has no room for the end.
+    """
     try:
         with Interruption("when MLflow has the beginning of this run").put_off():
             begin()
         yield
-        status = "FINISHED"
-    except Exception:
+    except BaseException as error:
         # what a signal breaks may be an import, and that it is one the exception does not tell
-        status = "FAILED" if interruption.exit_code() is None else "KILLED"
+        failed = isinstance(error, Exception) and interruption.exit_code() is None
+        with contextlib.suppress(StorageError), _ending():
+            end("FAILED" if failed else "KILLED")
         raise
-    finally:
-        with Interruption("when MLflow has the end of this run").put_off():
-            end(status)
+    with _ending():
+        end("FINISHED")
+
+
+def _ending() -> contextlib.AbstractContextManager[None]:
+    return Interruption("when MLflow has the end of this run").put_off()
 
 
 def _milliseconds(moment: datetime) -> int:

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from convtrack.errors import ConvtrackError
 from convtrack.tracking import health, spool, store
 from convtrack.tracking.delivery import Delivery
 from convtrack.tracking.spool import Fill, Spool
@@ -122,7 +123,8 @@ class Sender:
 
     def _warn(self, error: Exception) -> None:
         if not self._warned:
-            problem = health.trouble(error)
+            # an error of our own, as of a disk that has no room for what is sent, says that by itself
+            problem = error if isinstance(error, ConvtrackError) else health.trouble(error)
             click.echo(
                 f"convtrack: not everything reaches MLflow for now. {problem}\n"
                 f"  This goes on without it, {self.files} will be complete, and the rest is kept: {NEXT}",
@@ -134,7 +136,7 @@ class Sender:
 def sync() -> str:
     """Send all that waits for the store in use, however long it takes; returns what was done, in words.
 
-    Raises TrackingError where the store does not take it.
+    Raises TrackingError where the store does not take it, StorageError where the disk has no room to prepare it.
     """
     entries = Spool()
     entries.clean()
@@ -144,6 +146,8 @@ def sync() -> str:
     try:
         for run in runs:
             sent += delivery.send(run)
+    except ConvtrackError:
+        raise
     except Exception as error:  # as above
         raise health.trouble(error) from error
     lines = [f"{sent} entries of {len(runs)} runs sent to {shown}" if sent else f"nothing waited for {shown}"]
