@@ -219,7 +219,7 @@ def trial(folder: Path) -> None:
             run.log_outcome(outcome.state, outcome.reason)
             if outcome.state == "complete":
                 run.log_training(outcome.training, model=claimed.is_among_the_best())
-    sys.exit(outcome.exit_code)
+    room.leave(outcome.exit_code)
 
 
 def _opened(name: str | None) -> tuple[Params, Any, str]:

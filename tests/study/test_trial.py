@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -66,10 +68,26 @@ def test_other_errors_are_the_trials_own() -> None:
     assert not is_disk_full(None)
 
 
-def test_a_full_disk_ends_the_process_with_a_code_of_its_own(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as end, leaving_room():
-        raise wrapped(errno.ENOSPC)
-    assert end.value.code == NO_ROOM
-    assert "history.csv cannot be written" in capsys.readouterr().err
+FULL = """
+import resource
+from convtrack.study.trial import leaving_room
+with leaving_room():
+    resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+    print("epoch 1")
+    with open("history.csv", "w") as file:
+        file.write("epoch")
+"""
+
+
+def test_a_full_disk_ends_the_process_with_a_code_of_its_own_also_where_its_log_is_on_it(tmp_path: Path) -> None:
+    told = subprocess.run([sys.executable, "-c", FULL], cwd=tmp_path, capture_output=True, text=True, check=False)
+    assert told.returncode == NO_ROOM
+    assert "File too large" in told.stderr
+    with (tmp_path / "trial.log").open("w") as log:
+        silent = subprocess.run([sys.executable, "-c", FULL], cwd=tmp_path, stdout=log, stderr=log, check=False)
+    assert silent.returncode == NO_ROOM
+
+
+def test_other_errors_end_the_process_as_they_do() -> None:
     with pytest.raises(ConfigError), leaving_room():
         raise ConfigError("wrong")

@@ -10,7 +10,7 @@ import traceback
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, NoReturn
 
 import click
 import optuna
@@ -93,6 +93,7 @@ class Trial:
             return self._diverged(error)
         except Exception as error:
             if is_disk_full(error):
+                _log(error)
                 return Outcome("interrupted", f"the disk is full: {error}", exit_code=NO_ROOM)
             traceback.print_exc()
             return Outcome("failed", _reason(error))
@@ -174,8 +175,21 @@ def leaving_room() -> Iterator[None]:
     except Exception as error:
         if not is_disk_full(error):
             raise
+        _log(error)
+        leave(NO_ROOM)
+
+
+def leave(code: int) -> NoReturn:
+    """End the process with `code`. Where its log has no room, Python would flush that once more, and make it 120."""
+    for stream in (sys.stdout, sys.stderr):
+        with contextlib.suppress(OSError):
+            stream.flush()
+    os._exit(code)
+
+
+def _log(error: Exception) -> None:
+    with contextlib.suppress(OSError):  # the log may be on that disk, too
         click.echo(f"convtrack: {error}", err=True)
-        sys.exit(NO_ROOM)
 
 
 def is_disk_full(error: BaseException | None) -> bool:
