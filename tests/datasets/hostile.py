@@ -99,15 +99,6 @@ def announcing(size: int) -> Answer:
     return answer
 
 
-def endless(handler: BaseHTTPRequestHandler, body: bytes) -> None:
-    """The body over and over, without a word on how often."""
-    handler.send_response(200)
-    handler.end_headers()
-    with contextlib.suppress(OSError):
-        while True:
-            handler.wfile.write(body)
-
-
 def trickle(handler: BaseHTTPRequestHandler, body: bytes) -> None:
     """Ten bytes a second."""
     handler.send_response(200)
