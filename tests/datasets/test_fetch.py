@@ -187,7 +187,12 @@ def test_the_page_of_a_redirect_is_not_read(server, tmp_path):
 def test_a_length_that_cannot_be_is_no_reason_to_fall_over(server, tmp_path, promised):
     url, good = server.serve("/a", BODY, hostile.length(promised)), server.serve("/good", BODY)
     assert fetch.fetch(source(url, good), tmp_path, LIMITS).read_bytes() == BODY
-    assert fetch.fetch(source(url, good, sha256=None, size=None), tmp_path / "unknown", LIMITS).read_bytes() == BODY
+
+
+@pytest.mark.parametrize("promised", ["9" * 5000, "-1", "1, 2", "none"])
+def test_a_length_that_is_no_number_of_bytes_says_nothing_of_a_file_of_unknown_size(server, tmp_path, promised):
+    url, good = server.serve("/a", BODY, hostile.length(promised)), server.serve("/good", BODY)
+    assert fetch.fetch(source(url, good, sha256=None, size=None), tmp_path, LIMITS).read_bytes() == BODY
 
 
 def test_what_a_server_says_is_shown_without_its_control_characters_and_in_short(server, tmp_path):

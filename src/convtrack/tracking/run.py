@@ -148,9 +148,11 @@ class TrackedRun:
             self._sender.keep(lambda _: {"metrics": contents.points(sample, step)})
 
     def _keep_model(self, fill: Fill) -> None:
-        """Keep the model, if MLflow can write it."""
+        """Keep the model, if MLflow can write it. Raises StorageError."""
         try:
             self._sender.keep(fill)
+        except StorageError:
+            raise
         except Exception as error:
             click.echo(f"convtrack: MLflow gets no model, models/ has it: {store.in_short(error)}", err=True)
 
