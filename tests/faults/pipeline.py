@@ -25,15 +25,18 @@ MEASURED = ("seconds", "images_per_second", "gflop_per_second")  # that no two t
 
 
 class Undisturbed:
-    """A repository in which the pipeline ran once, with what each stage made and the seconds that it took."""
+    """A repository in which the pipeline ran once, with what each stage made and said, and what it took."""
 
     def __init__(self, clone: Clone) -> None:
         self.clone = clone
         self.seconds: dict[str, float] = {}
+        self.bytes: dict[str, int] = {}  # of the disk, whoever else wrote to it
+        self.said: dict[str, str] = {}
         for stage in OUTS:
-            started = time.monotonic()
-            clone.run("dvc", "repro", "--single-item", stage)
+            started, free = time.monotonic(), shutil.disk_usage(clone.path).free
+            self.said[stage] = clone.run("dvc", "repro", "--single-item", stage)
             self.seconds[stage] = time.monotonic() - started
+            self.bytes[stage] = free - shutil.disk_usage(clone.path).free
         self.made = {stage: made(clone.path / folder) for stage, folder in OUTS.items()}
 
     def forget(self, stage: str) -> None:
@@ -42,6 +45,16 @@ class Undisturbed:
         for remembered in (".dvc/cache", ".convtrack", "mlflow.db", "mlartifacts"):
             path = self.clone.path / remembered
             shutil.rmtree(path) if path.is_dir() else path.unlink(missing_ok=True)
+
+
+def repro_again(clone: Clone, stage: str) -> str:
+    """`dvc repro` after one that was cut short; returns what it printed."""
+    output = clone.run("dvc", "repro", "--single-item", stage, expect=None)
+    if "dvc.lock" in output and "Updating lock file" not in output:
+        # DVC writes its lock file in place, and refuses one that was cut
+        (clone.path / "dvc.lock").unlink()
+        output = clone.run("dvc", "repro", "--single-item", stage)
+    return output
 
 
 def made(folder: Path) -> dict[str, str]:

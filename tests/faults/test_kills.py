@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.pipeline import OUTS, Undisturbed, killed, made, statuses
+from tests.faults.pipeline import OUTS, Undisturbed, killed, made, repro_again, statuses
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Clone
@@ -38,11 +38,7 @@ def test_a_stage_that_is_killed_and_run_again_makes_what_it_would_have_made(
             undisturbed.forget(stage)
             after = random.uniform(0, after)
             met = killed(clone, stage, after)
-        output = clone.run("dvc", "repro", "--single-item", stage, expect=None)
-        if "dvc.lock" in output and "Updating lock file" not in output:
-            # DVC writes its lock file in place, and refuses one that a kill has cut
-            (clone.path / "dvc.lock").unlink()
-            output = clone.run("dvc", "repro", "--single-item", stage)
+        output = repro_again(clone, stage)
         assert "Traceback" not in output
         assert made(clone.path / OUTS[stage]) == undisturbed.made[stage], f"killed after {after:.2f} s"
         if stage == "train":

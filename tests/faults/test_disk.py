@@ -1,0 +1,310 @@
+"""A disk without room, wherever something is written: what was there stays, nothing is left half-written, a message
+says what to do, and the same command makes what it would have made once there is room.
+
+Two kinds of it: a limit on the size of files (RLIMIT_FSIZE) from some moment on, which needs no rights; and a small
+file system (tmpfs) that is really full, where one may be mounted.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import random
+import resource
+import shutil
+import subprocess
+import tarfile
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import optuna
+import pytest
+from mlflow import MlflowClient
+from optuna.storages.journal import JournalFileBackend, JournalStorage
+from PIL import Image
+
+from convtrack import artifacts
+from convtrack.study import pages
+from tests.datasets import hostile
+from tests.faults.pipeline import OUTS, Undisturbed, made, repro_again, statuses
+from tests.tracking.servers import free_port, server, serving
+
+if TYPE_CHECKING:
+    from tests.e2e.conftest import Clone
+
+pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
+
+MOMENTS = int(os.environ.get("CONVTRACK_FULL_DISKS", "1"))  # of each stage, on each kind of disk
+SMALL = 256 * 2**20  # bytes of the small disk
+EPOCHS = 3
+OPENED = "files opened:"
+# Python's own sitecustomize, in the folder where the stages' Python looks first. Processes whose command has the words
+# FULL_IN in it may write no more than FULL_SIZE bytes into any file, once they open the one for writing that FULL_AT
+# names: by its number, or by a part of its path.
+FROM_A_MOMENT_ON = f"""
+import atexit, os, resource, sys
+
+def watch(event, arguments):
+    global opened
+    path, _, flags = arguments if event == "open" else ("", "", 0)
+    if isinstance(path, str) and isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR):
+        if os.path.abspath(path).startswith(os.getcwd() + os.sep) and "__pycache__" not in path:
+            opened += 1
+            if opened == int(at) if at.isdigit() else at in path:
+                resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
+
+opened = 0
+if "FULL_AT" in os.environ and os.environ.get("FULL_IN", "") in " ".join(sys.orig_argv):
+    at, size = os.environ["FULL_AT"], int(os.environ["FULL_SIZE"])
+    sys.addaudithook(watch)
+    atexit.register(lambda: print("{OPENED}", opened, file=sys.stderr))
+"""
+
+
+@pytest.fixture(scope="module")
+def small(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A folder, which is a small disk of its own where that can be had."""
+    folder = tmp_path_factory.mktemp("disk")
+    mount = ["mount", "-t", "tmpfs", "-o", f"size={SMALL},mode=755", "tmpfs", str(folder)]
+    mounted = shutil.which("mount") and subprocess.run(mount, capture_output=True, check=False).returncode == 0
+    if not mounted:
+        warnings.warn("no file system can be mounted here, so no disk is really filled", stacklevel=1)
+    yield folder
+    if mounted:
+        subprocess.run(["umount", "--lazy", folder], check=True)
+
+
+@pytest.fixture(scope="module")
+def undisturbed(make_clone: Callable[[Path], Clone], small: Path) -> Undisturbed:
+    clone = make_clone(small)
+    clone.change({"train.epochs": EPOCHS})
+    (clone.path / "src/sitecustomize.py").write_text(FROM_A_MOMENT_ON)
+    with full_from(clone, 0, 0):  # which counts, and never comes
+        return Undisturbed(clone)
+
+
+@contextlib.contextmanager
+def full_from(clone: Clone, at: int | str, size: int, words: str = "") -> Iterator[None]:
+    """A block in which, for processes with these words in their command, the disk is full from the file `at` on."""
+    clone.environment |= {"FULL_AT": str(at), "FULL_SIZE": str(size), "FULL_IN": words}
+    try:
+        yield
+    finally:
+        del clone.environment["FULL_AT"]
+
+
+@contextlib.contextmanager
+def files_of_at_most(size: int) -> Iterator[None]:
+    """A block in which no file can be made larger, by this process and those that it starts."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+
+
+@contextlib.contextmanager
+def filled(folder: Path, room: int) -> Iterator[None]:
+    """A block in which the disk of `folder` has so many bytes left."""
+    filler = folder / "filler"
+    with filler.open("wb") as file:
+        os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(folder).free - room)
+    try:
+        yield
+    finally:
+        filler.unlink()
+
+
+def failed(output: str) -> bool:
+    """Whether the stage failed; if so, as it should where the disk is full."""
+    if "ERROR: " not in output:
+        return False
+    assert "Traceback" not in output
+    assert "Exception ignored" not in output
+    if "ERROR: failed to reproduce" in output:  # else it is DVC that found no room
+        assert " cannot be written: " in output
+        assert "\n  next: " in output
+        assert "and run the same command again" in output
+    return True
+
+
+def nothing_half_written(undisturbed: Undisturbed, stage: str) -> None:
+    clone = undisturbed.clone
+    assert made(clone.path / OUTS[stage]).items() <= undisturbed.made[stage].items()
+    for folder in ("data", "models", "reports", artifacts.STATE / "checkpoints", artifacts.STATE / "downloads"):
+        assert {path.name for path in (clone.path / folder).rglob(".*")} <= {".gitignore"}
+
+
+def as_undisturbed(undisturbed: Undisturbed, stage: str) -> str:
+    """There is room again."""
+    output = repro_again(undisturbed.clone, stage)
+    assert made(undisturbed.clone.path / OUTS[stage]) == undisturbed.made[stage]
+    if stage == "train":
+        assert statuses(undisturbed.clone) == ["FINISHED"]
+    return output
+
+
+@pytest.mark.parametrize("stage", OUTS)
+def test_a_stage_whose_files_cannot_grow_from_some_moment_on(stage: str, undisturbed: Undisturbed) -> None:
+    clone, most = undisturbed.clone, int(undisturbed.said[stage].partition(OPENED)[2].split()[0])
+    for _ in range(MOMENTS):
+        size, most_now, output = random.choice([0, 100, 1000]), most, ""
+        while not failed(output):  # a moment that never came says nothing
+            undisturbed.forget(stage)
+            most_now = at = random.randint(1, most_now)
+            with full_from(clone, at, size):
+                output = clone.run("dvc", "repro", "--single-item", stage, expect=None)
+        nothing_half_written(undisturbed, stage)
+        as_undisturbed(undisturbed, stage)
+        print(f"{stage}: full at file {at} of {most}, {size} bytes each: {told(output)}")  # noqa: T201
+
+
+@pytest.mark.parametrize("stage", OUTS)
+def test_a_stage_on_a_disk_that_is_really_full(stage: str, undisturbed: Undisturbed) -> None:
+    clone = undisturbed.clone
+    if not clone.path.is_mount():
+        pytest.skip("no file system can be mounted here")
+    for _ in range(MOMENTS):
+        room, output = undisturbed.bytes[stage], ""
+        while not failed(output):
+            undisturbed.forget(stage)
+            room = random.randint(0, room)
+            with filled(clone.path, room):
+                output = clone.run("dvc", "repro", "--single-item", stage, expect=None)
+        nothing_half_written(undisturbed, stage)
+        as_undisturbed(undisturbed, stage)
+        print(f"{stage}: {room:,} of {undisturbed.bytes[stage]:,} bytes left: {told(output)}")  # noqa: T201
+
+
+def told(output: str) -> str:
+    """What was said of the disk."""
+    return next((line for line in output.splitlines() if "cannot be written" in line), "by DVC")
+
+
+def test_what_a_full_disk_kept_from_being_made_anew_is_still_there_under_its_old_params(
+    undisturbed: Undisturbed,
+) -> None:
+    clone = undisturbed.clone
+    as_undisturbed(undisturbed, "preprocess")
+    before = (clone.path / "params.yaml").read_bytes()
+    clone.change({"preprocess.seed": 1})
+    with full_from(clone, 2, 100):
+        assert failed(clone.run("dvc", "repro", "--single-item", "preprocess", expect=255))
+    (clone.path / "params.yaml").write_bytes(before)
+    clone.run("dvc", "checkout", "data/processed")
+    assert made(clone.path / OUTS["preprocess"]) == undisturbed.made["preprocess"]
+
+
+def test_a_training_that_had_no_room_for_its_record_alone_does_not_train_again(undisturbed: Undisturbed) -> None:
+    clone = undisturbed.clone
+    for record in ("models/.run-", "/model/MLmodel"):
+        undisturbed.forget("train")
+        with full_from(clone, record, 0):
+            output = clone.run("dvc", "repro", "--single-item", "train", expect=255)
+        assert failed(output)
+        assert f"going on after epoch {EPOCHS}" in as_undisturbed(undisturbed, "train")
+
+
+def archive_of_images() -> bytes:
+    """Six images of noise, which no compression makes smaller."""
+    noise = np.random.default_rng(0)
+    archive = io.BytesIO()
+    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
+        for number in range(6):
+            image = io.BytesIO()
+            Image.fromarray(noise.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(image, "png")
+            info = tarfile.TarInfo(f"train/{'cat' if number % 2 else 'dog'}/{number}.png")
+            info.size = len(image.getvalue())
+            tar.addfile(info, io.BytesIO(image.getvalue()))
+    return archive.getvalue()
+
+
+def test_an_archive_from_an_address_of_ones_own(undisturbed: Undisturbed) -> None:
+    clone, archive = undisturbed.clone, archive_of_images()
+    as_undisturbed(undisturbed, "download")
+    params = (clone.path / "params.yaml").read_bytes()
+    with hostile.running() as serving_it:
+        url = serving_it.serve("/images.tar.gz", archive)
+        clone.change({"data.name": "image_folder", "data.path": url})
+        try:
+            with files_of_at_most(len(archive) // 2):
+                output = clone.run("convtrack", "download", expect=1)
+            assert "-images.tar.gz cannot be written: File too large" in output
+            assert f"images.tar.gz takes {len(archive):,} bytes" in output
+            assert "Traceback" not in output
+            assert list((clone.path / artifacts.STATE / "downloads").iterdir()) == []
+            assert made(clone.path / OUTS["download"]) == undisturbed.made["download"]
+            clone.run("convtrack", "download")
+            assert clone.json(artifacts.RAW / artifacts.SOURCE)["counts"] == {"train": 4, "test": 2}
+        finally:
+            (clone.path / "params.yaml").write_bytes(params)
+            undisturbed.forget("download")
+            as_undisturbed(undisturbed, "download")
+
+
+def test_a_study_goes_on_whoever_found_the_disk_full(undisturbed: Undisturbed) -> None:
+    clone = undisturbed.clone
+    for stage in ("download", "preprocess"):
+        as_undisturbed(undisturbed, stage)
+    undisturbed.forget("train")
+    clone.change({"study.pruner": "none", "study.space": {"model.dropout": {"type": "float", "low": 0.0, "high": 0.5}}})
+    command = ("convtrack", "study", "run", "--name", "full", "--trials", "2")
+    page = clone.path / pages.default_path("full")
+    clone.environment["PYTHONPATH"] = str(clone.path / "src")
+    output = ""
+    for words, size in (("study trial", 0), ("study run", 100)):
+        with full_from(clone, random.randint(1, 20), size, words):
+            output = clone.run(*command, expect=None)
+        assert "Traceback" not in output
+        assert "2 complete" in output or ("next: " in output and "run the same command again" in output), output
+        print(f"{words}: {output.strip().splitlines()[-2:]}")  # noqa: T201
+    with files_of_at_most(2**20):  # the page takes four times that
+        output = clone.run(*command, expect=1)
+    assert f"{pages.default_path('full')} cannot be written: File too large" in output
+    assert not page.exists()
+    assert "2 complete, 0 pruned, 0 failed" in clone.run(*command)
+    journal = JournalStorage(JournalFileBackend(str(clone.path / ".convtrack/study.journal")))
+    states = [trial.state.name for trial in optuna.load_study(study_name="full", storage=journal).trials]
+    assert states == ["COMPLETE", "COMPLETE"]
+    assert set(statuses(clone)) == {"FINISHED"}
+
+    written = page.read_bytes()
+    with files_of_at_most(2**20):
+        output = clone.run("convtrack", "study", "report", "full", expect=1)
+    assert "report.html cannot be written: File too large" in output
+    assert page.read_bytes() == written
+    clone.run("convtrack", "study", "report", "full")
+
+
+def test_what_waits_for_an_mlflow_that_is_away(undisturbed: Undisturbed, tmp_path: Path) -> None:
+    clone, port = undisturbed.clone, free_port()
+    clone.run("git", "checkout", "-q", "params.yaml")
+    clone.change({"train.epochs": EPOCHS})
+    for stage in ("download", "preprocess"):
+        as_undisturbed(undisturbed, stage)
+    clone.environment["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{port}"
+    try:
+        most, output = int(undisturbed.said["train"].partition(OPENED)[2].split()[0]), ""
+        while not failed(output):
+            undisturbed.forget("train")
+            most = random.randint(1, most)
+            with full_from(clone, most, random.choice([0, 100, 1000])):
+                output = clone.run("dvc", "repro", "--single-item", "train", expect=None)
+        nothing_half_written(undisturbed, "train")
+        assert "not everything reaches MLflow for now" in repro_again(clone, "train")
+        with serving(*server(tmp_path), port=port) as address:
+            clone.run("convtrack", "tracking", "sync")
+            client = MlflowClient(address)
+            experiments: list[Any] = [experiment.experiment_id for experiment in client.search_experiments()]
+            (run,) = client.search_runs(experiments)
+            assert run.info.status == "FINISHED"
+            steps = [point.step for point in client.get_metric_history(run.info.run_id, "loss")]
+            assert steps == list(range(1, EPOCHS + 1))
+            assert len(client.search_logged_models(experiments)) == 1
+    finally:
+        del clone.environment["MLFLOW_TRACKING_URI"]
