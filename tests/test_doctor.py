@@ -68,3 +68,31 @@ def test_a_broken_params_yaml_a_missing_folder_of_images_and_no_git_are_found(
 def test_an_old_store_and_data_that_are_here_are_named(healthy: Path) -> None:
     assert findings()["MLflow"].value == f"sqlite:///{healthy / 'mlflow.db'}, made by the first run"
     assert findings()["data"].value == "digits: not fetched yet"
+
+
+LOCK = """schema: '2.0'
+stages:
+  download:
+    cmd: true
+    outs:
+    - path: data/raw
+      md5: 0123456789abcdef0123456789abcdef.dir
+"""
+
+
+@pytest.mark.parametrize("end", [LOCK.index("  download:") + 4, LOCK.index("- path") + 4, LOCK.index("md5:") + 2])
+def test_a_dvc_lock_that_a_kill_has_cut_is_told_from_other_troubles(healthy: Path, end: int) -> None:
+    (healthy / "dvc.lock").write_text(LOCK[:end])
+    found = findings()["pipeline"]
+    assert "DVC cannot read dvc.lock" in found.value
+    assert "rm dvc.lock" in found.remedy
+    (healthy / "dvc.lock").write_text(LOCK)
+    assert not findings()["pipeline"].remedy
+
+
+def test_so_is_dvcs_list_of_who_reads_and_writes_what(healthy: Path) -> None:
+    (healthy / ".dvc/tmp").mkdir()
+    (healthy / ".dvc/tmp/rwlock").write_text('{"write": {"da')
+    found = findings()["pipeline"]
+    assert "DVC cannot read .dvc/tmp/rwlock" in found.value
+    assert "rm .dvc/tmp/rwlock" in found.remedy

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 import time
@@ -17,7 +18,12 @@ stages:
     cmd: touch begun && sleep 600
   quick:
     cmd: echo done
+  ours:
+    cmd: {python} -c "from convtrack import leash; leash.end_with_dvc(); {wait}"; true
+  ours_alone:
+    cmd: {python} -c "from convtrack import leash; leash.end_with_dvc(); {wait}"
 """
+WAIT = "import pathlib, time; pathlib.Path('begun').touch(); time.sleep(600)"
 COMMAND = [sys.executable, "-c", "import sys; from convtrack.quickstart import repro; sys.exit(repro(*sys.argv[1:]))"]
 
 
@@ -26,7 +32,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     subprocess.run(["git", "init", "-q"], check=True)
     subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], check=True)
-    (tmp_path / "dvc.yaml").write_text(STAGES)
+    (tmp_path / "dvc.yaml").write_text(STAGES.format(python=sys.executable, wait=WAIT))
     return tmp_path
 
 
@@ -59,3 +65,22 @@ def test_dvc_and_its_stage_end_with_a_command_that_is_killed(command: subprocess
 def test_dvcs_exit_code_is_that_of_the_command(repository: Path) -> None:
     assert subprocess.run([*COMMAND, "quick"], check=False).returncode == 0
     assert subprocess.run([*COMMAND, "unknown"], check=False).returncode != 0
+
+
+@pytest.mark.parametrize("stage", ["ours", "ours_alone"])  # with the shell between, and with a shell that became it
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+def test_a_stage_of_ours_ends_with_its_dvc(repository: Path, stage: str, number: signal.Signals) -> None:
+    dvc = subprocess.Popen([sys.executable, "-m", "dvc", "repro", stage], start_new_session=True)
+    while not (repository / "begun").exists():
+        assert dvc.poll() is None
+        time.sleep(0.05)
+    children = psutil.Process(dvc.pid).children(recursive=True)
+    dvc.send_signal(number)
+    dvc.wait()
+    try:
+        _, alive = psutil.wait_procs(children, timeout=60)
+        assert not alive
+    finally:
+        for child in children:
+            if child.is_running():
+                child.kill()

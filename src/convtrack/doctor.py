@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -26,6 +27,15 @@ from convtrack.training import precision, threads
 
 GIB = 2**30
 LEAST_MEMORY, LEAST_DISK = 2 * GIB, 2 * GIB  # TensorFlow and all of CIFAR-10; its arrays, twice, and DVC's copies
+
+# what DVC writes in place, so that a kill in that very moment leaves it cut; what it says of it, and the way out
+IN_PLACE = {
+    "dvc.lock": (
+        r"dvc\.lock' (validation failed|is invalid)",
+        "rm dvc.lock (or git checkout dvc.lock, where it is committed), then dvc repro",
+    ),
+    ".dvc/tmp/rwlock": ("RWLock-file .* corrupted", "rm .dvc/tmp/rwlock, once no command of DVC is running here"),
+}
 
 
 @dataclass(frozen=True)
@@ -134,6 +144,10 @@ def _git() -> Finding:
 def _dvc() -> Finding:
     status = subprocess.run([sys.executable, "-m", "dvc", "status"], capture_output=True, text=True, check=False)
     if status.returncode:
+        for name, (sign, remedy) in IN_PLACE.items():
+            if re.search(sign, status.stderr):
+                value = f"DVC cannot read {name}, as where it was ended while writing it; what stages made is untouched"
+                return Finding("pipeline", value, remedy)
         cause = status.stderr.strip().splitlines() or ["no reason given"]
         return Finding("pipeline", cause[-1], f"{quickstart.commands_prefix()}dvc status says more")
     value = "up to date" if "up to date" in status.stdout else "dvc repro has work to do"

@@ -93,11 +93,12 @@ def _cifar10_or_digits(data: Data, console: Console) -> Data:
 def repro(*stages: str) -> int:
     """`dvc repro` of `stages` and those before them, of all without, in this environment; returns its exit code.
 
-    A stage that is stopped gets the time to clean up. Where this process is killed, DVC ends too.
+    A stage that is stopped gets the time to clean up. Where this process is killed, DVC ends too. It waits for
+    other commands of DVC, rather than give up after three seconds, and with it a stage that has just been run.
     """
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
     leash, held = os.pipe()  # what is held here closes with this process, whatever ends it
-    command = [sys.executable, "-m", "convtrack.leash", str(leash), "repro", *stages]
+    command = [sys.executable, "-m", "convtrack.leash", str(leash), "repro", "--wait-for-lock", *stages]
     dvc = subprocess.Popen(command, env=environment, pass_fds=[leash])
     os.close(leash)
     try:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 import os
@@ -301,6 +302,30 @@ def test_a_kill_between_the_last_epoch_and_the_model_leaves_nothing_to_train(mon
         with pytest.raises(KeyboardInterrupt):
             stage.run(MODEL, TRAIN)
     assert outcome(stage.run(MODEL, TRAIN)) == undisturbed
+
+
+@pytest.mark.usefixtures("data")
+def test_under_dvc_a_training_that_came_to_its_end_is_gone_on_with_until_dvc_lock_names_its_result(monkeypatch, capsys):
+    monkeypatch.setenv("DVC_STAGE", "train")
+    lock = artifacts.LOCK
+    first = outcome(stage.run(MODEL, TRAIN))
+    lock.write_text("stages: {}")
+    assert outcome(stage.run(MODEL, TRAIN)) == first
+    assert "going on after epoch 3" in capsys.readouterr().err
+    (folder,) = checkpoint.FOLDER.iterdir()
+    lock.write_text(f"md5: {hashlib.md5(artifacts.TRAINING.read_bytes()).hexdigest()}")
+    assert stage.checkpoints(MODEL, changed(TRAIN, seed=7)) != folder
+    assert not folder.exists()  # whichever training is the next
+    assert outcome(stage.run(MODEL, TRAIN)) == first
+    assert "going on" not in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("data")
+def test_the_checkpoints_stay_until_the_caller_is_done_with_the_result(capsys):
+    stage.run(MODEL, TRAIN, keep_checkpoints=True)
+    first = artifacts.TRAINING.read_bytes()
+    assert stage.run(MODEL, TRAIN) == json.loads(first)  # with its seconds
+    assert not list(checkpoint.FOLDER.iterdir())
 
 
 def interrupted(*_):

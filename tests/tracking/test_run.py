@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import os
 import resource
+import signal
+from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -10,10 +13,11 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from convtrack import artifacts
+from convtrack import artifacts, interruption
 from convtrack.config import Params
 from convtrack.errors import TrackingError
 from convtrack.tracking import evaluation_run, training_run
+from convtrack.tracking.run import opened
 
 HOUR = 3_600_000  # milliseconds
 
@@ -60,6 +64,38 @@ def test_a_training_that_ends_early_is_failed_by_an_error_and_killed_by_a_signal
         raise error
     assert status(mlflow_client, run.id) == expected
     assert not artifacts.RUN.exists()
+
+
+@pytest.fixture
+def _raising() -> Iterator[None]:
+    """Signals raise, as in a command."""
+    before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
+    interruption.raise_on_signals()
+    yield
+    interruption._came.clear()
+    for one, handler in before.items():
+        signal.signal(one, handler)
+
+
+@pytest.mark.usefixtures("_raising")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize(("moment", "status"), [("open", "KILLED"), ("end", "FINISHED")])
+def test_a_signal_while_mlflow_is_told_of_a_beginning_or_an_end_waits_for_that(
+    number: signal.Signals, moment: str, status: str
+) -> None:
+    heard: list[str] = []
+
+    def tell(now: str, told: str) -> None:
+        if now == moment:
+            os.kill(os.getpid(), number)
+        heard.append(told)
+
+    with (
+        pytest.raises((KeyboardInterrupt, SystemExit)),
+        opened(lambda: tell("open", "RUNNING"), lambda status: tell("end", status)),
+    ):
+        pass
+    assert heard == ["RUNNING", status]
 
 
 def test_a_training_that_was_stopped_goes_on_with_its_run(

@@ -30,15 +30,15 @@ from convtrack.study.processes import this_process
 from convtrack.study.reclaim import failed, losses, reclaim
 from convtrack.study.sampling import fixed, make_pruner, make_sampler
 from convtrack.study.signals import stop_signals
-from convtrack.study.storage import what_it_said
+from convtrack.study.storage import ID, what_it_said
 from convtrack.study.trial import NO_ROOM, is_disk_full
 from convtrack.study.workers import Ended, Workers, why_it_ended
 
 POLL, LOOK, RECLAIM = 0.2, 1.0, 5.0  # seconds between looks at processes, at the storage, for dead commands
+CREATION = 2.0  # seconds from the making of a study to its having a name
 MOST_FAILURES = 5  # trials in a row that fail before the study gives up
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 WORDS = {state: word for word, state in telling.STATES.items()}
-ID = "id"  # the user attribute that tells this study from another one of the same name
 
 
 class Record(Protocol):
@@ -64,6 +64,9 @@ class Order:
 
 def identity(study: optuna.Study) -> str:
     """What tells this study from every other one, also from one of the same name that was deleted."""
+    until = time.monotonic() + CREATION
+    while ID not in study.user_attrs and time.monotonic() < until:  # another command has made it in this very moment
+        time.sleep(0.1)
     if ID not in study.user_attrs:
         study.set_user_attr(ID, uuid.uuid4().hex)
     return str(study.user_attrs[ID])

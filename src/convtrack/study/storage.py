@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import uuid
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -11,7 +12,7 @@ from typing import Any
 from urllib.parse import quote, quote_plus, urlsplit
 
 import optuna
-from optuna.exceptions import ExperimentalWarning
+from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
 from optuna.storages import BaseStorage
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, SQLAlchemyError
@@ -24,6 +25,7 @@ from convtrack.study.journal import open_journal
 from convtrack.study.sampling import directions
 
 JOURNAL = artifacts.STATE / "study.journal"
+ID = "id"  # the user attribute that tells a study from another one of the same name
 VARIABLE = "CONVTRACK_STUDY_STORAGE"
 ANSWER = 10  # seconds to wait for a server
 HEARTBEAT, GRACE = 30, 120  # seconds between signs of life of a trial, and without one until it counts as dead
@@ -94,9 +96,11 @@ def open_study(
     known = set(optuna.get_all_study_names(storage))
     if new and name in known:
         name = next(other for number in range(2, len(known) + 3) if (other := f"{name}-{number}") not in known)
-    study = optuna.create_study(
-        storage=storage, study_name=name, directions=directions(params.study), load_if_exists=True
-    )
+    try:  # who makes a study also names it, so that commands which begin it at once agree on its name
+        study = optuna.create_study(storage=storage, study_name=name, directions=directions(params.study))
+        study.set_user_attr(ID, uuid.uuid4().hex)
+    except DuplicatedStudyError:
+        study = optuna.load_study(storage=storage, study_name=name)
     before = study.user_attrs.get(fingerprints.ATTRIBUTE)
     if before == fingerprint:
         return study

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 import logging
 import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from convtrack import artifacts
 from convtrack.errors import TrackingError
 
 if TYPE_CHECKING:
@@ -63,9 +65,8 @@ def in_short(error: Exception) -> str:
 
 def exists() -> bool:
     """False where the store is a file that the first run will make."""
-    address = uri()
-    file = address.removeprefix("sqlite:///").removeprefix("file:").partition("?")[0]
-    return not address.startswith("sqlite:///") or Path(file).exists()
+    file = _file()
+    return file is None or file.exists()
 
 
 def place() -> str:
@@ -84,10 +85,40 @@ def connect() -> MlflowClient:
     set_patience()
     logging.getLogger("alembic").setLevel(logging.WARNING)  # the steps in which a new database is made
     logging.getLogger("mlflow.store").setLevel(logging.CRITICAL)  # what it logs with a traceback it also raises
+    _make_database()
     import mlflow
 
     mlflow.set_tracking_uri(uri())
     return mlflow.MlflowClient()
+
+
+def _file() -> Path | None:
+    """The file of a database that is one."""
+    address = uri()
+    if not address.startswith("sqlite:///"):
+        return None
+    return Path(address.removeprefix("sqlite:///").removeprefix("file:").partition("?")[0])
+
+
+def _make_database() -> None:
+    """Where the store is to be a file that is not there, make it: whole or not at all, and never over another one.
+
+    MLflow makes it in place, in more than fifty migrations. A kill would leave a schema between two of them, and
+    processes that do it at once trip over each other's.
+    """
+    path = _file()
+    if path is None or path.exists() or "?" in uri():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    with contextlib.suppress(FileExistsError), artifacts.whole_file(path) as temporary:
+        SqlAlchemyStore(f"sqlite:///{temporary}", str(root() / "mlartifacts")).engine.dispose()
+        try:
+            os.link(temporary, path)  # fails where another process was faster; as a replacement would not
+        except FileExistsError:
+            raise
+        except OSError:  # a file system without links
+            return
 
 
 def experiment(name: str) -> str:

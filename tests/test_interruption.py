@@ -1,0 +1,120 @@
+"""Signals to real processes, which end by them whatever they are doing."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import textwrap
+
+import pytest
+
+HEAD = """
+import os, signal, sys
+from convtrack import cli, interruption
+from convtrack.interruption import Interruption
+
+def send(number):
+    os.kill(os.getpid(), number)
+
+def command(body):
+    cli._run_command = body
+    cli.main()
+"""
+
+
+def run(program: str) -> tuple[int, str]:
+    """The exit code of a process that runs `program`, and what it said."""
+    done = subprocess.run(
+        [sys.executable, "-c", HEAD + textwrap.dedent(program)],
+        text=True,
+        check=False,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    return done.returncode, done.stdout
+
+
+@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+@pytest.mark.parametrize(
+    "body",
+    [
+        "send(number)",
+        # as numpy's C code does where its import is interrupted
+        """
+        try:
+            send(number)
+        except BaseException:
+            raise ImportError("numpy.core.multiarray failed to import")
+        """,
+        # as many an import does
+        """
+        try:
+            send(number)
+        except:
+            return 0
+        """,
+    ],
+)
+def test_the_exit_code_is_that_of_the_signal_whatever_a_library_makes_of_it(body: str, number: str, code: int) -> None:
+    program = f"number = signal.{number}\ndef body():\n{textwrap.indent(textwrap.dedent(body), '    ')}\ncommand(body)"
+    given, said = run(program)
+    assert given == code
+    assert "Traceback" not in said
+
+
+def test_a_signal_in_an_import_ends_the_process_where_it_stands() -> None:
+    given, said = run("""
+        def body():
+            with interruption.nothing_to_tidy():
+                try:
+                    send(signal.SIGTERM)
+                finally:
+                    print("went on")
+        command(body)
+    """)
+    assert (given, said) == (143, "")
+
+
+def test_behind_the_end_of_a_command_a_signal_still_gives_its_exit_code() -> None:
+    given, said = run("""
+        import atexit
+        atexit.register(send, signal.SIGINT)
+        command(lambda: 0)
+    """)
+    assert (given, said) == (130, "")
+
+
+@pytest.mark.parametrize(
+    ("second", "code", "said"),
+    [("SIGTERM", 143, "first done\nthen\nend done\n"), ("SIGINT", 130, "convtrack: stopped\n")],
+)
+def test_a_second_sigterm_adds_nothing_and_ctrl_c_ends_what_was_put_off(second: str, code: int, said: str) -> None:
+    given, printed = run(f"""
+        def body():
+            try:
+                with Interruption("soon").put_off():
+                    send(signal.SIGTERM)
+                    send(signal.{second})
+                    print("first done", flush=True)
+            finally:
+                if not interruption._came or interruption._came[0] == signal.SIGTERM:
+                    send(signal.SIGTERM)
+                    print("then", flush=True)
+                    with Interruption("soon").put_off():
+                        send(signal.SIGTERM)
+                        print("end done", flush=True)
+        command(body)
+    """)
+    assert given == code
+    lines = printed.splitlines(keepends=True)
+    assert lines[0] == "stopping soon; Ctrl-C again stops at once\n"
+    assert "".join(lines[1:]).removesuffix("convtrack: stopped\n") == said.removesuffix("convtrack: stopped\n")
+
+
+def test_a_signal_that_the_shell_has_ignored_for_a_background_process_stays_ignored() -> None:
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        assert run("command(lambda: send(signal.SIGINT) or 0)") == (0, "")
+    finally:
+        signal.signal(signal.SIGINT, before)

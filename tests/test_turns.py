@@ -1,0 +1,63 @@
+"""Two processes at one stage."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from convtrack import turns
+from convtrack.errors import ConvtrackError
+
+PROGRAM = """
+import sys
+from convtrack import turns
+turns.take(sys.argv[1])
+print("mine", flush=True)
+sys.stdin.read()
+"""
+
+
+def start(stage: str) -> subprocess.Popen[str]:
+    return subprocess.Popen(
+        [sys.executable, "-c", PROGRAM, stage], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
+    )
+
+
+@pytest.fixture
+def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subprocess.Popen[str]]:
+    """A process that is at `train`."""
+    monkeypatch.chdir(tmp_path)
+    process = start("train")
+    assert process.stdout is not None
+    assert process.stdout.readline() == "mine\n"
+    yield process
+    process.kill()
+    process.communicate()
+
+
+def test_another_stage_is_free(other: subprocess.Popen[str]) -> None:
+    turns.take("evaluate")
+
+
+def test_who_does_not_end_is_named_and_nothing_is_run(
+    other: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(turns, "PATIENCE", 0.0)
+    with pytest.raises(ConvtrackError, match=f"process {other.pid} is at train in .*Nothing was run"):
+        turns.take("train")
+    assert f"waiting up to 0 s for process {other.pid}" in capsys.readouterr().err
+
+
+def test_who_is_killed_or_stops_makes_room(other: subprocess.Popen[str]) -> None:
+    waiting = start("train")
+    os.kill(other.pid, signal.SIGKILL)
+    assert waiting.stdout is not None
+    assert waiting.stdout.readline() == "mine\n"
+    assert Path(".convtrack/train.turn").read_text() == str(waiting.pid)
+    waiting.communicate()
