@@ -73,7 +73,7 @@ def test_an_old_store_and_data_that_are_here_are_named(healthy: Path) -> None:
 LOCK = """schema: '2.0'
 stages:
   download:
-    cmd: true
+    cmd: echo
     outs:
     - path: data/raw
       md5: 0123456789abcdef0123456789abcdef.dir

@@ -98,7 +98,7 @@ def repro(*stages: str) -> int:
     """
     environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
     leash, held = os.pipe()  # what is held here closes with this process, whatever ends it
-    command = [sys.executable, "-m", "convtrack.leash", str(leash), "repro", "--wait-for-lock", *stages]
+    command = [sys.executable, "-m", "convtrack.leash", str(leash), "--wait-for-lock", "repro", *stages]
     dvc = subprocess.Popen(command, env=environment, pass_fds=[leash])
     os.close(leash)
     try:
