@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import logging
 import os
 import re
@@ -109,12 +110,22 @@ def _make_database() -> None:
     path = _file()
     if path is None or path.exists() or "?" in uri():
         return
+    turn = root() / artifacts.STATE / "database.turn"
+    turn.parent.mkdir(exist_ok=True)
+    with turn.open("w") as file, contextlib.suppress(FileExistsError):
+        fcntl.flock(file, fcntl.LOCK_EX)  # others would only slow it down
+        if not path.exists():
+            _make_whole(path)
+
+
+def _make_whole(path: Path) -> None:
+    """Raises FileExistsError where a program that knows nothing of our lock was faster."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    with contextlib.suppress(FileExistsError), artifacts.whole_file(path) as temporary:
+    with artifacts.whole_file(path) as temporary:
         SqlAlchemyStore(f"sqlite:///{temporary}", str(root() / "mlartifacts")).engine.dispose()
         try:
-            os.link(temporary, path)  # fails where another process was faster; as a replacement would not
+            os.link(temporary, path)  # a replacement would take what is there from whoever has it open
         except FileExistsError:
             raise
         except OSError:  # a file system without links
