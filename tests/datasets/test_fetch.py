@@ -1,7 +1,5 @@
-import contextlib
 import hashlib
 import re
-import resource
 import shutil
 import socket
 from pathlib import Path
@@ -10,6 +8,7 @@ import pytest
 
 from convtrack.datasets import fetch
 from convtrack.datasets.fetch import Limits, MirrorsFailedError, Source
+from tests.limits import files_of_at_most
 
 from . import hostile
 
@@ -251,17 +250,6 @@ def test_asking_tells_who_answers_and_why_others_do_not(server):
 def test_an_address_that_is_none_is_a_cause_too(tmp_path):
     assert causes_of(source("http://"), tmp_path)["http://"]
     assert fetch.answering(["http://"], LIMITS)["http://"]
-
-
-@contextlib.contextmanager
-def files_of_at_most(size):
-    """A block in which the system refuses to make a file larger."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 def test_a_full_disk_keeps_what_arrived(server, tmp_path):

@@ -11,7 +11,6 @@ import contextlib
 import io
 import os
 import random
-import resource
 import shutil
 import subprocess
 import tarfile
@@ -31,6 +30,7 @@ from convtrack import artifacts
 from convtrack.study import pages
 from tests.datasets import hostile
 from tests.faults.pipeline import OUTS, Undisturbed, made, repro_again, statuses
+from tests.limits import files_of_at_most
 from tests.tracking.servers import free_port, server, serving
 
 if TYPE_CHECKING:
@@ -95,17 +95,6 @@ def full_from(clone: Clone, at: int | str, size: int, words: str = "") -> Iterat
         yield
     finally:
         del clone.environment["FULL_AT"]
-
-
-@contextlib.contextmanager
-def files_of_at_most(size: int) -> Iterator[None]:
-    """A block in which no file can be made larger, by this process and those that it starts."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 @contextlib.contextmanager

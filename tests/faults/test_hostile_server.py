@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import os
-import resource
 import tempfile
 from collections import Counter
 from collections.abc import Iterator
@@ -20,6 +19,7 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, rule
 from convtrack.datasets import fetch
 from convtrack.datasets.fetch import Limits, MirrorsFailedError, Source
 from tests.datasets import hostile
+from tests.limits import files_of_at_most
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 
@@ -131,7 +131,7 @@ class Mirrors(RuleBasedStateMachine):
             server.ranges.clear()
         partial = self.folder / "a.tar.gz.partial"
         try:
-            with at_most(SIZE + 2**16):
+            with files_of_at_most(SIZE + 2**16):
                 path = fetch.fetch(Source("a.tar.gz", tuple(urls), SHA256, SIZE), self.folder, LIMITS)
         except MirrorsFailedError as error:
             ENDED["all mirrors failed"] += 1
@@ -167,17 +167,6 @@ class Mirrors(RuleBasedStateMachine):
 def _counted() -> Iterator[None]:
     yield
     print(dict(ENDED))  # noqa: T201
-
-
-@contextlib.contextmanager
-def at_most(size: int) -> Iterator[None]:
-    """No file may grow beyond that: an OSError where it would."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (size, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
 
 
 TestMirrors: Any = Mirrors.TestCase

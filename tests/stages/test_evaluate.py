@@ -1,6 +1,4 @@
 import json
-import resource
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +10,7 @@ from convtrack import artifacts, metrics
 from convtrack.config import Evaluate
 from convtrack.errors import DataError, StorageError, TrainingError
 from convtrack.stages import evaluate
+from tests.limits import files_of_at_most
 
 KNOBS = Evaluate(batch_size=4, calibration_bins=5, confused_pairs=3, ambiguous_images=2, test_time_augmentation="none")
 CLASSES = ["01", "1", "null", 'a, "b"']  # as folders may be called; the last has no test image
@@ -161,15 +160,7 @@ def test_a_missing_model_is_named(workplace: Path) -> None:
         evaluate.run(KNOBS)
 
 
-@pytest.fixture
-def files_of_at_most_200_bytes() -> Iterator[None]:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (200, hard))
-    yield
-    resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-
-
-def test_when_one_file_finds_no_room_none_appears(workplace: Path, files_of_at_most_200_bytes: None) -> None:
-    with pytest.raises(StorageError, match="cannot be written"):
+def test_when_one_file_finds_no_room_none_appears(workplace: Path) -> None:
+    with files_of_at_most(200), pytest.raises(StorageError, match="cannot be written"):
         evaluate.run(KNOBS)
     assert list(artifacts.METRICS.parent.iterdir()) == []

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import resource
 import shutil
 import sqlite3
 from collections.abc import Iterator
@@ -16,6 +15,7 @@ from convtrack import artifacts, tracking
 from convtrack.config import Params
 from convtrack.errors import TrackingError
 from convtrack.tracking import health, sender
+from tests.limits import files_of_at_most
 from tests.tracking.records import EPOCHS, record, train
 
 
@@ -115,13 +115,9 @@ def test_a_store_of_another_schema_is_named_and_gets_the_run_later(
 def test_a_store_without_room_is_named_and_gets_the_run_later(
     database: Path, params: Params, result: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (database.stat().st_size, hard))
-    try:
+    with files_of_at_most(database.stat().st_size):
         name = train(params, result)
         said = capsys.readouterr().err
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
     assert f"{database} cannot grow" in said
     assert "make room" in said
     arrives(name, database)

@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import random
-import resource
 import shutil
 import subprocess
 import sys
@@ -24,6 +23,7 @@ from convtrack import artifacts, tracking
 from convtrack.config import Params
 from convtrack.errors import StorageError, TrackingError
 from convtrack.tracking import health, sender, store, training_run
+from tests.limits import files_of_at_most
 from tests.tracking.records import EPOCHS, evaluate, record, runs, train
 from tests.tracking.servers import SERVED, Proxy, free_port, server, serving
 
@@ -240,13 +240,9 @@ def test_a_disk_without_room_for_what_is_sent_loses_nothing_of_it(served: Served
     tracking.sync()
     expected = served.record()
     served.start_over({})
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (500, hard))  # MLmodel, which is written anew for the store, is larger
-    try:
-        with pytest.raises(StorageError, match="MLmodel cannot be written"):
-            tracking.sync()
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    # MLmodel, which is written anew for the store, is larger
+    with files_of_at_most(500), pytest.raises(StorageError, match="MLmodel cannot be written"):
+        tracking.sync()
     tracking.sync()
     assert served.record() == expected
 
