@@ -49,12 +49,19 @@ class Undisturbed:
 
 def repro_again(clone: Clone, stage: str) -> str:
     """`dvc repro` after one that was cut short; returns what it printed."""
-    output = clone.run("dvc", "repro", "--single-item", stage, expect=None)
-    if "dvc.lock" in output and "Updating lock file" not in output:
-        # DVC writes its lock file in place, and refuses one that was cut
-        (clone.path / "dvc.lock").unlink()
-        output = clone.run("dvc", "repro", "--single-item", stage)
-    return output
+    said = output = clone.run("dvc", "repro", "--single-item", stage, expect=None)
+    while cut := _refused(output):
+        (clone.path / cut).unlink()
+        output = clone.run("dvc", "repro", "--single-item", stage, expect=None)
+        said += output
+    return said
+
+
+def _refused(output: str) -> str | None:
+    """A file of DVC's own that it writes in place, and refuses where that was cut short."""
+    if "RWLock-file" in output and "corrupted" in output:
+        return ".dvc/tmp/rwlock"
+    return "dvc.lock" if "dvc.lock" in output and "Updating lock file" not in output else None
 
 
 def made(folder: Path) -> dict[str, str]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from tests.faults.pipeline import OUTS, Undisturbed, made, statuses
+from tests.faults.pipeline import OUTS, Undisturbed, made, repro_again, statuses
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Clone
@@ -139,11 +139,7 @@ def test_a_stage_that_is_stopped_and_run_again_makes_what_it_would_have_made(
     clone = undisturbed.clone
     for _ in range(SIGNALS):
         said = disturbed(undisturbed, stage, send)
-        again = clone.run("dvc", "repro", "--single-item", stage, expect=None)  # it may meet a stage that is ending
-        if "RWLock-file" in again and "corrupted" in again:
-            # DVC writes that in place too, and is as open to a signal there as to a kill
-            (clone.path / ".dvc/tmp/rwlock").unlink()
-            again += clone.run("dvc", "repro", "--single-item", stage)
+        again = repro_again(clone, stage)  # it may meet a stage that is ending
         told = f"{said}\n--- then\n{again}"
         print(told)  # noqa: T201
         assert not OURS.search(told), told
