@@ -22,6 +22,8 @@ stages:
     cmd: {python} -c "from convtrack import leash; leash.end_with_dvc(); {wait}"; true
   ours_alone:
     cmd: {python} -c "from convtrack import leash; leash.end_with_dvc(); {wait}"
+  ours_later:
+    cmd: touch begun && sleep 2 && {python} -c "from convtrack import leash; leash.end_with_dvc(); {wait}"
 """
 WAIT = "import pathlib, time; pathlib.Path('begun').touch(); time.sleep(600)"
 COMMAND = [sys.executable, "-c", "import sys; from convtrack.quickstart import repro; sys.exit(repro(*sys.argv[1:]))"]
@@ -67,7 +69,8 @@ def test_dvcs_exit_code_is_that_of_the_command(repository: Path) -> None:
     assert subprocess.run([*COMMAND, "unknown"], check=False).returncode != 0
 
 
-@pytest.mark.parametrize("stage", ["ours", "ours_alone"])  # with the shell between, and with a shell that became it
+# with the shell between, with a shell that became it, and with a DVC that is gone before the stage looks for it
+@pytest.mark.parametrize("stage", ["ours", "ours_alone", "ours_later"])
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
 def test_a_stage_of_ours_ends_with_its_dvc(repository: Path, stage: str, number: signal.Signals) -> None:
     dvc = subprocess.Popen([sys.executable, "-m", "dvc", "repro", stage], start_new_session=True)

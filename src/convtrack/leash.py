@@ -39,13 +39,31 @@ def end_with_dvc() -> None:
     DVC starts a shell, and that the stage, most of them in the same process.
     """
     first = psutil.Process()
-    with contextlib.suppress(psutil.Error):
-        while (above := first.parent()) and "DVC_STAGE" in above.environ():
-            first = above
-    threading.Thread(target=_watch_parent, args=(first, first.ppid()), daemon=True).start()
+    above = first.parent()
+    while above and _belongs_to_a_stage(above):
+        first, above = above, above.parent()
+    if above:
+        parent = above.pid if _may_be_dvc(above) else None
+        threading.Thread(target=_watch_parent, args=(first, parent), daemon=True).start()
 
 
-def _watch_parent(process: psutil.Process, parent: int) -> None:
+def _belongs_to_a_stage(process: psutil.Process) -> bool:
+    try:
+        return "DVC_STAGE" in process.environ()
+    except psutil.Error:  # somebody else's, as init is
+        return False
+
+
+def _may_be_dvc(process: psutil.Process) -> bool:
+    """False for what takes in the children of a DVC that is gone, as init does."""
+    try:
+        command = " ".join([process.name(), *process.cmdline()[:1]])
+    except psutil.Error:
+        return False
+    return "python" in command or "dvc" in command
+
+
+def _watch_parent(process: psutil.Process, parent: int | None) -> None:
     with contextlib.suppress(psutil.NoSuchProcess):
         while process.ppid() == parent:
             time.sleep(POLL)
