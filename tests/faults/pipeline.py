@@ -98,12 +98,20 @@ def killed(clone: Clone, stage: str, after: float) -> bool:
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )
-    time.sleep(after)
-    met = process.poll() is None
+    met = still_runs(process, after)
     if met:
         os.killpg(process.pid, signal.SIGKILL)
     process.wait()
     return met
+
+
+def still_runs(process: subprocess.Popen[Any], after: float) -> bool:
+    """Whether `process` does not end within that many seconds."""
+    try:
+        process.wait(after)
+    except subprocess.TimeoutExpired:
+        return True
+    return False
 
 
 def statuses(clone: Clone) -> list[str]:

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from tests.faults.pipeline import OUTS, Undisturbed, made, repro_again, statuses
+from tests.faults.pipeline import OUTS, Undisturbed, made, repro_again, statuses, still_runs
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Clone
@@ -85,29 +85,26 @@ class Repro:
 
 def ctrl_c(repro: Repro, after: float) -> None:
     """What a terminal sends to all of a process group."""
-    time.sleep(after)
-    if repro.process.poll() is None:
+    if still_runs(repro.process, after):
         os.killpg(repro.process.pid, signal.SIGINT)
 
 
 def terminated(repro: Repro, after: float) -> None:
     """What a supervisor sends to the process that it has started."""
-    time.sleep(after)
-    repro.process.terminate()
+    if still_runs(repro.process, after):
+        repro.process.terminate()
 
 
 def group_terminated(repro: Repro, after: float) -> None:
     """What a supervisor sends that knows of the whole group."""
-    time.sleep(after)
-    if repro.process.poll() is None:
+    if still_runs(repro.process, after):
         os.killpg(repro.process.pid, signal.SIGTERM)
 
 
 def stage_terminated(repro: Repro, after: float) -> None:
     """SIGTERM for the stage alone, so long after its beginning."""
     stage = repro.stage()
-    time.sleep(after)
-    if stage is not None and stage.is_running():
+    if still_runs(repro.process, after) and stage is not None and stage.is_running():
         stage.terminate()
 
 
@@ -167,8 +164,8 @@ def test_a_stage_by_itself_ends_with_the_exit_code_of_the_signal_and_its_run_kil
                 begin_anew(undisturbed, stage)
             repro = Repro(clone, "convtrack", stage)
             life = random.uniform(0, life)
-            time.sleep(life)
-            repro.process.send_signal(number)
+            if still_runs(repro.process, life):
+                repro.process.send_signal(number)
             code = repro.process.wait()
         told = f"{signal.Signals(number).name} after {life:.2f} s: {code}\n{repro.said()}"
         print(told)  # noqa: T201
