@@ -196,9 +196,6 @@ def clone() -> Iterator[Path]:
         for command in (["init", "-q"], ["add", "-A"], ["commit", "-qm", "start"]):
             identity = ["-c", "user.name=benchmark", "-c", "user.email=benchmark@localhost"]
             subprocess.run(["git", *identity, *command], cwd=folder, check=True)
-            if command[0] == "init":
-                # a link here, and .gitignore means folders
-                (folder / ".git/info/exclude").write_text("/.venv\n", encoding="utf-8")
         yield folder
 
 

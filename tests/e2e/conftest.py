@@ -129,8 +129,6 @@ def make_clone() -> Callable[[Path], Clone]:
         clone = Clone(folder)
         clone.change(TINY)
         clone.run("git", "init", "-q", "-b", "main")
-        (folder / ".git/info").mkdir(exist_ok=True)
-        (folder / ".git/info/exclude").write_text("/.venv\n")  # a link here, and .gitignore means folders
         clone.run("git", "add", "-A")
         clone.run("git", "commit", "-qm", "start")
         return clone
