@@ -94,8 +94,15 @@ def test_a_wrong_part_left_behind_costs_one_more_try(server, tmp_path):
 
 def test_a_part_longer_than_the_file_is_thrown_away(server, tmp_path):
     (tmp_path / "a.tar.gz.partial").write_bytes(BODY + b"more")
-    url = server.serve("/a", BODY, hostile.status(416), hostile.whole)
+    url = server.serve("/a", BODY)
     assert fetch.fetch(source(url), tmp_path, LIMITS).read_bytes() == BODY
+    assert [asked for _, asked in server.ranges] == [None]
+
+
+def test_a_part_longer_than_what_a_mirror_has_is_thrown_away(server, tmp_path):
+    (tmp_path / "a.tar.gz.partial").write_bytes(BODY + b"more")
+    url = server.serve("/a", BODY, hostile.status(416), hostile.whole)
+    assert fetch.fetch(source(url, size=None), tmp_path, LIMITS).read_bytes() == BODY
 
 
 def test_wrong_bytes_are_named_by_both_hashes_and_thrown_away(server, tmp_path):

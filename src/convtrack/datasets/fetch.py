@@ -91,6 +91,8 @@ def fetch(source: Source, folder: Path, limits: Limits = DEFAULT_LIMITS) -> Path
     """
     folder.mkdir(parents=True, exist_ok=True)
     partial = folder / f"{source.name}.partial"
+    if source.size is not None and partial.exists() and partial.stat().st_size > source.size:
+        partial.unlink()  # no part of it
     causes: dict[str, str] = {}
     try:
         for url in source.urls:
