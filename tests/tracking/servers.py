@@ -71,13 +71,14 @@ class Proxy:
     def __init__(self, port: int) -> None:
         self.port, self.faults, self.always = port, dict[int, str](), ""
         self.count = 0
+        self.paths: list[str] = []  # of the requests
         self.met: list[str] = []  # the faults, as they were done
         self._held: list[tuple[int, tuple[str, str, bytes, dict[str, str]]]] = []
         self._over = threading.Event()
         self._lock = threading.Lock()
 
     def start_over(self, faults: dict[int, str]) -> None:
-        self.count, self.faults = 0, faults
+        self.count, self.faults, self.paths, self.met = 0, faults, [], []
 
     def pass_on(self, method: str, path: str, body: bytes, headers: dict[str, str]) -> tuple[int, bytes, str]:
         connection = http.client.HTTPConnection("127.0.0.1", self.port)
@@ -88,6 +89,7 @@ class Proxy:
     def answer(self, request: tuple[str, str, bytes, dict[str, str]]) -> tuple[int, bytes, str] | None:
         with self._lock:
             self.count += 1
+            self.paths.append(request[1])
             fault = self.faults.get(self.count, self.always)
             if fault:
                 self.met.append(fault)

@@ -163,7 +163,7 @@ class Delivery:
 
     def _write_model(self, run_id: str, folder: Path, scalars: list[Metric]) -> None:
         """What MLflow's own Model.log does, from files that are there and with a model that may be there in part."""
-        from mlflow.entities import LoggedModelOutput, LoggedModelStatus
+        from mlflow.entities import LoggedModelStatus
         from mlflow.models import Model
         from mlflow.tracking.context.registry import resolve_tags
 
@@ -186,11 +186,22 @@ class Delivery:
                 document.save(temporary)
             self.client.log_model_artifacts(model.model_id, str(folder))
             self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-        if model.model_id not in {output.model_id for output in (run.outputs.model_outputs if run.outputs else [])}:
-            self.client.log_outputs(run_id, [LoggedModelOutput(model.model_id, step=0)])
+        self._link_model(run_id, model.model_id)
         for scalar in scalars:
             scalar._model_id = model.model_id
         self.client.log_batch(run_id, metrics=scalars)
+
+    def _link_model(self, run_id: str, model_id: str) -> None:
+        """Name the model in its run. MLflow takes that once, and an earlier try may arrive at any time."""
+        from mlflow.entities import LoggedModelOutput
+        from mlflow.exceptions import MlflowException
+
+        try:
+            self.client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
+        except MlflowException:
+            outputs = self.client.get_run(run_id).outputs
+            if outputs is None or model_id not in {output.model_id for output in outputs.model_outputs}:
+                raise
 
     def _drop_models(self, run_id: str) -> None:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
