@@ -115,7 +115,12 @@ def still_runs(process: subprocess.Popen[Any], after: float) -> bool:
     return False
 
 
-def statuses(clone: Clone) -> list[str]:
-    """How MLflow's runs stand. Its client would go on reading a database that has been replaced since it read one."""
+def recorded(clone: Clone) -> list[str]:
+    """How MLflow's runs stand, once it has all: on a busy machine its database may have been too slow for a command.
+
+    MLflow's own client would go on reading a database that has been replaced since it read one.
+    """
+    if any((clone.path / ".convtrack" / "tracking").glob("*/[!.]*@*")):
+        clone.run("convtrack", "tracking", "sync")
     with contextlib.closing(sqlite3.connect(f"file:{clone.path}/mlflow.db?mode=ro", uri=True)) as database:
         return [status for (status,) in database.execute("SELECT status FROM runs WHERE lifecycle_stage = 'active'")]

@@ -29,7 +29,7 @@ from PIL import Image
 from convtrack import artifacts
 from convtrack.study import pages
 from tests.datasets import hostile
-from tests.faults.pipeline import OUTS, Undisturbed, made, repro_again, statuses
+from tests.faults.pipeline import OUTS, Undisturbed, made, recorded, repro_again
 from tests.limits import files_of_at_most
 from tests.tracking.servers import free_port, server, serving
 
@@ -134,7 +134,7 @@ def as_undisturbed(undisturbed: Undisturbed, stage: str) -> str:
     output = repro_again(undisturbed.clone, stage)
     assert made(undisturbed.clone.path / OUTS[stage]) == undisturbed.made[stage]
     if stage == "train":
-        assert statuses(undisturbed.clone) == ["FINISHED"]
+        assert recorded(undisturbed.clone) == ["FINISHED"]
     return output
 
 
@@ -260,7 +260,7 @@ def test_a_study_goes_on_whoever_found_the_disk_full(undisturbed: Undisturbed) -
     journal = JournalStorage(JournalFileBackend(str(clone.path / ".convtrack/study.journal")))
     states = [trial.state.name for trial in optuna.load_study(study_name="full", storage=journal).trials]
     assert states == ["COMPLETE", "COMPLETE"]
-    assert set(statuses(clone)) == {"FINISHED"}
+    assert set(recorded(clone)) == {"FINISHED"}
 
     written = page.read_bytes()
     with files_of_at_most(2**20):

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.faults.pipeline import OUTS, Undisturbed, killed, made, repro_again, statuses
+from tests.faults.pipeline import OUTS, Undisturbed, killed, made, recorded, repro_again
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Clone
@@ -42,7 +42,7 @@ def test_a_stage_that_is_killed_and_run_again_makes_what_it_would_have_made(
         assert "Traceback" not in output
         assert made(clone.path / OUTS[stage]) == undisturbed.made[stage], f"killed after {after:.2f} s"
         if stage == "train":
-            assert statuses(clone) == ["FINISHED"]
+            assert recorded(clone) == ["FINISHED"]
         went_on = "going on after" in output
         print(f"{stage} {number + 1}: {after:.2f} s, {went_on=}")  # noqa: T201
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
-from tests.faults.pipeline import OUTS, Undisturbed, made, repro_again, statuses, still_runs
+from tests.faults.pipeline import OUTS, Undisturbed, made, recorded, repro_again, still_runs
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Clone
@@ -146,7 +146,7 @@ def test_a_stage_that_is_stopped_and_run_again_makes_what_it_would_have_made(
             assert int(code[1]) in {CODES[wanted], -wanted}, told
         assert made(clone.path / OUTS[stage]) == undisturbed.made[stage], told
         if stage in {"train", "evaluate"}:
-            assert statuses(clone) == ["FINISHED"], told
+            assert recorded(clone) == ["FINISHED"], told
         if stage == "train" and "to go on from there later" in said:
             assert "going on after" in again, told
 
@@ -173,7 +173,7 @@ def test_a_stage_by_itself_ends_with_the_exit_code_of_the_signal_and_its_run_kil
         if code > 0:
             assert "Traceback" not in told
         if stage in {"train", "evaluate"} and (clone.path / "mlflow.db").exists():
-            assert set(statuses(clone)) <= {"KILLED", "FINISHED"}, told
+            assert set(recorded(clone)) <= {"KILLED", "FINISHED"}, told
         clone.run("convtrack", stage)
         if stage == "train":
-            assert statuses(clone) == ["FINISHED"], told
+            assert recorded(clone) == ["FINISHED"], told

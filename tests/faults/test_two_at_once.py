@@ -18,7 +18,7 @@ from mlflow import MlflowClient
 
 from convtrack.config import load
 from convtrack.study import storage
-from tests.faults.pipeline import OUTS, Undisturbed, made, statuses
+from tests.faults.pipeline import OUTS, Undisturbed, made, recorded
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Clone
@@ -68,12 +68,6 @@ def done_or_named(results: list[tuple[int, str]]) -> None:
         print(code, said)  # noqa: T201
         assert "Traceback" not in said, said
         assert code == 0 or any(words in said for words in HELD), said
-
-
-def recorded(clone: Clone) -> list[str]:
-    """How MLflow's runs stand, once it has all: on a busy machine its database may have been too slow for a command."""
-    clone.run("convtrack", "tracking", "sync")
-    return statuses(clone)
 
 
 @pytest.mark.parametrize("stage", [None, "train"])
