@@ -7,6 +7,10 @@ from collections.abc import Callable
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
 
+# a server, which nobody asks anything: MLflow's monitor opens the store that it would log to, and so makes a database
+UNUSED = "http://127.0.0.1"
+
+
 class Monitor(SystemMetricsMonitor):
     """Hands `on_sample` a sample, by MLflow's names, every MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL seconds (10).
 
@@ -14,7 +18,7 @@ class Monitor(SystemMetricsMonitor):
     """
 
     def __init__(self, on_sample: Callable[[dict[str, float], int], None]) -> None:
-        super().__init__(run_id=None)
+        super().__init__(run_id=None, tracking_uri=UNUSED)
         self._on_sample = on_sample
 
     def monitor(self) -> None:
