@@ -6,7 +6,6 @@ from collections.abc import Callable
 
 from mlflow.system_metrics.system_metrics_monitor import SystemMetricsMonitor
 
-
 # a server, which nobody asks anything: MLflow's monitor opens the store that it would log to, and so makes a database
 UNUSED = "http://127.0.0.1"
 
