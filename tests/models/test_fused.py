@@ -53,6 +53,12 @@ def test_gelu_gives_keras_outputs_and_gradients(training):
     agree(result(fused.Gelu(), training=training), result(layers.Activation("gelu"), training=training), abs=1e-5)
 
 
+def test_gelu_in_bfloat16_is_rounded_once_at_its_end():
+    coarse = np.asarray(tf.cast(tf.cast(IMAGES, "bfloat16"), "float32"))
+    outputs = result(fused.Gelu(dtype="mixed_bfloat16"), dtype="bfloat16")[0]
+    assert np.array_equal(outputs, tf.cast(tf.cast(result(fused.Gelu(), values=coarse)[0], "bfloat16"), "float32"))
+
+
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
 @pytest.mark.parametrize("values", [IMAGES, np.round(IMAGES)], ids=["all different", "many alike"])
