@@ -60,7 +60,7 @@ def test_gelu_in_bfloat16_is_rounded_once_at_its_end():
 
 
 @pytest.mark.parametrize("training", [True, False])
-@pytest.mark.parametrize("dtype", ["float32", "bfloat16"])
+@pytest.mark.parametrize("dtype", ["float32", "bfloat16", "float16"])
 @pytest.mark.parametrize("values", [IMAGES, np.round(IMAGES)], ids=["all different", "many alike"])
 def test_max_pooling_gives_keras_outputs_and_gradients(training, dtype, values):
     mine, theirs = fused.MaxPooling2D(dtype=f"mixed_{dtype}" if dtype != "float32" else dtype), layers.MaxPooling2D(2)
