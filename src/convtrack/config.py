@@ -6,10 +6,8 @@ models/. Everything else, from error messages to MLflow's flat names, follows fr
 
 from __future__ import annotations
 
-import difflib
 import re
 import textwrap
-import types
 import typing
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
@@ -19,6 +17,7 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
+from convtrack import wording
 from convtrack.errors import ConfigError, shown
 
 PARAMS_FILE = Path("params.yaml")
@@ -309,7 +308,7 @@ def parse(content: dict[str, Any], source: str = str(PARAMS_FILE)) -> Params:
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        raise refusal(source, _explained(error)) from None
+        raise refusal(source, wording.explained(error, Params)) from None
 
 
 def problems(content: dict[str, Any]) -> list[str]:
@@ -317,7 +316,7 @@ def problems(content: dict[str, Any]) -> list[str]:
     try:
         Params.model_validate(content)
     except ValidationError as error:
-        return _explained(error)
+        return wording.explained(error, Params)
     return []
 
 
@@ -328,6 +327,12 @@ def refusal(source: str, problems: list[str]) -> ConfigError:
         f"{source} has {count}:\n" + "\n".join(f"  {problem}" for problem in problems),
         f"mend {source} (each knob is explained there) and run the same command again",
     )
+
+
+def per_block(network: str) -> dict[str, str]:
+    """The knobs that are one number or a list with an entry per block, by path, and the path whose length that is."""
+    pairs: dict[str, str] = getattr(wording.members(Model)[network], "per_block", {})
+    return {f"model.{knob}": f"model.{blocks}" for knob, blocks in pairs.items()}
 
 
 def _flatten(tree: dict[str, Any], prefix: str = "") -> typing.Iterator[tuple[str, Any]]:
@@ -341,79 +346,3 @@ def _flatten(tree: dict[str, Any], prefix: str = "") -> typing.Iterator[tuple[st
 def _one_line(error: Exception) -> str:
     said = str(error) if isinstance(error, YAMLError) else f"{type(error).__name__}: {error}"
     return textwrap.shorten("".join(c if c.isprintable() else " " for c in said), 500, placeholder=" …")
-
-
-def _explained(error: ValidationError) -> list[str]:
-    return [_explain(problem) for problem in error.errors(include_url=False)]
-
-
-def _explain(problem: Any) -> str:
-    """One pydantic problem as `where: what is allowed. Received: what was got`."""
-    # pydantic adds the chosen member of a union to the location: model.vgg.filters is model.filters to the user
-    location = [part for index, part in enumerate(problem["loc"]) if not _names_union_member(problem["loc"], index)]
-    where = ".".join(part if isinstance(part, str) and _is_a_name(part) else shown(part) for part in location)
-    kind = problem["type"]
-    if kind == "extra_forbidden":
-        known = _fields_at(problem["loc"][:-1])
-        close = difflib.get_close_matches(str(location[-1]), known, n=1)
-        guess = f"did you mean {close[0]}?" if close else f"known here: {', '.join(known)}"
-        return f"{where}: unknown key; {guess}"
-    if kind == "missing":
-        return f"{where}: missing"
-    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
-    if kind.startswith("union_tag"):
-        key = problem["ctx"]["discriminator"].strip("'")  # name of a model, type of an entry of study.space
-        got = problem["input"].get(key) if isinstance(problem["input"], dict) else problem["input"]
-        tags = ", ".join(map(repr, _space_entries() if key == "type" else _model_classes()))
-        return f"{where}.{key}: should be one of {tags}. Received: {shown(got)}"
-    if kind == "value_error":
-        return f"{where}: {message}"
-    return f"{where}: {message}. Received: {shown(problem['input'])} ({type(problem['input']).__name__})"
-
-
-def _is_a_name(part: str) -> bool:
-    return part.isprintable() and len(part) <= 100
-
-
-def per_block(network: str) -> dict[str, str]:
-    """The knobs that are one number or a list with an entry per block, by path, and the path whose length that is."""
-    pairs: dict[str, str] = getattr(_model_classes()[network], "per_block", {})
-    return {f"model.{knob}": f"model.{blocks}" for knob, blocks in pairs.items()}
-
-
-def _model_classes() -> dict[str, type[Section]]:
-    return _members(Model, "name")
-
-
-def _space_entries() -> dict[str, type[Section]]:
-    return _members(SpaceEntry, "type")
-
-
-def _members(union: Any, discriminator: str) -> dict[str, type[Section]]:
-    members = typing.get_args(typing.get_args(union)[0])
-    return {typing.get_args(member.model_fields[discriminator].annotation)[0]: member for member in members}
-
-
-def _names_union_member(location: tuple[Any, ...], index: int) -> bool:
-    if index == 1 and location[0] == "model" and location[1] in _model_classes():
-        return True
-    part = location[index]
-    return isinstance(part, str) and (
-        part.startswith(("constrained-", "list[", "function-after[")) or part in {"float", "int", "categorical"}
-    )
-
-
-def _fields_at(location: tuple[Any, ...]) -> list[str]:
-    """The keys that are allowed in the section at `location`."""
-    if len(location) == 4 and location[:2] == ("study", "space"):
-        return list(_space_entries()[location[3]].model_fields)
-    section: type[BaseModel] = Params
-    for index, part in enumerate(location):
-        if index == 1 and location[0] == "model":
-            section = _model_classes()[part]
-        elif part != "model":
-            annotation = section.model_fields[part].annotation
-            if isinstance(annotation, types.UnionType):
-                annotation = next(a for a in typing.get_args(annotation) if a is not type(None))
-            section = typing.cast(type[BaseModel], annotation)
-    return list(section.model_fields)

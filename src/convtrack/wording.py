@@ -1,0 +1,81 @@
+"""What pydantic found wrong, in words for whoever wrote the file: where, what is allowed, what was got."""
+
+from __future__ import annotations
+
+import difflib
+import types
+import typing
+from typing import Annotated, Any
+
+from pydantic import BaseModel, ValidationError
+from pydantic.fields import FieldInfo
+
+from convtrack.errors import shown
+
+# how pydantic names in a location which member of a union without a tag it tried
+_TRIED = ("constrained-", "list[", "function-after[")
+
+
+def explained(error: ValidationError, model: type[BaseModel]) -> list[str]:
+    """Each problem that `model` has with its input as `where: what is allowed. Received: what was got`."""
+    return [_explain(problem, *_find(model, problem["loc"])) for problem in error.errors(include_url=False)]
+
+
+def members(union: Any) -> dict[str, type[BaseModel]]:
+    """The classes of a union by the value of the field that tells them apart; none for anything else."""
+    if typing.get_origin(union) is not Annotated:
+        return {}
+    field = next((each for each in union.__metadata__ if isinstance(each, FieldInfo)), None)
+    if field is None or not isinstance(field.discriminator, str):
+        return {}
+    tagged = typing.get_args(union.__origin__)
+    return {typing.get_args(each.model_fields[field.discriminator].annotation)[0]: each for each in tagged}
+
+
+def _explain(problem: Any, keys: list[Any], expected: Any) -> str:
+    where = ".".join(key if isinstance(key, str) and _is_a_name(key) else shown(key) for key in keys)
+    kind = problem["type"]
+    if kind == "extra_forbidden":
+        close = difflib.get_close_matches(str(keys[-1]), expected, n=1)
+        guess = f"did you mean {close[0]}?" if close else f"known here: {', '.join(expected)}"
+        return f"{where}: unknown key; {guess}"
+    if kind == "missing":
+        return f"{where}: missing"
+    message = problem["msg"].removeprefix("Value error, ").removeprefix("Input ")
+    if kind.startswith("union_tag"):
+        key = problem["ctx"]["discriminator"].strip("'")
+        got = problem["input"].get(key) if isinstance(problem["input"], dict) else problem["input"]
+        tags = ", ".join(map(repr, members(expected)))
+        return f"{where}.{key}: should be one of {tags}. Received: {shown(got)}"
+    if kind == "value_error":
+        return f"{where}: {message}"
+    return f"{where}: {message}. Received: {shown(problem['input'])} ({type(problem['input']).__name__})"
+
+
+def _is_a_name(key: str) -> bool:
+    return key.isprintable() and len(key) <= 100
+
+
+def _find(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[list[Any], Any]:
+    """The keys of `location` that are the user's own, and what is expected there: a type, or the names of all keys."""
+    keys: list[Any] = []
+    here: Any = model
+    for part in location:
+        if tagged := members(here):
+            here = tagged[part]  # model.vgg.filters is model.filters to the user
+        elif not (isinstance(part, str) and part.startswith(_TRIED)):
+            keys.append(part)
+            here = _inside(here, part)
+    return keys, here
+
+
+def _inside(here: Any, key: Any) -> Any:
+    """What is expected at `key` of a section or a mapping; the names of all its keys where it has no such key."""
+    if isinstance(here, type) and issubclass(here, BaseModel):
+        field = here.model_fields.get(key)
+        if field is None:
+            return list(here.model_fields)
+        return Annotated[field.annotation, field] if field.discriminator else field.annotation
+    if isinstance(here, types.GenericAlias) and here.__origin__ is dict:
+        return typing.get_args(here)[1]
+    return None
