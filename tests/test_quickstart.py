@@ -31,7 +31,9 @@ def test_where_cifar10_is_out_of_reach_it_takes_digits_aloud(workplace: Path, mo
     assert "connection refused" in said
     assert "data.name in params.yaml is now digits" in said
     assert "git checkout params.yaml" in said
-    assert config.load().data.name == "digits"
+    params = config.load()
+    assert params.data.name == "digits"
+    assert params.train.augmentation.flip == "none"  # what is read left to right has no mirrored twin
 
 
 def test_where_cifar10_is_in_reach_params_stay(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ import shutil
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import psutil
 from rich.console import Console
@@ -83,11 +84,16 @@ def _cifar10_or_digits(data: Data, console: Console) -> Data:
     console.print(
         f"CIFAR-10 is out of reach: none of {len(reach.causes)} places answers ({cause}).\n"
         "So that there is something to see, [bold]data.name in params.yaml is now digits[/bold]: 1,797 handwritten "
-        "digits that come with scikit-learn.\n"
+        "digits that come with scikit-learn; and train.augmentation.flip is none, as a mirrored digit is none.\n"
         "To take it back: git checkout params.yaml. With an archive of your own: data.archive in params.yaml."
     )
-    edit(lambda params: params["data"].__setitem__("name", "digits"), "params.yaml with data.name: digits")
+    edit(_digits, "params.yaml with data.name: digits")
     return config.load().data
+
+
+def _digits(params: Any) -> None:
+    params["data"]["name"] = "digits"
+    params["train"]["augmentation"]["flip"] = "none"
 
 
 def repro(*stages: str) -> int:
