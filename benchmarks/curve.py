@@ -113,7 +113,7 @@ def mark(panel: Axes, name: str, runs: list[presets.Run], cost: str, colour: str
         fontweight="bold",
         zorder=4,
         path_effects=[withStroke(linewidth=3, foreground="white")],  # other curves pass behind it
-        **PLACES["below right"],
+        **PLACES["above" if name == "sprint" else "below right"],  # beside `searched`
     )
 
 
