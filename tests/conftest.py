@@ -58,7 +58,8 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         shutil.copy(ROOT / name, tmp_path)
     # `make run` without network has made it digits
     params = tmp_path / "params.yaml"
-    params.write_text(re.sub(r"(?m)^(data:\n  name: )\w+", r"\1cifar10", params.read_text()))
+    text = re.sub(r"(?m)^(data:\n  name: )\w+", r"\1cifar10", params.read_text())
+    params.write_text(re.sub(r"(?m)^(    flip: )\w+", r"\1alternating", text))
     shutil.copytree(ROOT / "presets", tmp_path / "presets")
     monkeypatch.chdir(tmp_path)
     return tmp_path
