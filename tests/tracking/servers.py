@@ -126,9 +126,11 @@ class Proxy:
             def _chunks(self) -> bytes:
                 """What requests sends of an empty file."""
                 body = b""
-                while self.headers.get("Transfer-Encoding") == "chunked" and (size := int(self.rfile.readline(), 16)):
+                size = int(self.headers.get("Transfer-Encoding") == "chunked")
+                while size:
+                    size = int(self.rfile.readline(), 16)
                     body += self.rfile.read(size)
-                    self.rfile.readline()
+                    self.rfile.readline()  # behind the last chunk, too, or it would begin the next request
                 return body
 
             def do_GET(self) -> None:

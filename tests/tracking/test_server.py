@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+import socket
 import subprocess
 import sys
 import time
@@ -190,6 +191,17 @@ def served(
     shutil.copytree(SPOOL, tmp_path / "spool")
     yield Served(proxy, behind, run, tmp_path / "spool", files)
     shutil.rmtree(SPOOL, ignore_errors=True)
+
+
+def test_the_proxy_takes_what_follows_an_empty_file_at_once() -> None:
+    proxy = Proxy(free_port())
+    proxy.always = "error"
+    empty = b"PUT /a HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\n"
+    with proxy.listening() as address, socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2]))) as one:
+        one.sendall(empty + b"PUT /b HTTP/1.1\r\nContent-Length: 2\r\nConnection: close\r\n\r\nhi")
+        with one.makefile("rb") as answers:
+            assert answers.read().count(b"broken") == 2
+    assert proxy.paths == ["/a", "/b"]
 
 
 @pytest.mark.parametrize("fault", ["error", "cut", "late"])
