@@ -103,7 +103,7 @@ def test_current_leaves_out_what_the_space_does_not_reach(with_space: WithSpace)
         "model.initializer": {"type": "categorical", "choices": ["random", "other"]},
         "model.whitening": {"type": "categorical", "choices": [True, False]},
     }
-    params, content = with_space(entries)
+    params, content = with_space(entries, {"model.filters": [32, 64, 128]})
     assert space.current(params.study, content) == {
         "model.filters.0": 32,
         "model.dropout": 0.0,
