@@ -55,7 +55,6 @@ def test_a_list_grows_by_repeating_its_last_entry_and_shrinks_from_its_end(conte
 
 
 def test_the_order_of_values_does_not_matter(content: Content) -> None:
-    content["model"]["filters"] = [32, 64, 128]
     values = {"model.filters.3": 5, "model.convs_per_block.3": 3, "model.filters.length": 4}
     backwards = dict(reversed(values.items()))
     assert knobs.apply(content, values) == knobs.apply(content, backwards)
@@ -63,7 +62,7 @@ def test_the_order_of_values_does_not_matter(content: Content) -> None:
 
 
 def test_lists_of_the_blocks_follow_their_number(content: Content) -> None:
-    content["model"] |= {"filters": [32, 64, 128], "convs_per_block": [1, 2, 3], "block_dropout": 0.1}
+    content["model"] |= {"convs_per_block": [1, 2, 3], "block_dropout": 0.1}
     assert lists(knobs.apply(content, {"model.filters.length": 2})) == ([32, 64], [1, 2], 0.1)
     grown = knobs.apply(content, {"model.filters.length": 4, "model.block_dropout.1": 0.3})
     assert lists(grown) == ([32, 64, 128, 128], [1, 2, 3, 3], [0.1, 0.3, 0.1, 0.1])
