@@ -10,7 +10,7 @@ import textwrap
 import pytest
 
 HEAD = """
-import os, signal, sys
+import os, signal, sys, time
 from convtrack import cli, interruption
 from convtrack.interruption import Interruption
 
@@ -61,6 +61,55 @@ def test_the_exit_code_is_that_of_the_signal_whatever_a_library_makes_of_it(body
     given, said = run(program)
     assert given == code
     assert "Traceback" not in said
+
+
+DROPPED = """
+class Dropped:
+    def __del__(self):
+        send(number)
+"""
+
+
+@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_in_a_destructor_from_which_python_lets_nothing_out_ends_the_process(number: str, code: int) -> None:
+    given, said = run(f"""
+        number = signal.{number}
+        {textwrap.indent(DROPPED, " " * 8)}
+        def body():
+            Dropped()
+            time.sleep(5)
+            print("went on")
+        command(body)
+    """)
+    assert (given, said) == (code, "convtrack: stopped\n")
+
+
+@pytest.mark.parametrize(("number", "code"), [("SIGINT", 130), ("SIGTERM", 143)])
+def test_a_signal_that_comes_back_from_a_destructor_is_put_off_as_any_other(number: str, code: int) -> None:
+    given, said = run(f"""
+        number = signal.{number}
+        {textwrap.indent(DROPPED, " " * 8)}
+        def body():
+            Dropped()
+            with Interruption("soon").put_off():
+                time.sleep(0.5)
+                print("done", flush=True)
+            print("went on")
+        command(body)
+    """)
+    assert given == code
+    assert said == "stopping soon; Ctrl-C again stops at once\ndone\nconvtrack: stopped\n"
+
+
+def test_what_else_a_destructor_raises_is_told_as_python_tells_it() -> None:
+    given, said = run("""
+        class Broken:
+            def __del__(self):
+                raise ValueError("broken")
+        command(lambda: Broken() and 0)
+    """)
+    assert given == 0
+    assert "ValueError: broken" in said
 
 
 def test_a_signal_in_an_import_ends_the_process_where_it_stands() -> None:

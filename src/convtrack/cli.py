@@ -29,6 +29,7 @@ def main() -> NoReturn:
     try:
         code = _run_command()
     except BaseException:
+        interruption.exit_on_signals()
         if interruption.exit_code() is None:
             raise
         code = 1  # whatever a signal broke on its way, it is what ends the process

@@ -6,10 +6,13 @@ shell and the end of DVC may each send one.
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import os
 import signal
+import sys
 import threading
+import time
 from collections.abc import Iterator
 from types import FrameType
 from typing import Any
@@ -28,8 +31,10 @@ def exit_code() -> int | None:
 def raise_on_signals() -> None:
     """From now on they raise KeyboardInterrupt and SystemExit, so that temporary files go and MLflow's run is closed.
 
-    Where a library swallows that, as in an import or a destructor, `exit_code` still tells.
+    Where a library swallows that, as in an import, `exit_code` still tells; where Python itself does, as in what a
+    garbage collection calls, the signal comes once more.
     """
+    sys.unraisablehook = _bring_back
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as a shell starts what runs in its background
         signal.signal(signal.SIGINT, _raise)
     signal.signal(signal.SIGTERM, _raise)
@@ -102,6 +107,20 @@ def _raise(number: int, _: FrameType | None) -> None:
     if number == signal.SIGINT:
         raise KeyboardInterrupt
     raise SystemExit(128 + number)
+
+
+def _bring_back(unraisable: sys.UnraisableHookArgs) -> None:
+    """Put the signal off for a moment, as if it came only then, in place of printing what its handler raised."""
+    if not _came or issubclass(unraisable.exc_type, Exception):
+        sys.__unraisablehook__(unraisable)
+        return
+    # not a threading.Timer: the collection may have begun while the main thread held a lock of that module
+    _thread.start_new_thread(_send_later, (_came.pop(),))
+
+
+def _send_later(number: int) -> None:
+    time.sleep(0.01)
+    signal.pthread_kill(threading.main_thread().ident or 0, number)
 
 
 def _say(text: str) -> None:
