@@ -112,6 +112,25 @@ def test_what_else_a_destructor_raises_is_told_as_python_tells_it() -> None:
     assert "ValueError: broken" in said
 
 
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("module", ["convtrack.interruption", "convtrack.cli", "click"])
+def test_a_signal_while_python_loads_the_command_ends_it_without_a_word(module: str, number: int) -> None:
+    given, said = run(f"""
+        import runpy
+        class Finder:
+            def find_spec(self, name, path, target=None):
+                if name == "{module}":
+                    send({number})
+        for name in [name for name in sys.modules if name.split(".")[0] in ("convtrack", "click")]:
+            del sys.modules[name]
+        sys.meta_path.insert(0, Finder())
+        sys.argv = ["convtrack", "download"]
+        runpy.run_module("convtrack", run_name="__main__")
+    """)
+    assert given in (128 + number, -number)
+    assert said == ""
+
+
 def test_a_signal_in_an_import_ends_the_process_where_it_stands() -> None:
     given, said = run("""
         def body():

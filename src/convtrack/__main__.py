@@ -1,5 +1,10 @@
 """`convtrack` and `python -m convtrack`."""
 
+import signal
+
+if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # so that Ctrl-C ends the first imports without a traceback
+
 from convtrack import interruption
 
 interruption.exit_on_signals()  # while Python still loads what the command needs

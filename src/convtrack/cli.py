@@ -25,16 +25,16 @@ if TYPE_CHECKING:
 
 def main() -> NoReturn:
     """Run the command line and exit: 0 done, 1 failed, 2 wrong parameters or usage, 130 Ctrl-C, 143 terminated."""
-    interruption.raise_on_signals()
     try:
+        interruption.raise_on_signals()
         code = _run_command()
+        interruption.exit_on_signals()
     except BaseException:
         interruption.exit_on_signals()
         if interruption.exit_code() is None:
             raise
         code = 1  # whatever a signal broke on its way, it is what ends the process
         click.echo("convtrack: stopped", err=True)
-    interruption.exit_on_signals()
     sys.exit(interruption.exit_code() or code)
 
 
