@@ -34,7 +34,8 @@ class Clone:
 
     def __init__(self, path: Path) -> None:
         self.path = path
-        self.environment = dict(os.environ)
+        # Python writes its bytecode beside the code, and buffers, as it does where nobody has told it not to
+        self.environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTHON")}
         # no environment is activated
         self.environment["PATH"] = os.pathsep.join(
             folder for folder in os.environ["PATH"].split(os.pathsep) if Path(folder) != Path(sys.executable).parent
