@@ -61,3 +61,21 @@ def test_who_is_killed_or_stops_makes_room(other: subprocess.Popen[str]) -> None
     assert waiting.stdout.readline() == "mine\n"
     assert Path(".convtrack/train.turn").read_text() == str(waiting.pid)
     waiting.communicate()
+
+
+def test_a_full_disk_is_told_as_elsewhere(tmp_path: Path) -> None:
+    # in a process of its own, since what could not be written would be tried again at the end
+    program = f"""
+import os, resource
+from convtrack import turns
+from convtrack.errors import StorageError
+os.chdir({str(tmp_path)!r})
+resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
+try:
+    turns.take("train")
+except StorageError as error:
+    print(error)
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=False)
+    assert done.stdout.startswith(".convtrack/train.turn cannot be written: File too large"), done
+    assert (done.stderr, done.returncode) == ("", 0)

@@ -44,9 +44,9 @@ def take(stage: str) -> None:
                 f"wait until it has ended, or end it, then run the same command again (`fuser {path}` names it)",
             )
         time.sleep(POLL)
-    file.truncate(0)
-    file.write(str(os.getpid()))
-    file.flush()
+    with storage_errors(path):
+        os.truncate(file.fileno(), 0)
+        os.write(file.fileno(), str(os.getpid()).encode())  # not by way of `file`, which would try again at the end
     _held.append(file)
 
 
