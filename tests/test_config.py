@@ -171,10 +171,12 @@ def test_objectives_that_say_the_same_twice_are_refused() -> None:
 
 def test_what_is_wrong_with_an_entry_of_the_space_is_said_as_elsewhere() -> None:
     entries = {
+        None: None,
         "model.dropout": {"type": "float", "low": 0, "hihg": 1},
         "model.dense.0": {"type": "integer", "low": 0, "high": 1},
         "train.seed": {"low": 0, "high": 1},
         "model.activation": {"type": "categorical", "choices": [["relu"]], "when": {"model.name": {}}},
+        "model.name": {"type": "categorical", "choices": ["vgg"], "when": {3: "vgg"}},
     }
     with pytest.raises(ConfigError) as raised:
         config.parse(changed((("study", "space"), entries)))
@@ -185,6 +187,8 @@ def test_what_is_wrong_with_an_entry_of_the_space_is_said_as_elsewhere() -> None
         "study.space.train.seed.type: should be one of 'float', 'int', 'categorical'. Received: None",
         "study.space.model.activation.choices.0: should be a number, a word, true, false or null. Received: ['relu']",
         "study.space.model.activation.when.model.name: should be a number",
+        "study.space.None: should be a valid string. Received: None (NoneType)",
+        "study.space.model.name.when.3: should be a valid string. Received: 3 (int)",
     ):
         assert said in raised.value.message
 

@@ -58,6 +58,8 @@ def _is_a_name(key: str) -> bool:
 
 def _find(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[list[Any], Any]:
     """The keys of `location` that are the user's own, and what is expected there: a type, or the names of all keys."""
+    if location[-1:] == ("[key]",):  # what is wrong is the key before it
+        location = location[:-1]
     keys: list[Any] = []
     here: Any = model
     for part in location:
