@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from mlflow.utils.validation import _validate_metric_name
 
@@ -17,6 +17,7 @@ from convtrack.tracking import contents
 
 
 @given(st.lists(st.text(min_size=1, max_size=300), unique=True))
+@example(["0-2", "0", "0."])  # where the number that tells the last two apart makes it the first
 def test_any_class_name_makes_a_valid_metric_name_of_its_own(classes: list[str]) -> None:
     names = contents._metric_names(classes)
     for name in names:

@@ -205,5 +205,8 @@ def _metric_names(classes: Any) -> list[str]:
     names: list[str] = []
     for name in classes:
         allowed = re.sub(r"[^\w\-. :]", "_", name)[:200].strip(". ") or "_"
-        names.append(allowed if allowed not in names else f"{allowed}-{len(names)}")
+        own, number = allowed, len(names)
+        while own in names:
+            own, number = f"{allowed}-{number}", number + 1
+        names.append(own)
     return names
