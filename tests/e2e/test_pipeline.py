@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable
 from datetime import datetime
 from pathlib import Path
@@ -149,15 +150,16 @@ def test_dvcs_table_names_the_mlflow_run(clone: Clone) -> None:
 def test_changed_evaluate_params_rerun_only_evaluate_and_reopen_the_run(clone: Clone) -> None:
     (before,) = runs(clone)
     clone.change({"evaluate.calibration_bins": 5})
+    began = time.monotonic()
     assert ran(clone.run("dvc", "repro")) == ["evaluate"]
+    took = time.monotonic() - began
     (after,) = runs(clone)
     assert after.info.run_id == before.info.run_id
     assert after.info.status == "FINISHED"
     assert after.data.tags["evaluate.calibration_bins"] == "5"
     # its own time is added to the training's, and none of that in between
     trained = datetime.fromisoformat(clone.json(artifacts.RUN)["trained"])
-    assert after.info.end_time > 1000 * trained.timestamp()
-    assert after.info.end_time != before.info.end_time
+    assert 0 < after.info.end_time / 1000 - trained.timestamp() < took
     table = json.loads((Path(after.info.artifact_uri) / "confusion.json").read_text())
     assert len(table["data"]) == 10
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -67,8 +68,9 @@ def test_a_training_that_ends_early_is_failed_by_an_error_and_killed_by_a_signal
 
 
 @pytest.fixture
-def _raising() -> Iterator[None]:
+def _raising(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     """Signals raise, as in a command."""
+    monkeypatch.setattr(sys, "unraisablehook", sys.unraisablehook)
     before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
     interruption.raise_on_signals()
     yield
