@@ -2,7 +2,7 @@
 
 Takes: half a minute
 
-float32, and the 16-bit precision that trainings use where the processor has one; TensorFlow, the threads of a training.
+float32, and 16-bit precision where the processor has one; TensorFlow, the threads of a training.
 
     make bench NAME=machine
     .venv/bin/python benchmarks/machine.py --sizes 512 --repeat 3

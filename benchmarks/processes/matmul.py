@@ -1,4 +1,4 @@
-"""GFLOP/s of square matrix products, with the threads and precisions that a training here has.
+"""GFLOP/s of square matrix products, with the threads that a training here has, in every precision it could have.
 
 Settings: sizes, repeat. Prints {"rows": [{precision, size, gflop_per_second: [one each time]}]}.
 """
@@ -15,7 +15,7 @@ load_tensorflow_quietly()
 
 import tensorflow as tf  # noqa: E402
 
-from convtrack.training.precision import choose_precision  # noqa: E402
+from convtrack.training.precision import BFLOAT16, choose_precision, cpu_flags  # noqa: E402
 from convtrack.training.threads import hold_threads, usable_cores  # noqa: E402
 
 
@@ -32,8 +32,8 @@ def measure(precision: str, size: int, repeat: int) -> list[float]:
 
 settings = json.loads(sys.argv[1])
 hold_threads(usable_cores())
-policy = choose_precision("auto")[0]
-precisions = ["float32", *([policy.removeprefix("mixed_")] if policy.startswith("mixed_") else [])]
+policies = [choose_precision("auto")[0], *(["mixed_bfloat16"] if cpu_flags() & BFLOAT16 else [])]
+precisions = list(dict.fromkeys(["float32", *(policy.removeprefix("mixed_") for policy in policies)]))
 rows = [
     {"precision": precision, "size": size, "gflop_per_second": measure(precision, size, settings["repeat"])}
     for precision in precisions

@@ -110,7 +110,7 @@ def _features() -> Finding:
     flags = precision.cpu_flags()
     wanted = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
     has = [flag for flag in wanted if flag in flags] or ["none"]
-    chosen, why = precision.cpu_precision(flags)
+    chosen, why = precision.cpu_precision(flags, precision.cpu_vendor())
     return Finding("instructions", f"{', '.join(has)} of {', '.join(wanted)}; precision auto is {chosen}: {why}")
 
 

@@ -7,31 +7,37 @@ import pytest
 from convtrack.errors import ConfigError
 from convtrack.training import precision
 
+INTEL, AMD = "GenuineIntel", "AuthenticAMD"
+
 
 @pytest.mark.parametrize(
-    ("flags", "expected"),
+    ("flags", "vendor", "expected"),
     [
-        ({"avx2", "fma"}, "float32"),
-        ({"avx512f", "avx512_vnni"}, "float32"),
-        ({"avx512f", "avx512_bf16"}, "mixed_bfloat16"),
-        ({"amx_bf16", "avx512_bf16"}, "mixed_bfloat16"),
-        (set(), "float32"),
+        ({"avx2", "fma"}, AMD, "float32"),
+        ({"avx512f", "avx512_vnni"}, INTEL, "float32"),
+        ({"avx512f", "avx512_bf16"}, AMD, "mixed_bfloat16"),
+        ({"avx512f", "avx512_bf16"}, INTEL, "float32"),
+        ({"amx_bf16", "avx512_bf16"}, INTEL, "mixed_bfloat16"),
+        (set(), "", "float32"),
     ],
 )
-def test_bfloat16_is_chosen_only_where_the_cpu_has_it(flags, expected):
-    policy, why = precision.cpu_precision(frozenset(flags))
+def test_bfloat16_is_chosen_only_where_the_cpu_has_it_and_where_it_pays(flags, vendor, expected):
+    policy, why = precision.cpu_precision(frozenset(flags), vendor)
     assert policy == expected
     assert "bf16" in why
 
 
-def test_flags_are_read_from_the_first_processor(tmp_path):
+def test_flags_and_vendor_are_read_from_the_first_processor(tmp_path):
     cpu_info = tmp_path / "cpuinfo"
-    cpu_info.write_text("processor : 0\nflags\t\t: fpu avx2 amx_bf16\n\nprocessor : 1\nflags\t\t: fpu\n")
+    first = "processor : 0\nvendor_id\t: GenuineIntel\nflags\t\t: fpu avx2 amx_bf16\n"
+    cpu_info.write_text(f"{first}\nprocessor : 1\nvendor_id\t: AuthenticAMD\nflags\t\t: fpu\n")
     assert precision.cpu_flags(cpu_info) == {"fpu", "avx2", "amx_bf16"}
+    assert precision.cpu_vendor(cpu_info) == INTEL
 
 
-def test_a_system_without_cpuinfo_has_no_known_flags(tmp_path):
+def test_a_system_without_cpuinfo_has_no_known_flags_or_vendor(tmp_path):
     assert precision.cpu_flags(tmp_path / "absent") == frozenset()
+    assert precision.cpu_vendor(tmp_path / "absent") == ""
 
 
 def test_a_precision_that_the_machine_lacks_is_refused(monkeypatch):
@@ -39,4 +45,13 @@ def test_a_precision_that_the_machine_lacks_is_refused(monkeypatch):
     assert precision.choose_precision("auto")[0] == "float32"
     assert precision.choose_precision("float32")[0] == "float32"
     with pytest.raises(ConfigError, match="mixed_float16 would only be emulated"):
+        precision.choose_precision("mixed_float16")
+
+
+def test_bfloat16_may_be_asked_for_where_the_cpu_has_it_though_it_does_not_pay(monkeypatch):
+    monkeypatch.setattr(precision, "cpu_flags", lambda: frozenset({"avx512_bf16"}))
+    monkeypatch.setattr(precision, "cpu_vendor", lambda: INTEL)
+    assert precision.choose_precision("auto")[0] == "float32"
+    assert precision.choose_precision("mixed_bfloat16")[0] == "mixed_bfloat16"
+    with pytest.raises(ConfigError, match="in bfloat16 alone"):
         precision.choose_precision("mixed_float16")
