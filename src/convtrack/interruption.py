@@ -31,13 +31,19 @@ def exit_code() -> int | None:
 def raise_on_signals() -> None:
     """From now on they raise KeyboardInterrupt and SystemExit, so that temporary files go and MLflow's run is closed.
 
-    Where a library swallows that, as in an import, `exit_code` still tells; where Python itself does, as in what a
-    garbage collection calls, the signal comes once more.
+    Where a library swallows that, as in an import, `exit_code` still tells, and `raise_again` what to do; where Python
+    itself does, as in what a garbage collection or TensorFlow's C++ calls, the signal comes once more.
     """
     sys.unraisablehook = _bring_back
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as a shell starts what runs in its background
         signal.signal(signal.SIGINT, _raise)
     signal.signal(signal.SIGTERM, _raise)
+
+
+def raise_again() -> None:
+    """Raise what a signal raised before, where that was swallowed on its way: before long work is begun."""
+    if _came:
+        _raise(_came.pop(), None)
 
 
 def exit_on_signals() -> None:
@@ -111,11 +117,18 @@ def _raise(number: int, _: FrameType | None) -> None:
 
 def _bring_back(unraisable: sys.UnraisableHookArgs) -> None:
     """Put the signal off for a moment, as if it came only then, in place of printing what its handler raised."""
-    if not _came or issubclass(unraisable.exc_type, Exception):
+    if not _came or not _from_a_signal(unraisable.exc_value):
         sys.__unraisablehook__(unraisable)
         return
     # not a threading.Timer: the collection may have begun while the main thread held a lock of that module
     _thread.start_new_thread(_send_later, (_came.pop(),))
+
+
+def _from_a_signal(error: BaseException | None) -> bool:
+    """Whether a handler raised `error`, or what it is a consequence of: from C, Python makes it a SystemError."""
+    while isinstance(error, Exception):
+        error = error.__cause__ or error.__context__
+    return error is not None
 
 
 def _send_later(number: int) -> None:

@@ -16,7 +16,7 @@ from convtrack import artifacts, models
 from convtrack.artifacts import Arrays
 from convtrack.config import Model, Train
 from convtrack.errors import ConfigError, TrainingError
-from convtrack.interruption import Interruption
+from convtrack.interruption import Interruption, raise_again
 from convtrack.models import whitening
 from convtrack.models.flops import training_flops
 from convtrack.training import devices
@@ -135,6 +135,7 @@ def fit(
         _say(f"going on after {_place(done, len(batches))}, where this training was stopped")
     progress = ShowProgress(train.epochs, len(batches), train.batch_size, done=done)
     callbacks = [history, stop, checkpoint, progress]
+    raise_again()  # TensorFlow may have swallowed it while the network was built
     with (
         contextlib.closing(progress),
         _last_good_model_kept(network, trained, checkpoint, batches),
