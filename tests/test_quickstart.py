@@ -34,6 +34,7 @@ def test_where_cifar10_is_out_of_reach_it_takes_digits_aloud(workplace: Path, mo
     params = config.load()
     assert params.data.name == "digits"
     assert params.train.augmentation.flip == "none"  # what is read left to right has no mirrored twin
+    assert params.train.batch_size == 128  # so that an epoch of 1,293 images has ten steps
 
 
 def test_where_cifar10_is_in_reach_params_stay(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

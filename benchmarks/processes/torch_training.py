@@ -131,7 +131,12 @@ def optimizers(network: nn.Module, optimizer: dict[str, Any]) -> list[torch.opti
         return [kind(trained, lr=rate, betas=(momentum, 0.999), weight_decay=decay)]
     muon = optimizer["name"] == "muon"
     others = [each for each in trained if not muon or each.ndim != 4]
-    sgd = torch.optim.SGD(others, lr=rate, momentum=momentum, nesterov=momentum > 0, weight_decay=decay)
+    biases = [each for each in others if muon and each.ndim == 1]
+    groups = [
+        {"params": [each for each in others if not muon or each.ndim > 1]},
+        *([{"params": biases, "lr": optimizer["bias_rate"]}] if biases else []),
+    ]
+    sgd = torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0, weight_decay=decay)
     kernels = [each for each in trained if each.ndim == 4]
     return [sgd, Muon(kernels, optimizer["muon_rate"], optimizer["muon_momentum"])] if muon else [sgd]
 

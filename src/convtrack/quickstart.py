@@ -84,7 +84,8 @@ def _cifar10_or_digits(data: Data, console: Console) -> Data:
     console.print(
         f"CIFAR-10 is out of reach: none of {len(reach.causes)} places answers ({cause}).\n"
         "So that there is something to see, [bold]data.name in params.yaml is now digits[/bold]: 1,797 handwritten "
-        "digits that come with scikit-learn; and train.augmentation.flip is none, as a mirrored digit is none.\n"
+        "digits that come with scikit-learn; train.augmentation.flip is none, as a mirrored digit is none, and\n"
+        "train.batch_size 128, as they are few.\n"
         "To take it back: git checkout params.yaml. With an archive of your own: data.archive in params.yaml."
     )
     edit(_digits, "params.yaml with data.name: digits")
@@ -94,6 +95,7 @@ def _cifar10_or_digits(data: Data, console: Console) -> Data:
 def _digits(params: Any) -> None:
     params["data"]["name"] = "digits"
     params["train"]["augmentation"]["flip"] = "none"
+    params["train"]["batch_size"] = 128
 
 
 def repro(*stages: str) -> int:

@@ -26,7 +26,13 @@ TRAIN = Train(
     epochs=3,
     batch_size=16,
     optimizer=Optimizer(
-        name="adam", learning_rate=0.01, momentum=0.9, weight_decay=0.0, muon_rate=0.1, muon_momentum=0.6
+        name="adam",
+        learning_rate=0.01,
+        momentum=0.9,
+        weight_decay=0.0,
+        muon_rate=0.1,
+        muon_momentum=0.6,
+        bias_rate=0.1,
     ),
     schedule=Schedule(name="constant", warmup=0.0),
     label_smoothing=0.1,

@@ -97,8 +97,9 @@ def test_other_data_are_named_by_the_beginning_of_their_hash(content: Content) -
 
 
 def test_changes_of_the_space_are_said_and_optuna_refuses_some(content: Content) -> None:
-    old = fingerprint(content, DATA)
     entries = content["study"]["space"]
+    entries["train.optimizer.learning_rate"] = {"type": "float", "low": 0.1, "high": 0.6, "log": True}
+    old = fingerprint(content, DATA)
     entries["model.dropout"]["high"] = 0.4
     entries["model.block_dropout"] = {"type": "categorical", "choices": [0.0, 0.1]}
     entries["train.optimizer.learning_rate"]["log"] = False

@@ -28,6 +28,7 @@ def make(name, net, weight_decay=0.0):
             weight_decay=weight_decay,
             muon_rate=0.2,
             muon_momentum=0.6,
+            bias_rate=0.4,
         ),
         0.1,
         net,
@@ -73,7 +74,17 @@ def test_muon_takes_orthogonal_steps_with_convolutions_at_their_own_rate():
     step = before * (np.sqrt(8) / np.linalg.norm(before)) - np.asarray(kernel)
     values = np.linalg.svd(step.reshape(27, 8) / 0.2, compute_uv=False)  # muon_rate
     assert ((values > 0.5) & (values < 1.3)).all()
-    assert np.allclose(np.asarray(bias), -0.1 * (1 + 0.9))  # learning_rate, a Nesterov step of SGD
+    assert np.allclose(np.asarray(bias), -0.4 * (1 + 0.9))  # bias_rate, a Nesterov step of SGD
+
+
+def test_muon_takes_steps_of_sgd_with_dense_kernels_and_has_a_rate_for_biases():
+    net = network()
+    made = make("muon", net)
+    made.build(net.trainable_variables)
+    made.apply_gradients([(np.ones(v.shape, "float32"), v) for v in net.trainable_variables])
+    kernel, bias = (np.asarray(v) for v in net.trainable_variables)
+    assert np.allclose(kernel, 1 - 0.1 * (1 + 0.9), atol=1e-6)  # learning_rate
+    assert np.allclose(bias, 1 - 0.4 * (1 + 0.9), atol=1e-6)  # bias_rate
 
 
 def test_muon_points_where_the_gradient_points():

@@ -1,7 +1,8 @@
 """Muon for the convolutions of a network, Nesterov SGD for everything else.
 
 After Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024, kellerjordan.github.io/posts/muon)
-and its use on CIFAR-10 in KellerJordan/cifar10-airbench. Keras's own Muon leaves 4-D kernels to AdamW.
+and its use on CIFAR-10 in KellerJordan/cifar10-airbench, also for the rate of biases, which Page, "How to train your
+ResNet" (2018), was the first to raise. Keras's own Muon leaves 4-D kernels to AdamW.
 """
 
 from __future__ import annotations
@@ -20,15 +21,23 @@ STEPS = 3
 class Muon(keras.optimizers.Optimizer):
     """Each step of a convolution kernel is made orthogonal, and the kernel kept at a Frobenius norm of sqrt(filters).
 
-    `learning_rate` and `momentum` are those of SGD; the kernels' rate is `kernel_ratio` times as high, so that one
-    schedule moves both.
+    `learning_rate` and `momentum` are those of SGD; the rate of kernels is `kernel_ratio` times as high, that of biases
+    `bias_ratio` times, so that one schedule moves all.
     """
 
     def __init__(
-        self, learning_rate: Any, *, momentum: float, kernel_ratio: float, kernel_momentum: float, **keywords: Any
+        self,
+        learning_rate: Any,
+        *,
+        momentum: float,
+        kernel_ratio: float,
+        kernel_momentum: float,
+        bias_ratio: float,
+        **keywords: Any,
     ) -> None:
         super().__init__(learning_rate, name="muon", **keywords)
-        self.momentum, self.kernel_ratio, self.kernel_momentum = momentum, kernel_ratio, kernel_momentum
+        self.momentum, self.bias_ratio = momentum, bias_ratio
+        self.kernel_ratio, self.kernel_momentum = kernel_ratio, kernel_momentum
 
     def build(self, variables: list[keras.Variable]) -> None:
         if self.built:
@@ -48,10 +57,11 @@ class Muon(keras.optimizers.Optimizer):
             norm = math.sqrt(variable.shape[-1]) / _size(variable)
             self.assign(variable, variable * norm - rate * self.kernel_ratio * orthogonal(step))
         else:
-            self.assign_sub(variable, rate * step)
+            ratio = self.bias_ratio if len(variable.shape) == 1 else 1
+            self.assign_sub(variable, rate * ratio * step)
 
     def get_config(self) -> dict[str, Any]:
-        own = {name: getattr(self, name) for name in ("momentum", "kernel_ratio", "kernel_momentum")}
+        own = {name: getattr(self, name) for name in ("momentum", "kernel_ratio", "kernel_momentum", "bias_ratio")}
         return super().get_config() | own
 
 

@@ -31,6 +31,7 @@ def _muon(optimizer: Optimizer, rate: Any) -> keras.Optimizer:
         momentum=optimizer.momentum,
         kernel_ratio=optimizer.muon_rate / optimizer.learning_rate,
         kernel_momentum=optimizer.muon_momentum,
+        bias_ratio=optimizer.bias_rate / optimizer.learning_rate,
         weight_decay=optimizer.weight_decay or None,
     )
 
