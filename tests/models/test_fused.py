@@ -69,6 +69,14 @@ def test_max_pooling_gives_keras_outputs_and_gradients(training, dtype, values):
     agree(result(mine, **how), result(theirs, **how), abs=0)
 
 
+@pytest.mark.parametrize(("layer", "own"), [(fused.Gelu, "_gelu"), (fused.MaxPooling2D, "_pool")])
+def test_with_a_gpu_nothing_is_compiled_by_xla(monkeypatch, layer, own):
+    expected = result(layer())
+    monkeypatch.setattr(fused, own, lambda inputs: pytest.fail("compiled by XLA"))
+    monkeypatch.setattr(tf.config, "list_physical_devices", lambda kind: [kind])
+    agree(result(layer()), expected, abs=1e-5)
+
+
 def test_a_portable_network_has_only_layers_of_keras_and_the_same_outputs():
     inputs = keras.Input((5, 6, 3), dtype="uint8")
     x = layers.Conv2D(2, 2)(layers.Rescaling(1 / 255)(inputs))

@@ -2,8 +2,8 @@
 
 Keras computes the first two from many small operations, each of which reads and writes the whole activation, and
 TensorFlow the gradient of max pooling in one thread. These compute the same numbers: by TensorFlow's fused operation
-for the first, by loops that XLA compiles for the others. Saved models get Keras's own layers (`portable`), so that they
-load without convtrack.
+for the first, by loops that XLA compiles for the others. With a GPU, for which XLA wants a compiler of CUDA's, the
+others are Keras's own. Saved models get Keras's own layers (`portable`), so that they load without convtrack.
 """
 
 from __future__ import annotations
@@ -41,7 +41,7 @@ class Gelu(layers.Layer):
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
         # without a gradient there is little to win, and XLA would compile again for each size of batch
-        return _gelu(inputs) if training else keras.activations.gelu(inputs)
+        return _gelu(inputs) if training and _on_a_cpu() else keras.activations.gelu(inputs)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
         return input_shape
@@ -54,7 +54,7 @@ class MaxPooling2D(layers.MaxPooling2D):
         super().__init__(**({"pool_size": 2} | keywords))
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        return _pool(inputs) if training else super().call(inputs)
+        return _pool(inputs) if training and _on_a_cpu() else super().call(inputs)
 
 
 def activation(name: str) -> layers.Layer:
@@ -84,6 +84,10 @@ def _keras_own(layer: layers.Layer) -> layers.Layer:
     if isinstance(layer, Gelu):
         return layers.Activation("gelu", name=layer.name, dtype=layer.dtype_policy)
     return layer
+
+
+def _on_a_cpu() -> bool:
+    return not tf.config.list_physical_devices("GPU")
 
 
 def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
