@@ -51,7 +51,8 @@ def test_a_lock_file_that_a_kill_has_cut_is_refused_by_dvc_and_may_be_deleted(un
     clone = undisturbed.clone
     undisturbed.forget("preprocess")
     lock = clone.path / "dvc.lock"
-    lock.write_bytes(lock.read_bytes()[: lock.stat().st_size // 2])
+    whole = lock.read_bytes()
+    lock.write_bytes(whole[: whole.index(b"md5:", len(whole) // 2) + len(b"md5")])  # elsewhere it may still be YAML
     assert "dvc.lock" in clone.run("dvc", "repro", "--single-item", "preprocess", expect=255)
     lock.unlink()
     clone.run("dvc", "repro", "--single-item", "preprocess")
