@@ -41,4 +41,4 @@ def fill(study: optuna.Study, trials: int, reports: int) -> None:
     memory = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(trials - len(study.get_trials(deepcopy=False))):
         one_trial(memory, reports)
-        study.add_trial(memory.trials[-1] if len(memory.trials) == 1 else memory.get_trials(deepcopy=False)[-1])
+        study.add_trial(memory.get_trials(deepcopy=False)[-1])
