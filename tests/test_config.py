@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import re
 from pathlib import Path
 from typing import Any
 
@@ -75,6 +76,13 @@ def test_any_missing_key_is_named(path: tuple[str, ...]) -> None:
 def test_any_document_is_either_valid_or_a_config_error(document: Any) -> None:
     with pytest.raises(ConfigError):
         config.parse(document)
+
+
+@pytest.mark.parametrize("key", ["list[", "constrained-", "function-after[x]"])
+def test_an_unknown_key_that_looks_like_a_part_of_pydantic_is_named_as_any_other(key: str) -> None:
+    for content in (changed(((key,), None)), changed((("train", key), None))):
+        with pytest.raises(ConfigError, match=f"{re.escape(key)}: unknown key"):
+            config.parse(content)
 
 
 @given(st.text(max_size=200))

@@ -65,10 +65,15 @@ def _find(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[list[Any],
     for part in location:
         if tagged := members(here):
             here = tagged[part]  # model.vgg.filters is model.filters to the user
-        elif not (isinstance(part, str) and part.startswith(_TRIED)):
+        elif _has_keys(here) or not (isinstance(part, str) and part.startswith(_TRIED)):
             keys.append(part)
             here = _inside(here, part)
     return keys, here
+
+
+def _has_keys(here: Any) -> bool:
+    """Whether what comes next is a key of the user's, whatever it looks like."""
+    return (isinstance(here, type) and issubclass(here, BaseModel)) or typing.get_origin(here) is dict
 
 
 def _inside(here: Any, key: Any) -> Any:
