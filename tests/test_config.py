@@ -78,7 +78,7 @@ def test_any_document_is_either_valid_or_a_config_error(document: Any) -> None:
         config.parse(document)
 
 
-@pytest.mark.parametrize("key", ["list[", "constrained-", "function-after[x]"])
+@pytest.mark.parametrize("key", ["list[", "constrained-", "function-after[x]", "[key]"])
 def test_an_unknown_key_that_looks_like_a_part_of_pydantic_is_named_as_any_other(key: str) -> None:
     for content in (changed(((key,), None)), changed((("train", key), None))):
         with pytest.raises(ConfigError, match=f"{re.escape(key)}: unknown key"):

@@ -58,8 +58,14 @@ def _is_a_name(key: str) -> bool:
 
 def _find(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[list[Any], Any]:
     """The keys of `location` that are the user's own, and what is expected there: a type, or the names of all keys."""
-    if location[-1:] == ("[key]",):  # what is wrong is the key before it
-        location = location[:-1]
+    if location[-1:] == ("[key]",):
+        keys, here = _walked(model, location[:-1])
+        if not (isinstance(here, type) and issubclass(here, BaseModel)):  # else it is a key of the user's
+            return keys, here  # what is wrong is the key before it
+    return _walked(model, location)
+
+
+def _walked(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[list[Any], Any]:
     keys: list[Any] = []
     here: Any = model
     for part in location:
