@@ -52,6 +52,16 @@ def root() -> Path:
     return ROOT
 
 
+@pytest.fixture(scope="session")
+def cifar10_jpeg() -> Path:
+    """The archive of all of CIFAR-10 as JPEG images, which is too large for the repository."""
+    named = os.environ.get("CONVTRACK_CIFAR10_JPEG")
+    if not named:
+        pytest.skip("CONVTRACK_CIFAR10_JPEG does not name the archive of CIFAR-10 as JPEG")
+    assert Path(named).is_file(), f"CONVTRACK_CIFAR10_JPEG={named} is no file"
+    return Path(named).resolve()  # tests have other current folders
+
+
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder: empty but for params.yaml, dvc.yaml and presets/."""

@@ -260,11 +260,8 @@ def test_a_truncated_archive_is_refused(tmp_path):
 
 
 @pytest.mark.slow
-def test_all_of_cifar10_as_jpeg_has_the_digest_of_its_files(tmp_path):
-    archive = os.environ.get("CONVTRACK_CIFAR10_JPEG")
-    if not archive:
-        pytest.skip("CONVTRACK_CIFAR10_JPEG does not name the archive of CIFAR-10 as JPEG")
-    train, test, source = written(tmp_path, None, path=archive)
+def test_all_of_cifar10_as_jpeg_has_the_digest_of_its_files(tmp_path, cifar10_jpeg):
+    train, test, source = written(tmp_path, None, path=str(cifar10_jpeg))
     assert source["counts"] == {"train": 50_000, "test": 10_000}
     assert np.bincount(train.labels).tolist() == [5000] * 10
     assert np.bincount(test.labels).tolist() == [1000] * 10

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,16 +9,15 @@ import pytest
 from convtrack import artifacts
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.e2e.conftest import Clone
 
 
 @pytest.mark.slow
-def test_one_epoch_on_sixty_thousand_photographs_comes_near_the_2016_script(clone: Clone) -> None:
-    archive = os.environ.get("CONVTRACK_CIFAR10_JPEG", "")
-    if not Path(archive).is_file():
-        pytest.skip("CONVTRACK_CIFAR10_JPEG does not name the archive of CIFAR-10 as JPEG")
+def test_one_epoch_on_sixty_thousand_photographs_comes_near_the_2016_script(clone: Clone, cifar10_jpeg: Path) -> None:
     clone.run("convtrack", "preset", "use", "sprint")
-    clone.change({"data.name": "image_folder", "data.path": archive})
+    clone.change({"data.name": "image_folder", "data.path": str(cifar10_jpeg)})
     clone.run("dvc", "repro")
     dataset = clone.json(artifacts.PROCESSED / artifacts.DATASET)
     assert {split: sum(counts.values()) for split, counts in dataset["counts"].items()} == {
