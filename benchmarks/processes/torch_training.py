@@ -130,14 +130,12 @@ def optimizers(network: nn.Module, optimizer: dict[str, Any]) -> list[torch.opti
         kind = torch.optim.Adam if optimizer["name"] == "adam" else torch.optim.AdamW
         return [kind(trained, lr=rate, betas=(momentum, 0.999), weight_decay=decay)]
     muon = optimizer["name"] == "muon"
-    others = [each for each in trained if not muon or each.ndim != 4]
-    biases = [each for each in others if muon and each.ndim == 1]
+    kernels = [each for each in trained if muon and each.ndim == 4]
     groups = [
-        {"params": [each for each in others if not muon or each.ndim > 1]},
-        *([{"params": biases, "lr": optimizer["bias_rate"]}] if biases else []),
+        {"params": [each for each in trained if each.ndim == 1], "lr": optimizer["bias_rate"] if muon else rate},
+        {"params": [each for each in trained if each.ndim == 2 or (each.ndim == 4 and not muon)]},
     ]
     sgd = torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0, weight_decay=decay)
-    kernels = [each for each in trained if each.ndim == 4]
     return [sgd, Muon(kernels, optimizer["muon_rate"], optimizer["muon_momentum"])] if muon else [sgd]
 
 
