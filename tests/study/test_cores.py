@@ -58,6 +58,15 @@ def test_a_core_that_another_process_has_is_left_to_it_until_that_is_killed() ->
         assert mine == theirs
 
 
+def test_where_processes_cannot_be_held_to_cores_all_are_shared(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = os.sched_getaffinity(0)
+    with monkeypatch.context() as patch:
+        patch.delattr(os, "sched_setaffinity")
+        with claimed(1) as cores:
+            assert cores == []
+    assert os.sched_getaffinity(0) == before
+
+
 def test_where_too_few_are_left_all_are_shared() -> None:
     before = os.sched_getaffinity(0)
     with claimed(len(before) + 1) as cores:
