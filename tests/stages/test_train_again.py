@@ -11,7 +11,7 @@ import time
 import pandas as pd
 import pytest
 
-from convtrack import artifacts
+from convtrack import artifacts, interruption
 from convtrack.stages import train as stage
 from convtrack.training import checkpoint
 from convtrack.training.history import History
@@ -46,6 +46,14 @@ def test_a_stopped_training_goes_on_to_the_same_weights_and_history(optimizer):
     assert resumed == undisturbed
     assert epochs == [1, 2, 3, 4]
     assert not list(checkpoint.FOLDER.rglob("*.npz"))
+
+
+@pytest.mark.usefixtures("data")
+def test_a_signal_that_was_swallowed_while_the_network_was_built_ends_a_training_before_its_first_step(monkeypatch):
+    monkeypatch.setattr(interruption, "_came", [signal.SIGTERM])
+    with pytest.raises(SystemExit):
+        stage.run(MODEL, TRAIN)
+    assert not artifacts.HISTORY.exists()
 
 
 @pytest.mark.usefixtures("data")
