@@ -12,8 +12,8 @@ from pydantic.fields import FieldInfo
 
 from convtrack.errors import shown
 
-# how pydantic names in a location which member of a union without a tag it tried
-_TRIED = ("constrained-", "list[", "function-after[")
+# what pydantic adds to a location: which member of a union without a tag it tried, and that a key itself is wrong
+_ADDED = ("constrained-", "list[", "function-after[", "[key]")
 
 
 def explained(error: ValidationError, model: type[BaseModel]) -> list[str]:
@@ -58,37 +58,35 @@ def _is_a_name(key: str) -> bool:
 
 def _find(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[list[Any], Any]:
     """The keys of `location` that are the user's own, and what is expected there: a type, or the names of all keys."""
-    if location[-1:] == ("[key]",):
-        keys, here = _walked(model, location[:-1])
-        if not (isinstance(here, type) and issubclass(here, BaseModel)):  # else it is a key of the user's
-            return keys, here  # what is wrong is the key before it
-    return _walked(model, location)
-
-
-def _walked(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[list[Any], Any]:
     keys: list[Any] = []
     here: Any = model
     for part in location:
-        if tagged := members(here):
-            here = tagged[part]  # model.vgg.filters is model.filters to the user
-        elif _has_keys(here) or not (isinstance(part, str) and part.startswith(_TRIED)):
+        if _is_section(here) or _is_mapping(here):  # whatever it looks like
             keys.append(part)
             here = _inside(here, part)
+        elif isinstance(part, str) and part.startswith(_ADDED):
+            continue
+        elif tagged := members(here):
+            here = tagged[part]  # model.vgg.filters is model.filters to the user
+        else:
+            keys.append(part)
+            here = None
     return keys, here
 
 
-def _has_keys(here: Any) -> bool:
-    """Whether what comes next is a key of the user's, whatever it looks like."""
-    return (isinstance(here, type) and issubclass(here, BaseModel)) or typing.get_origin(here) is dict
+def _is_section(here: Any) -> bool:
+    return isinstance(here, type) and issubclass(here, BaseModel)
+
+
+def _is_mapping(here: Any) -> bool:
+    return isinstance(here, types.GenericAlias) and here.__origin__ is dict
 
 
 def _inside(here: Any, key: Any) -> Any:
     """What is expected at `key` of a section or a mapping; the names of all its keys where it has no such key."""
-    if isinstance(here, type) and issubclass(here, BaseModel):
+    if _is_section(here):
         field = here.model_fields.get(key)
         if field is None:
             return list(here.model_fields)
         return Annotated[field.annotation, field] if field.discriminator else field.annotation
-    if isinstance(here, types.GenericAlias) and here.__origin__ is dict:
-        return typing.get_args(here)[1]
-    return None
+    return typing.get_args(here)[1]
