@@ -28,10 +28,9 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))  # the code beside this file, wherever the environment is from
 
-from convtrack import artifacts, config  # noqa: E402
+from convtrack import artifacts, config, processor  # noqa: E402
 from convtrack.errors import ConvtrackError  # noqa: E402
 from convtrack.tracking import facts  # noqa: E402
-from convtrack.training.precision import cpu_flags  # noqa: E402
 from convtrack.training.threads import usable_cores  # noqa: E402
 
 RESULTS = ROOT / ".convtrack/benchmarks"
@@ -84,7 +83,7 @@ def machine() -> dict[str, Any]:
     return {
         "cpu": facts.cpu(),
         "cores": usable_cores(),
-        "flags": [flag for flag in FLAGS if flag in cpu_flags()],
+        "flags": [flag for flag in FLAGS if flag in processor.flags()],
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
         "load_average": round(os.getloadavg()[0], 2),
         "os": platform.platform(),

@@ -15,7 +15,7 @@ load_tensorflow_quietly()
 
 import tensorflow as tf  # noqa: E402
 
-from convtrack.training.precision import BFLOAT16, choose_precision, cpu_flags  # noqa: E402
+from convtrack.training.precision import possible  # noqa: E402
 from convtrack.training.threads import hold_threads, usable_cores  # noqa: E402
 
 
@@ -32,11 +32,9 @@ def measure(precision: str, size: int, repeat: int) -> list[float]:
 
 settings = json.loads(sys.argv[1])
 hold_threads(usable_cores())
-policies = [choose_precision("auto")[0], *(["mixed_bfloat16"] if cpu_flags() & BFLOAT16 else [])]
-precisions = list(dict.fromkeys(["float32", *(policy.removeprefix("mixed_") for policy in policies)]))
 rows = [
     {"precision": precision, "size": size, "gflop_per_second": measure(precision, size, settings["repeat"])}
-    for precision in precisions
+    for precision in (policy.removeprefix("mixed_") for policy in possible())
     for size in settings["sizes"]
 ]
 print(json.dumps({"rows": rows}))

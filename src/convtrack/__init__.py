@@ -17,6 +17,7 @@ The rooms, each importing only from those below it:
     turns           one process at a time for each stage
     artifacts       every file name, and every read and write
     config          params.yaml -> one checked, frozen Params
+    processor       what Linux says of it
     interruption    Ctrl-C and SIGTERM
     errors          what goes wrong on purpose
 """

@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from convtrack import artifacts, config, quickstart
+from convtrack import artifacts, config, processor, quickstart
 from convtrack.config import Params
 from convtrack.errors import ConvtrackError
 from convtrack.tracking import facts, health
@@ -107,10 +107,10 @@ def _processor() -> Finding:
 
 
 def _features() -> Finding:
-    flags = precision.cpu_flags()
+    flags = processor.flags()
     wanted = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
     has = [flag for flag in wanted if flag in flags] or ["none"]
-    chosen, why = precision.cpu_precision(flags, precision.cpu_vendor())
+    chosen, why = precision.cpu_precision(flags, processor.vendor())
     return Finding("instructions", f"{', '.join(has)} of {', '.join(wanted)}; precision auto is {chosen}: {why}")
 
 

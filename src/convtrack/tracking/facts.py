@@ -11,7 +11,7 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from convtrack import artifacts, config
+from convtrack import artifacts, config, processor
 
 STAGES = ("download", "preprocess", "train", "evaluate")
 PACKAGES = ("convtrack", "tensorflow", "keras", "numpy", "dvc", "mlflow")
@@ -71,15 +71,9 @@ def host() -> dict[str, str]:
     return {"host.cpu": cpu(), "host.platform": platform.platform()}
 
 
-def cpu(cpu_info: Path = Path("/proc/cpuinfo")) -> str:
+def cpu(cpu_info: Path = processor.CPU_INFO) -> str:
     """The processor's name, as its maker gives it."""
-    try:
-        for line in cpu_info.read_text(encoding="utf-8", errors="replace").splitlines():
-            if line.startswith("model name"):
-                return line.partition(":")[2].strip()
-    except OSError:
-        pass
-    return platform.processor() or platform.machine()
+    return processor.described(cpu_info).get("model name") or platform.processor() or platform.machine()
 
 
 def data_digest() -> str:

@@ -2,31 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
+from convtrack import processor
 from convtrack.errors import ConfigError
 
-CPU_INFO = Path("/proc/cpuinfo")
-BFLOAT16 = frozenset({"amx_bf16", "avx512_bf16"})  # what computes in it
-
-
-def cpu_flags(cpu_info: Path = CPU_INFO) -> frozenset[str]:
-    """The instruction sets that Linux reports, as `avx2` or `amx_bf16`; empty on other systems."""
-    return frozenset(_first("flags", cpu_info).split() or _first("Features", cpu_info).split())
-
-
-def cpu_vendor(cpu_info: Path = CPU_INFO) -> str:
-    """Who made the processor, as Linux reports it: `GenuineIntel`, `AuthenticAMD`; empty where it says nothing."""
-    return _first("vendor_id", cpu_info)
-
-
-def _first(name: str, cpu_info: Path) -> str:
-    try:
-        lines = cpu_info.read_text(encoding="utf-8", errors="replace").splitlines()
-    except OSError:
-        return ""
-    pairs = (line.partition(":") for line in lines)
-    return next((value.strip() for key, _, value in pairs if key.strip() == name), "")
+BFLOAT16 = frozenset({"amx_bf16", "avx512_bf16"})  # instruction sets that compute in it
 
 
 def cpu_precision(flags: frozenset[str], vendor: str) -> tuple[str, str]:
@@ -45,21 +24,33 @@ def choose_precision(wanted: str) -> tuple[str, str]:
 
     Raises ConfigError for a precision that this machine can only emulate, many times slower.
     """
-    import tensorflow as tf
-
-    gpus = tf.config.list_physical_devices("GPU")
-    if gpus:
-        capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
-        best, why = ("mixed_bfloat16" if capability >= (8, 0) else "mixed_float16"), f"GPU capability {capability}"
-    else:
-        best, why = cpu_precision(cpu_flags(), cpu_vendor())
     if wanted == "auto":
-        return best, why
-    native = ["float32", *(["mixed_bfloat16"] if cpu_flags() & BFLOAT16 else [])]
-    if not gpus and wanted not in native:
-        lacks = "the CPU computes in none of 16 bits" if len(native) == 1 else "the CPU computes in bfloat16 alone"
+        return _best()
+    if wanted not in (allowed := possible()):
         raise ConfigError(
-            f"train.precision: {wanted} would only be emulated here: {lacks}. Allowed here: auto, {', '.join(native)}",
+            f"train.precision: {wanted} would only be emulated by this CPU. Allowed here: auto, {', '.join(allowed)}",
             "set train.precision: auto",
         )
     return wanted, "set by train.precision"
+
+
+def possible() -> list[str]:
+    """The policies that this machine does not have to emulate, whether they pay or not. Loads TensorFlow."""
+    if _gpus():
+        return ["float32", "mixed_bfloat16", "mixed_float16"]
+    return ["float32", *(["mixed_bfloat16"] if processor.flags() & BFLOAT16 else [])]
+
+
+def _best() -> tuple[str, str]:
+    import tensorflow as tf
+
+    if gpus := _gpus():
+        capability = tf.config.experimental.get_device_details(gpus[0]).get("compute_capability", (0, 0))
+        return ("mixed_bfloat16" if capability >= (8, 0) else "mixed_float16"), f"GPU capability {capability}"
+    return cpu_precision(processor.flags(), processor.vendor())
+
+
+def _gpus() -> list[object]:
+    import tensorflow as tf
+
+    return list(tf.config.list_physical_devices("GPU"))

@@ -1,0 +1,28 @@
+"""What Linux says of the processor."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from convtrack import processor
+
+
+def test_the_first_of_several_is_described(tmp_path: Path) -> None:
+    cpu_info = tmp_path / "cpuinfo"
+    first = "processor : 0\nvendor_id\t: GenuineIntel\nmodel name\t: Fast: 9000\nflags\t\t: fpu avx2 amx_bf16\n"
+    cpu_info.write_text(f"{first}\nprocessor : 1\nvendor_id\t: AuthenticAMD\nflags\t\t: fpu\n")
+    assert processor.described(cpu_info)["model name"] == "Fast: 9000"
+    assert processor.flags(cpu_info) == {"fpu", "avx2", "amx_bf16"}
+    assert processor.vendor(cpu_info) == "GenuineIntel"
+
+
+def test_an_arm_has_features_and_no_vendor(tmp_path: Path) -> None:
+    cpu_info = tmp_path / "cpuinfo"
+    cpu_info.write_text("processor\t: 0\nFeatures\t: fp asimd bf16\nCPU implementer\t: 0x41\n")
+    assert processor.flags(cpu_info) == {"fp", "asimd", "bf16"}
+    assert processor.vendor(cpu_info) == ""
+
+
+def test_a_system_that_says_nothing_has_no_flags_and_no_vendor(tmp_path: Path) -> None:
+    assert processor.flags(tmp_path / "absent") == frozenset()
+    assert processor.vendor(tmp_path / "absent") == ""
