@@ -13,6 +13,7 @@ from rich.console import Console
 from convtrack import artifacts, config, quickstart
 from convtrack.datasets import cifar10
 from convtrack.datasets.cifar10 import Reach
+from convtrack.editing import edit
 from convtrack.errors import ConfigError
 
 NOWHERE = Reach("", {"http://127.0.0.1:9/": "connection refused"})
@@ -35,6 +36,12 @@ def test_where_cifar10_is_out_of_reach_it_takes_digits_aloud(workplace: Path, mo
     assert params.data.name == "digits"
     assert params.train.augmentation.flip == "none"  # what is read left to right has no mirrored twin
     assert params.train.batch_size == 128  # so that an epoch of 1,293 images has ten steps
+
+
+def test_a_batch_that_is_small_enough_for_digits_stays(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    edit(lambda params: params["train"].update(batch_size=64), "params.yaml with a batch of 64")
+    decide(NOWHERE, monkeypatch)
+    assert config.load().train.batch_size == 64
 
 
 def test_where_cifar10_is_in_reach_params_stay(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
