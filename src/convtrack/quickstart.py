@@ -86,8 +86,8 @@ def _cifar10_or_digits(data: Data, console: Console) -> Data:
     console.print(
         f"CIFAR-10 is out of reach: none of {len(reach.causes)} places answers ({cause}).\n"
         "So that there is something to see, [bold]data.name in params.yaml is now digits[/bold]: 1,797 handwritten "
-        "digits that come with scikit-learn; train.augmentation.flip is none, as a mirrored digit is none, and\n"
-        f"train.batch_size at most {DIGITS_BATCH}, as they are few.\n"
+        "digits that come with scikit-learn; train.augmentation.flip is none, as a mirrored digit is none, "
+        f"and train.batch_size at most {DIGITS_BATCH}, as they are few.\n"
         "To take it back: git checkout params.yaml. With an archive of your own: data.archive in params.yaml."
     )
     edit(_digits, "params.yaml with data.name: digits")
