@@ -123,7 +123,7 @@ class Optimizer(Section):
     weight_decay: Annotated[float, Field(ge=0, le=10)]
     muon_rate: Annotated[float, Field(gt=0, le=100)]
     muon_momentum: Fraction
-    bias_rate: Annotated[float, Field(gt=0, le=1000)]
+    bias_rate: Annotated[float, Field(gt=0, le=100)]
 
 
 class Schedule(Section):
