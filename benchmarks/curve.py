@@ -42,6 +42,7 @@ PLACES: dict[str, dict[str, Any]] = {  # offsets in points
     "above left": {"xytext": (-2, 6), "ha": "right", "va": "bottom"},
     "below right": {"xytext": (4, -5), "ha": "left", "va": "top"},
 }
+OUT_OF_THE_WAY = {"sprint": "above", "fast": "above left"}  # of the names of `searched` and `best`
 # after these two of Okabe and Ito's colours too
 COLOURS = {"sprint": GREEN, "fast": BLUE, "best": "#CC79A7", "reference": ORANGE}
 OTHERS = ("#E69F00", "#56B4E9", "black")
@@ -113,7 +114,7 @@ def mark(panel: Axes, name: str, runs: list[presets.Run], cost: str, colour: str
         fontweight="bold",
         zorder=4,
         path_effects=[withStroke(linewidth=3, foreground="white")],  # other curves pass behind it
-        **PLACES["above" if name == "sprint" else "below right"],  # beside `searched`
+        **PLACES[OUT_OF_THE_WAY.get(name, "below right")],
     )
 
 
