@@ -6,7 +6,7 @@ Trains on data/processed (make it with `dvc repro preprocess`), one training aft
 in a process and a folder of its own. A training that was stopped goes on where it was when the same command is given
 again; finished ones are kept in --out, until their preset changes. A training that `dvc repro` made elsewhere is taken
 over by --history from its models/history.csv, with training.json beside it and metrics.json beside it or in ../reports:
-its accuracies and its number of epochs; two epochs are trained anew for their seconds.
+its accuracies and its number of epochs; two epochs are trained anew for their seconds. One --history for each seed.
 
     make bench NAME=presets
     .venv/bin/python benchmarks/presets.py --preset sprint:5 --preset fast:3 --history reference=models/history.csv

@@ -128,6 +128,30 @@ def test_a_preset_is_timed_to_the_best_val_accuracy_of_a_history_that_is_taken_o
     assert written["table"]["rows"][0][0] == "`sprint`"
 
 
+def test_several_seeds_of_the_reference_count_by_their_middle(repro: Path, tmp_path: Path) -> None:
+    import pandas as pd
+
+    paths = [repro]
+    for seed, accuracies in ((1, [0.74, 0.7, 0.7, 0.7]), (2, [0.5, 0.6, 0.7, 0.78])):
+        path = tmp_path / f"repro{seed}" / artifacts.HISTORY
+        artifacts.write_table(path, pd.DataFrame(history(accuracies, seconds=90.0)))
+        artifacts.write_json(
+            path.with_name("training.json"), artifacts.read_json(repro.with_name("training.json")) | {"seed": seed}
+        )
+        artifacts.write_json(tmp_path / f"repro{seed}" / artifacts.METRICS, {"accuracy": 0.7 + seed / 100})
+        paths.append(path)
+    out = tmp_path / "presets.json"
+    runs = {"sprint-0": finished("sprint", [0.75, 0.77], seconds=6.0), TIMED["preset"]: TIMED}
+    artifacts.write_json(out, {"runs": runs})
+    histories = [argument for path in paths for argument in ("--history", f"reference={path}")]
+    shown = table(bench("presets", "--preset", "sprint:1", *histories, "--out", out).stdout)
+    # to 0.76 after 120 s, 0.74 after 40 and 0.78 after 160; sprint to 0.76 after 12
+    assert shown["sprint"][-2:] == ["12", "10.0"]
+    assert shown["reference"][0] == "3"
+    assert shown["reference"][7] == "0.7267 ± 0.0208"
+    assert set(artifacts.read_json(out)["runs"]) == {*runs, "reference-0", "reference-1", "reference-2"}
+
+
 def test_a_preset_that_stays_below_the_reference_is_said_to(repro: Path, tmp_path: Path) -> None:
     out = tmp_path / "presets.json"
     runs = {"sprint-0": finished("sprint", [0.7], seconds=6.0), TIMED["preset"]: TIMED}
@@ -157,6 +181,8 @@ def test_a_history_without_its_metrics_is_refused_by_name(repro: Path, tmp_path:
 def test_the_picture_shows_what_the_presets_came_to(tmp_path: Path) -> None:
     runs = {
         "sprint-0": finished("sprint", [0.77], seconds=6.0),
+        "fast-0": finished("fast", [0.7, 0.87], seconds=20.0, pflop=0.05),
+        "best-0": finished("best", [0.7, 0.89], seconds=60.0, pflop=0.2),
         "reference-0": finished("reference", [0.5, 0.7, 0.76], seconds=40.0, pflop=0.5),
     }
     artifacts.write_json(tmp_path / "presets.json", {"runs": runs})
