@@ -258,10 +258,11 @@ def test_a_study_goes_on_whoever_found_the_disk_full(undisturbed: Undisturbed, m
         assert "Traceback" not in output
         assert "2 complete" in output or ("next: " in output and "run the same command again" in output), output
         print(f"{words}: {output.strip().splitlines()[-2:]}")  # noqa: T201
+    before = page.exists() and page.read_bytes()  # nothing, unless the disk was filled too late to stop the study
     with files_of_at_most(2**20):  # the page takes four times that
         output = clone.run(*command, expect=1)
     assert f"{pages.default_path('full')} cannot be written: File too large" in output
-    assert not page.exists()
+    assert (page.exists() and page.read_bytes()) == before
     assert "2 complete, 0 pruned, 0 failed" in clone.run(*command)
     journal = JournalStorage(JournalFileBackend(str(clone.path / ".convtrack/study.journal")))
     states = [trial.state.name for trial in optuna.load_study(study_name="full", storage=journal).trials]
