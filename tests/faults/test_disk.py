@@ -251,18 +251,20 @@ def test_a_study_goes_on_whoever_found_the_disk_full(undisturbed: Undisturbed, m
     command = ("convtrack", "study", "run", "--name", "full", "--trials", "2")
     page = clone.path / pages.default_path("full")
     monkeypatch.setitem(clone.environment, "PYTHONPATH", str(clone.path / "src"))  # which dvc.yaml gives to its stages
-    output = ""
+    output, before = "", None  # the page, which is there where the disk was full too late to stop the trials
     for words, size in (("study trial", 0), ("study run", 100)):
-        with full_from(clone, random.randint(1, 20), size, words):
+        at = random.randint(1, 20)
+        with full_from(clone, at, size, words):
             output = clone.run(*command, expect=None)
         assert "Traceback" not in output
         assert "2 complete" in output or ("next: " in output and "run the same command again" in output), output
-        print(f"{words}: {output.strip().splitlines()[-2:]}")  # noqa: T201
-    before = page.exists() and page.read_bytes()  # nothing, unless the disk was filled too late to stop the study
+        print(f"{words}: full at file {at}: {output.strip().splitlines()[-2:]}")  # noqa: T201
+        before = page.read_bytes() if page.exists() else None
+        assert before is None or before.rstrip().endswith(b"</html>")
     with files_of_at_most(2**20):  # the page takes four times that
         output = clone.run(*command, expect=1)
     assert f"{pages.default_path('full')} cannot be written: File too large" in output
-    assert (page.exists() and page.read_bytes()) == before
+    assert (page.read_bytes() if page.exists() else None) == before
     assert "2 complete, 0 pruned, 0 failed" in clone.run(*command)
     journal = JournalStorage(JournalFileBackend(str(clone.path / ".convtrack/study.journal")))
     states = [trial.state.name for trial in optuna.load_study(study_name="full", storage=journal).trials]
