@@ -8,10 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from convtrack import artifacts
+from convtrack import artifacts, metrics
+from convtrack.artifacts import Arrays
 from convtrack.errors import ConfigError, TrainingError
+from convtrack.models import whitening
 from convtrack.stages import train as stage
 from convtrack.training import checkpoint
+from convtrack.training.loss import smoothed_cross_entropy
 from tests.stages.bright_and_dark import MODEL, TRAIN, changed, rate
 
 
@@ -74,7 +77,7 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit_and_another_does_not()
 @pytest.mark.usefixtures("data")
 def test_an_infinite_loss_names_step_and_rate_and_leaves_no_model_where_no_epoch_was_good():
     wild = changed(TRAIN, epochs=2, batch_size=2, optimizer=rate(100.0) | {"name": "sgd"})
-    said = r"loss became (nan|inf) at step \d+ \(epoch 1\), learning rate 100; no epoch was finished"
+    said = r"loss became (nan|inf) at step \d+ of epoch 1, learning rate 100; no epoch was finished"
     with pytest.raises(TrainingError, match=said):
         stage.run(changed(MODEL, batch_norm=False), wild)
     assert not artifacts.MODEL.exists()
@@ -151,10 +154,72 @@ def test_history_is_on_disk_while_the_training_goes_on():
     assert not artifacts.MODEL.exists()
 
 
+@pytest.mark.usefixtures("data")
+def test_val_means_the_model_however_slowly_its_averages_move():
+    network = changed(MODEL, batch_norm_momentum=0.999, head="max")
+    settings = changed(TRAIN, epochs=4, optimizer=rate(0.02), precision="float32", label_smoothing=0.3)
+    result = stage.run(network, changed(settings, progressive_resizing={"scale": 0.5, "share": 0.5}))
+    history = pd.read_csv(artifacts.HISTORY)
+    assert (history["val_accuracy"] > 0.8).all()
+    val = artifacts.read_arrays(artifacts.PROCESSED, "val")
+    probabilities = artifacts.load_model(artifacts.MODEL).predict(np.asarray(val.images), verbose=0)
+    kept = history.iloc[(result["restored_epoch"] or 4) - 1]
+    # without label smoothing, as test_loss is
+    assert kept["val_loss"] == pytest.approx(metrics.loss(val.labels, probabilities), rel=1e-3)
+    assert kept["val_accuracy"] == metrics.accuracy(val.labels, probabilities)
+
+
+@pytest.mark.usefixtures("data")
+def test_the_losses_in_the_history_leave_out_label_smoothing():
+    nothing_learned = changed(TRAIN, epochs=1, optimizer=rate(1e-9), precision="float32")
+    plain, smoothed = (
+        stage.run(changed(MODEL, block_dropout=0.0, dropout=0.0), changed(nothing_learned, label_smoothing=value))
+        and pd.read_csv(artifacts.HISTORY)[["loss", "val_loss"]].iloc[0].tolist()
+        for value in (0.0, 0.9)
+    )
+    assert smoothed == pytest.approx(plain, rel=1e-4)
+
+
+@pytest.mark.usefixtures("data")
+def test_a_val_loss_that_is_never_finite_is_said_with_the_next_step(capsys):
+    train, val = (artifacts.read_arrays(artifacts.PROCESSED, split) for split in ("train", "val"))
+    black, white = np.zeros_like(train.images), np.full_like(val.images, 255)
+    # black becomes 0, and white so bright that its logits are more than float32 holds
+    dataset = {"classes": ["dark", "bright"], "image_shape": [8, 8, 3], "mean": [0.0] * 3, "std": [4e-39] * 3}
+    with pytest.raises(TrainingError, match="not finite in any of the 3 epochs"):
+        stage.fit(
+            Arrays(black, train.labels),
+            Arrays(white, val.labels),
+            dataset,
+            changed(MODEL, batch_norm=False, filters=[64], logit_scale=100.0),
+            TRAIN,
+            precision="float32",
+            checkpoints=checkpoint.FOLDER / "of-this-test",
+        )
+    assert "the val loss of epoch 3 is " in capsys.readouterr().err
+    assert pd.read_csv(artifacts.HISTORY)["val_loss"].isna().all()
+
+
+@pytest.mark.usefixtures("data")
+def test_whitening_of_white_images_keeps_its_bias_in_bounds(tmp_path):
+    for split in ("train", "val"):
+        path = artifacts.images_path(artifacts.PROCESSED, split)
+        images = np.full_like(np.load(path), 255)
+        images[:, 3:5, 3:5] -= (
+            np.load(artifacts.labels_path(artifacts.PROCESSED, split)).astype(np.uint8)[:, None, None, None] * 200
+        )
+        np.save(path, images)
+    muon = TRAIN.optimizer.model_dump() | {"name": "muon", "learning_rate": 1.2, "bias_rate": 4.8}
+    network = changed(MODEL, whitening=True, head="max", activation="gelu")
+    stage.run(network, changed(TRAIN, epochs=12, optimizer=muon, precision="float32"))
+    bias = artifacts.load_model(artifacts.MODEL).get_layer("whitening").bias.numpy()
+    assert np.linalg.norm(bias) <= whitening.LARGEST_BIAS + 1e-3
+
+
 def test_label_smoothing_is_the_cross_entropy_with_softened_labels():
     logits = np.array([[2.0, 0.0, -1.0]], "float32")
     log_p = logits - np.log(np.exp(logits).sum())
-    plain = stage._crossentropy(0.0, 3)(np.array([[0]]), logits)
-    smoothed = stage._crossentropy(0.3, 3)(np.array([[0]]), logits)
+    plain = smoothed_cross_entropy(0.0, 3)(np.array([[0]]), logits)
+    smoothed = smoothed_cross_entropy(0.3, 3)(np.array([[0]]), logits)
     assert float(np.squeeze(plain)) == pytest.approx(-log_p[0, 0], rel=1e-5)
     assert float(np.squeeze(smoothed)) == pytest.approx(-(0.8 * log_p[0, 0] + 0.1 * log_p[0, 1:].sum()), rel=1e-5)

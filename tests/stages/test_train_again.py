@@ -49,6 +49,28 @@ def test_a_stopped_training_goes_on_to_the_same_weights_and_history(optimizer):
 
 
 @pytest.mark.usefixtures("data")
+def test_a_float16_training_whose_gradients_overflow_goes_on_with_the_right_batch(monkeypatch):
+    monkeypatch.setattr(checkpoint, "SECONDS", 0.0)  # a checkpoint after every step
+    dataset = artifacts.read_json(artifacts.PROCESSED / artifacts.DATASET)
+    train, val = (artifacts.read_arrays(artifacts.PROCESSED, split) for split in ("train", "val"))
+    # logits this large overflow float16 until Keras has halved its loss scale several times
+    network = changed(MODEL, logit_scale=50.0, whitening=False)
+    settings = changed(TRAIN, epochs=2, optimizer=rate(0.02) | {"name": "sgd"})
+
+    def trained(name, on_epoch=None):
+        keywords = {"precision": "mixed_float16", "checkpoints": checkpoint.FOLDER / name, "on_epoch": on_epoch}
+        model, _ = stage.fit(train, val, dataset, network, settings, **keywords)
+        return [value.tobytes() for value in model.get_weights()]
+
+    saved = []
+    whole = trained("whole", lambda row: saved.extend(sorted((checkpoint.FOLDER / "whole").glob("*.npz"))))
+    assert [int(path.stem) for path in saved] == [2, 3, 6, 7]
+    with pytest.raises(KeyboardInterrupt):
+        trained("stopped", interrupted)
+    assert trained("stopped") == whole
+
+
+@pytest.mark.usefixtures("data")
 def test_a_signal_that_was_swallowed_while_the_network_was_built_ends_a_training_before_its_first_step(monkeypatch):
     monkeypatch.setattr(interruption, "_came", [signal.SIGTERM])
     with pytest.raises(SystemExit):

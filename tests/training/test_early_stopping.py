@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import keras
 import numpy as np
 import pytest
@@ -19,7 +21,8 @@ class Play(keras.callbacks.Callback):
 
     def on_epoch_end(self, epoch, logs=None):
         self.model.set_weights([np.full((1, 1), epoch + 1.0)])
-        logs |= {"val_loss": self.losses[epoch], "val_accuracy": 1 - self.losses[epoch], "accuracy": 0.5}
+        loss = self.losses[epoch]
+        logs |= {"val_cross_entropy": loss, "val_accuracy": 1 - loss if math.isfinite(loss) else 0.9, "accuracy": 0.5}
 
 
 def play(losses, patience=None, min_delta=0.0, restore_best=True, monitor="val_loss"):
@@ -65,3 +68,16 @@ def test_restore_best_off_keeps_the_last_weights():
 
 def test_equal_values_keep_the_earlier_epoch():
     assert play([0.3, 0.3, 0.3])[0].best_epoch == 1
+
+
+@pytest.mark.parametrize("monitor", ["val_loss", "val_accuracy"])
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_an_epoch_whose_val_loss_is_not_finite_is_never_the_best(monitor, value):
+    stop, weight, _ = play([value, 0.5, value, 0.4, value], monitor=monitor)
+    assert (stop.best_epoch, stop.restored_epoch, weight, stop.best["val_loss"]) == (4, 4, 4, 0.4)
+
+
+def test_epochs_without_a_finite_val_loss_use_up_the_patience():
+    stop, weight, epochs = play([math.nan] * 4, patience=3)
+    assert (stop.best_epoch, stop.stopped_epoch, stop.restored_epoch, epochs) == (0, 3, None, 3)
+    assert weight == 3

@@ -16,7 +16,8 @@ def test_progress_shows_epoch_step_loss_accuracy_speed_and_time_left(terminal):
     progress = ShowProgress(
         epochs=2, steps=3, batch_size=16, console=Console(file=out, force_terminal=terminal, width=160)
     )
-    logs = {"loss": 0.5, "accuracy": 0.75, "val_loss": 0.25, "val_accuracy": 0.875}
+    logs = {"loss": 9.0, "cross_entropy": 0.5, "accuracy": 0.75}
+    logs |= {"val_loss": 9.0, "val_cross_entropy": float("nan"), "val_accuracy": 0.875}
     progress.on_train_begin()
     progress.on_epoch_begin(0)
     for step in range(3):
@@ -25,6 +26,6 @@ def test_progress_shows_epoch_step_loss_accuracy_speed_and_time_left(terminal):
     progress.close()
     text = out.getvalue()
     assert "epoch   1/2" in text
-    for part in ("loss 0.5000", "val accuracy 0.8750", "images/s", "left"):
+    for part in ("loss 0.5000", "val accuracy 0.8750", "images/s", "left", "the val loss of epoch 1 is nan"):
         assert part in text
     assert ("1/3" in text) == terminal  # the live bar with its steps, on a terminal only

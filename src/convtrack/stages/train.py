@@ -9,7 +9,6 @@ from typing import Any
 
 import keras
 import tensorflow as tf
-from keras import ops
 from rich.console import Console
 
 from convtrack import artifacts, models
@@ -20,10 +19,12 @@ from convtrack.interruption import Interruption, raise_again
 from convtrack.models import whitening
 from convtrack.models.flops import training_flops
 from convtrack.training import devices
+from convtrack.training.batch_statistics import MeasureBatchStatistics
 from convtrack.training.batches import EvalBatches, TrainBatches
 from convtrack.training.checkpoint import FOLDER, Checkpoint, checkpoint_key, finish, forget
 from convtrack.training.early_stopping import StopEarly
 from convtrack.training.history import History
+from convtrack.training.loss import metrics, smoothed_cross_entropy
 from convtrack.training.optimizer import make_optimizer
 from convtrack.training.precision import choose_precision
 from convtrack.training.progress import ShowProgress
@@ -115,6 +116,7 @@ def fit(
         network = models.build(model, dataset["image_shape"], len(dataset["classes"]), dataset["mean"], dataset["std"])
         whitening.measure(network, train_arrays.images)
         trained = _for_its_batches(network, model, batches)
+        statistics = MeasureBatchStatistics(trained, train_arrays, train.seed)
         _compile(trained, train, steps=train.epochs * len(batches), classes=len(dataset["classes"]))
     images = f"{len(train_arrays.labels):,} train and {len(val_arrays.labels):,} val images"
     _say(f"{network.count_params():,} parameters, {images}")
@@ -134,7 +136,7 @@ def fit(
         history.replay()
         _say(f"going on after {_place(done, len(batches))}, where this training was stopped")
     progress = ShowProgress(train.epochs, len(batches), train.batch_size, done=done)
-    callbacks = [history, stop, checkpoint, progress]
+    callbacks = [statistics, history, stop, checkpoint, progress]
     raise_again()  # TensorFlow may have swallowed it while the network was built
     with (
         contextlib.closing(progress),
@@ -154,6 +156,12 @@ def fit(
             )
             if stop.stopped_epoch:
                 break
+    if not stop.best:
+        raise TrainingError(
+            f"the val loss was not finite in any of the {len(history.rows)} epochs, so that no epoch is the best one. "
+            f"{artifacts.HISTORY} holds them; there is no model",
+            "lower train.optimizer.learning_rate, or set train.precision: float32",
+        )
     stop.restore_best(trained)
     if stop.stopped_epoch and train.schedule.name != "constant":
         _say(
@@ -227,8 +235,8 @@ def _compile(network: keras.Model, train: Train, steps: int, classes: int) -> No
     schedule = make_schedule(train.schedule, train.optimizer.learning_rate, steps)
     network.compile(
         optimizer=make_optimizer(train.optimizer, schedule, network),
-        loss=_crossentropy(train.label_smoothing, classes),
-        metrics=["accuracy"],
+        loss=smoothed_cross_entropy(train.label_smoothing, classes),
+        metrics=metrics(),
         jit_compile=False,  # slower on a CPU, see docs/decisions/cpu-speed.md
     )
 
@@ -242,10 +250,10 @@ def _result(history: History, stop: StopEarly, train: Train) -> dict[str, Any]:
         "restored_epoch": stop.restored_epoch,
         "rate_at_end": round(history.rows[-1]["learning_rate"] / train.optimizer.learning_rate, 4),
         "monitor": train.early_stopping.monitor,
-        "best_val_accuracy": float(best["val_accuracy"]),
-        "best_val_loss": float(best["val_loss"]),
-        "train_accuracy_at_best": float(best["accuracy"]),
-        "gap_at_best": float(best["accuracy"] - best["val_accuracy"]),
+        "best_val_accuracy": best["val_accuracy"],
+        "best_val_loss": best["val_loss"],
+        "train_accuracy_at_best": best["accuracy"],
+        "gap_at_best": best["accuracy"] - best["val_accuracy"],
     }
 
 
@@ -266,19 +274,6 @@ def _cost(network: keras.Model, history: History, batches: TrainBatches) -> dict
         "gflop_per_second": round(gflop * images / training, 1),
         "pflop": float(f"{gflop * images / 1e6:.4g}"),
     }
-
-
-def _crossentropy(label_smoothing: float, classes: int) -> Callable[[Any, Any], Any]:
-    """Cross-entropy of integer labels and logits, after Szegedy et al., arXiv:1512.00567, where smoothed."""
-
-    def crossentropy(labels: Any, logits: Any) -> Any:
-        labels = ops.reshape(ops.cast(labels, "int32"), (-1,))
-        if not label_smoothing:
-            return ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-        wanted = ops.one_hot(labels, classes) * (1 - label_smoothing) + label_smoothing / classes
-        return ops.categorical_crossentropy(wanted, logits, from_logits=True)
-
-    return crossentropy
 
 
 @contextlib.contextmanager

@@ -48,6 +48,7 @@ class Checkpoint(keras.callbacks.Callback):
         self.folder, self.every, self.steps = folder, every, steps
         self.history, self.stop, self.interruption = history, stop, interruption
         self._sums: list[np.ndarray] = []  # of the epoch that a resumed training is in the middle of
+        self._fit_began = self._epoch_began = 0  # steps of the whole training before this `fit` and before its epoch
         self._saved = time.monotonic()
 
     def resume(self, network: keras.Model, batch: tuple[np.ndarray, np.ndarray]) -> int:
@@ -69,15 +70,17 @@ class Checkpoint(keras.callbacks.Callback):
                 network.test_on_batch(*batch)  # makes the variables that hold them
             for name, variable in _variables(network):
                 variable.assign(arrays[name])
-            self.history.restore(state["rows"], state["seconds"])
+            self._fit_began = int(state["step"])
+            self.history.restore(state["rows"], state["seconds"], self._fit_began % self.steps)
             self.stop.restore(state["stop"], [arrays[f"best/{index}"] for index in range(state["best_weights"])])
-            return int(state["step"])
+            return self._fit_began
         return 0
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._saved = time.monotonic()
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
+        self._epoch_began = max(epoch * self.steps, self._fit_began)
         # Keras has just set them to 0
         for value, variable in zip(self._sums, self.model.metrics_variables if self._sums else [], strict=True):
             variable.assign(value)
@@ -86,7 +89,7 @@ class Checkpoint(keras.callbacks.Callback):
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         if self.interruption.wished is None and time.monotonic() - self._saved < SECONDS:
             return
-        step = int(self.model.optimizer.iterations)
+        step = self._epoch_began + batch + 1  # not the optimizer's, which leaves out those that overflowed in float16
         if step % self.steps:  # behind an epoch's last step comes its validation, which belongs to it
             self._save(step, [keras.ops.convert_to_numpy(variable) for variable in self.model.metrics_variables])
             self.interruption.answer()

@@ -12,6 +12,7 @@ import keras
 
 from convtrack import artifacts
 from convtrack.errors import TrainingError
+from convtrack.training.loss import reported
 
 COLUMNS = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_rate", "seconds", "images_per_second"]
 
@@ -19,7 +20,8 @@ COLUMNS = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_ra
 class History(keras.callbacks.Callback):
     """Writes one row an epoch (`COLUMNS`) to `path` and hands it to `on_epoch`; stops at a loss that is no number.
 
-    `seconds` are the whole epoch's, validation included; `images_per_second` counts the training part alone.
+    The losses and accuracies are those of `reported`, NaN for one that is not finite. `seconds` are the whole epoch's,
+    validation included; `images_per_second` counts the training part alone.
     Raises TrainingError (from inside `fit`) at the step whose loss is NaN or infinite.
     """
 
@@ -28,6 +30,7 @@ class History(keras.callbacks.Callback):
         self.path, self.images_per_epoch, self.on_epoch = path, images_per_epoch, on_epoch
         self.rows: list[dict[str, float]] = []
         self._epoch_began = self._trained = self._before = 0.0
+        self._skipped = 0  # steps of this epoch that were made before this process
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._epoch_began = self._trained = time.perf_counter() - self._before
@@ -35,21 +38,21 @@ class History(keras.callbacks.Callback):
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
         self._trained = time.perf_counter()
-        if not math.isfinite((logs or {})["loss"]):
-            optimizer = self.model.optimizer
+        loss = (logs or {})["loss"]
+        if not math.isfinite(loss):
             good = f"epoch {len(self.rows)} was the last good one" if self.rows else "no epoch was finished"
             raise TrainingError(
-                f"the loss became {logs['loss']} at step {int(optimizer.iterations)} (epoch {len(self.rows) + 1}), "  # type: ignore[index]
-                f"learning rate {float(optimizer.learning_rate):.3g}; {good}. {self.path} holds the epochs before",
+                f"the loss became {loss} at step {self._skipped + batch + 1} of epoch {len(self.rows) + 1}, "
+                f"learning rate {float(self.model.optimizer.learning_rate):.3g}; {good}. "
+                f"{self.path} holds the epochs before",
                 "lower train.optimizer.learning_rate, or give train.schedule.warmup a larger share",
             )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        logs = logs or {}
-        row = {name: float(logs[name]) for name in ("loss", "accuracy", "val_loss", "val_accuracy")}
+        self._skipped = 0
         row = {
             "epoch": epoch + 1,
-            **row,
+            **{name: value if math.isfinite(value) else math.nan for name, value in reported(logs).items()},
             "learning_rate": float(self.model.optimizer.learning_rate),
             "seconds": round(time.perf_counter() - self._epoch_began, 3),
             "images_per_second": round(self.images_per_epoch / (self._trained - self._epoch_began), 1),
@@ -63,9 +66,9 @@ class History(keras.callbacks.Callback):
         """Seconds of the epoch that is under way."""
         return self._trained - self._epoch_began
 
-    def restore(self, rows: list[dict[str, float]], seconds: float) -> None:
-        """Take up a training after these epochs, and so many seconds of the next one."""
-        self.rows, self._before = rows, seconds
+    def restore(self, rows: list[dict[str, float]], seconds: float, steps: int) -> None:
+        """Take up a training after these epochs, and this many seconds and steps of the next one."""
+        self.rows, self._before, self._skipped = rows, seconds, steps
 
     def replay(self) -> None:
         """Write and hand on the rows of a training that is taken up again."""

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import math
 import time
 from typing import Any
 
 import keras
 from rich.console import Console
 from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeElapsedColumn
+
+from convtrack.training.loss import reported
 
 REFRESH_SECONDS = 0.2
 
@@ -52,7 +55,8 @@ class ShowProgress(keras.callbacks.Callback):
         if not self.live or now - self._shown < REFRESH_SECONDS:
             return
         self._shown = now
-        logs = logs or {}
+        values = reported(logs)
+        loss, accuracy = f"loss {values['loss']:.3f}", f"accuracy {values['accuracy']:.3f}"
         rate = (batch + 1) * self.batch_size / (now - self._epoch_began)
         done = self._skipped + batch + 1
         left = self._left(now, self.epoch + done / self.steps)
@@ -60,20 +64,26 @@ class ShowProgress(keras.callbacks.Callback):
             self.task,
             completed=done,
             epoch=self.epoch + 1,
-            description=f"loss {logs['loss']:.3f}  accuracy {logs['accuracy']:.3f}  {rate:,.0f} images/s  {left} left",
+            description=f"{loss}  {accuracy}  {rate:,.0f} images/s  {left} left",
         )
         self.bar.refresh()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         now = time.perf_counter()
-        logs = logs or {}
+        values = reported(logs)
         left = self._left(now, epoch + 1)
         self.console.print(
-            f"epoch {epoch + 1:3d}/{self.epochs}  loss {logs['loss']:.4f}  accuracy {logs['accuracy']:.4f}  "
-            f"val loss {logs['val_loss']:.4f}  val accuracy {logs['val_accuracy']:.4f}  "
+            f"epoch {epoch + 1:3d}/{self.epochs}  loss {values['loss']:.4f}  accuracy {values['accuracy']:.4f}  "
+            f"val loss {values['val_loss']:.4f}  val accuracy {values['val_accuracy']:.4f}  "
             f"{(self.steps - self._skipped) * self.batch_size / (now - self._epoch_began):,.0f} images/s  {left} left",
             highlight=False,
         )
+        if not math.isfinite(values["val_loss"]):
+            self.console.print(
+                f"the val loss of epoch {epoch + 1} is {values['val_loss']}, so this epoch can't be the best one. If "
+                "others follow, lower train.optimizer.learning_rate or set train.precision: float32",
+                highlight=False,
+            )
 
     def _left(self, now: float, done: float) -> str:
         """The time that the epochs after `done` take if they go on as those of this process did."""

@@ -1,0 +1,41 @@
+"""What training minimizes, and the losses and accuracies that it reports."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import keras
+from keras import ops
+
+CROSS_ENTROPY = "cross_entropy"
+
+
+def smoothed_cross_entropy(label_smoothing: float, classes: int) -> Callable[[Any, Any], Any]:
+    """Cross-entropy of integer labels and logits, the labels smoothed as in Szegedy et al., arXiv:1512.00567."""
+
+    def cross_entropy(labels: Any, logits: Any) -> Any:
+        labels = ops.reshape(ops.cast(labels, "int32"), (-1,))
+        if not label_smoothing:
+            return ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
+        wanted = ops.one_hot(labels, classes) * (1 - label_smoothing) + label_smoothing / classes
+        return ops.categorical_crossentropy(wanted, logits, from_logits=True)
+
+    return cross_entropy
+
+
+def metrics() -> list[Any]:
+    """What `compile` needs so that `reported` finds its values."""
+    return ["accuracy", keras.metrics.SparseCategoricalCrossentropy(from_logits=True, name=CROSS_ENTROPY)]
+
+
+def reported(logs: Mapping[str, Any] | None) -> dict[str, float]:
+    """loss, accuracy and, after an epoch, val_loss and val_accuracy, from Keras's `logs`.
+
+    Both losses are the cross-entropy without label smoothing, in nats: they compare with each other, with test_loss and
+    with trainings of another label_smoothing. Keras's own `loss` is the smoothed one.
+    """
+    logs = logs or {}
+    names = {"loss": CROSS_ENTROPY, "accuracy": "accuracy"}
+    names |= {"val_loss": f"val_{CROSS_ENTROPY}", "val_accuracy": "val_accuracy"}
+    return {name: float(logs[theirs]) for name, theirs in names.items() if theirs in logs}
