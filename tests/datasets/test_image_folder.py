@@ -1,5 +1,6 @@
 import os
 import subprocess
+import tarfile
 import zlib
 from io import BytesIO
 
@@ -69,6 +70,44 @@ def test_folder_tar_and_zip_in_any_order_give_the_same(top, tmp_path):
             assert (found[0][split].images == other[split].images).all()
             assert (found[0][split].labels == other[split].labels).all()
         assert found[0][2]["files"][0]["sha256"] == other[2]["files"][0]["sha256"]
+
+
+@pytest.mark.parametrize(
+    "classes", [("7", "07"), ("v1.00", "v1.0", "v1"), ("m\u00b2", "m2"), ("a 1", "a  1", "a01")], ids=ascii
+)
+def test_names_of_equal_rank_get_the_same_numbers_in_any_order(classes, tmp_path):
+    files = {
+        f"{split}/{name}/{number}.png": drawn(zlib.crc32(f"{split}/{name}/{number}".encode()))
+        for split, count in (("train", 3), ("test", 2))
+        for name in classes
+        for number in ("1", "01", "001")[:count]
+    }
+    train, test = ({n: c for n, c in files.items() if n.startswith(split)} for split in ("train/", "test/"))
+    orders = (files, dict(reversed(files.items())), {**train, **dict(reversed(test.items()))})
+    paths = [as_folder(files, tmp_path / "images")]
+    paths += [as_tar(order, tmp_path / f"{number}.tar") for number, order in enumerate(orders)]
+    paths += [as_zip(order, tmp_path / f"{number}.zip") for number, order in enumerate(orders)]
+    read = [written(tmp_path, None, f"out {path.name}", path=str(path)) for path in paths]
+    bytes_of = [{file.name: file.read_bytes() for file in (tmp_path / f"out {path.name}").iterdir()} for path in paths]
+    assert all(other == bytes_of[0] for other in bytes_of)
+    assert all(source["classes"] == read[0][2]["classes"] for _, _, source in read)
+    for arrays, split, per_class in ((read[0][0], "train", ("001", "01", "1")), (read[0][1], "test", ("01", "1"))):
+        for row, (label, file) in enumerate((label, file) for label in range(len(classes)) for file in per_class):
+            assert arrays.labels[row] == label
+            name = f"{split}/{read[0][2]['classes'][label]}/{file}.png"
+            assert (arrays.images[row] == original(files[name])).all()
+
+
+@pytest.mark.parametrize("splits", [("train", "test"), ("train", "train")])
+def test_classes_that_differ_only_in_unicode_normalization_are_named_as_such(splits, tmp_path):
+    composed, decomposed = "caf\u00e9", "cafe\u0301"
+    files = {**tree(train=3, test=1), **tree(train=3, test=1, classes=("b",))}
+    for split, name in zip(splits, (composed, decomposed), strict=True):
+        files |= {f"{split}/{name}/{number}.png": drawn(number) for number in range(3)}
+    message = refused(tmp_path, files)
+    assert "written in 2 Unicode normalizations" in message
+    assert rf"{splits[0]}/caf\xe9" in message
+    assert rf"{splits[1]}/cafe\u0301" in message
 
 
 def test_the_digest_is_that_of_sha256sum(tmp_path):
@@ -206,6 +245,13 @@ def test_an_image_twice_in_an_archive_is_refused(tmp_path):
         first.rstrip(b"\0").ljust(-(-len(first.rstrip(b"\0")) // 512) * 512, b"\0") + second
     )
     assert "twice" in refused(tmp_path, path="both.tar")
+
+
+def test_an_image_twice_in_an_archive_is_refused_beside_another_of_equal_rank(tmp_path):
+    with tarfile.open(tmp_path / "a.tar", "w") as packed:
+        for name in ("cat/1", "cat/01", "cat/1", "cat/2", "dog/1", "dog/2", "dog/3"):
+            packed.addfile(tarfile.TarInfo(f"train/{name}.png"))
+    assert "train/cat/1.png twice" in refused(tmp_path, path="a.tar")
 
 
 def test_a_link_to_a_class_kept_elsewhere_is_followed_and_a_circle_ends(tmp_path):

@@ -16,7 +16,6 @@ from pathlib import Path
 from typing import Any, BinaryIO
 
 import numpy as np
-from natsort import natsorted
 from rich.console import Console
 from rich.progress import track
 
@@ -24,7 +23,7 @@ from convtrack import artifacts
 from convtrack.config import Data
 from convtrack.datasets import archive, fetch, folder, images
 from convtrack.datasets.arrays import ArrayWriter, blocks, write_array
-from convtrack.datasets.layout import HINT, Layout, Place, RawSplit, locate
+from convtrack.datasets.layout import HINT, Layout, Place, RawSplit, in_order, locate
 from convtrack.datasets.split import held_out
 from convtrack.errors import DataError
 
@@ -50,7 +49,7 @@ def write(data: Data, target: Path) -> dict[str, Any]:
         "counts": counts,
         "image_shape": list(stage.shape),
         "files": [{"name": _base_name(data.path), "sha256": stage.digest()}],
-        "left_out": {**dict(sorted(layout.left_out.items())), "unreadable": natsorted(unreadable)},
+        "left_out": {**dict(sorted(layout.left_out.items())), "unreadable": in_order(unreadable)},
     }
 
 
@@ -64,11 +63,12 @@ class Stage:
     def __init__(self, path: Path, layout: Layout) -> None:
         self.path, self.what = path, layout.what
         self.rows: dict[tuple[RawSplit, str], dict[str, int]] = {}
+        label = {name: number for number, name in enumerate(layout.classes)}
         count, labels, is_test = 0, [], []
         for split, classes in layout.files.items():
-            for label, (name, files) in enumerate(classes.items()):
+            for name, files in classes.items():
                 self.rows[split, name] = {file: row for row, file in enumerate(files, start=count)}
-                labels.append(np.full(len(files), label, dtype=np.int64))
+                labels.append(np.full(len(files), label[name], dtype=np.int64))
                 is_test.append(np.full(len(files), split == "test"))
                 count += len(files)
         self.labels, self.is_test = np.concatenate(labels), np.concatenate(is_test)
@@ -199,7 +199,7 @@ def _content(member: archive.Member) -> bytes:
 def _check(layout: Layout, unreadable: dict[str, str], data: Data) -> None:
     """Refuse unreadable images, or what is left without them."""
     if unreadable and data.unreadable == "refuse":
-        lines = [f"{name}: {unreadable[name]}" for name in natsorted(unreadable)]
+        lines = [f"{name}: {unreadable[name]}" for name in in_order(unreadable)]
         if len(lines) > 10:
             lines[10:] = [f"and {len(lines) - 10:,} more"]
         raise DataError(

@@ -6,8 +6,9 @@ or JPEG by its name, or lies somewhere else is left out and counted.
 
 from __future__ import annotations
 
+import unicodedata
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from typing import Literal, NamedTuple
@@ -98,20 +99,38 @@ class Layout:
 
     @property
     def classes(self) -> list[str]:
-        return list(self.files["train"])
+        """The classes of the whole data set in natural order: a label is a position in this list."""
+        return in_order({*self.files["train"], *self.files["test"]})
 
     def finish(self) -> None:
         """Put classes and files into natural order. Raises DataError where the layout cannot be trained on."""
+        self._check_spelling()
         for split, classes in self.files.items():
-            self.files[split] = {name: natsorted(classes[name]) for name in natsorted(classes)}
+            self.files[split] = {name: in_order(classes[name]) for name in in_order(classes)}
             for name, files in self.files[split].items():
                 if twice := next((one for one, other in pairwise(files) if one == other), None):
                     raise DataError(f"{self.what} holds {split}/{name}/{twice} twice. Nothing was written", HINT)
         if not self.files["train"]:
-            top = ", ".join(map(shown, natsorted(self._seen)[:8])) or "nothing"
+            top = ", ".join(map(shown, in_order(self._seen)[:8])) or "nothing"
             raise DataError(f"{self.what} has no train/<class>/ folders; at its top: {top}. Nothing was written", HINT)
         self.check({name: len(files) for name, files in self.files["train"].items()}, "train")
         self.check({name: len(files) for name, files in self.files["test"].items()}, "test")
+
+    def _check_spelling(self) -> None:
+        """Refuse classes that look the same, as é of one and of two characters do; macOS writes the second."""
+        spellings: dict[str, list[str]] = {}
+        for name in self.classes:
+            spellings.setdefault(unicodedata.normalize("NFC", name), []).append(name)
+        if twice := next((names for names in spellings.values() if len(names) > 1), None):
+            found = [
+                f"{split}/{ascii(name)[1:-1]}" for name in twice for split in self.files if name in self.files[split]
+            ]
+            raise DataError(
+                f"{self.what} has a class whose name is written in {len(twice)} Unicode normalizations: "
+                f"{listed(found)}. Nothing was written",
+                "rename the folders alike (convmv -f utf-8 -t utf-8 --nfc -r --notest FOLDER), or give them other "
+                "names if they are two classes",
+            )
 
     def check(self, counts: Mapping[str, int], split: RawSplit) -> None:
         """Hold the images by class against what three splits need. Raises DataError naming the classes."""
@@ -120,7 +139,7 @@ class Layout:
         problems = []
         if len(counts) == 1:
             problems.append(f"there is a single class, {next(iter(counts))}; a network needs 2 to tell apart")
-        if missing := [name for name in self.classes if name not in counts]:
+        if missing := [name for name in self.files["train"] if name not in counts]:
             problems.append(f"classes in train/ but not in test/: {listed(missing)}")
         if extra := [name for name in counts if name not in self.files["train"]]:
             problems.append(f"classes in test/ but not in train/: {listed(extra)}")
@@ -137,6 +156,11 @@ class Layout:
                 f"{self.what} cannot be trained on; nothing was written\n{lines}",
                 "add images to these classes, or move their folders away, and run the same command again",
             )
+
+
+def in_order(names: Iterable[str]) -> list[str]:
+    """`names` in natural order (2 before 10), whatever order they came in: natsort takes 1 and 01 for equal."""
+    return natsorted(sorted(names))
 
 
 def listed(names: Sequence[str], at_most: int = 10) -> str:
