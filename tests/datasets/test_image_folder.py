@@ -162,7 +162,7 @@ def test_broken_images_are_all_named_and_refused(tmp_path):
     files = {**tree(train=20), "train/cat/3.png": b"no image", "train/dog/4.png": drawn(0)[:60]}
     message = refused(tmp_path, files)
     assert "2 unreadable images" in message
-    assert "train/cat/3.png: neither PNG nor JPEG inside" in message
+    assert "train/cat/3.png: no PNG, JPEG, WebP, BMP, GIF or TIFF inside" in message
     assert "train/dog/4.png: broken" in message
     many = {f"train/cat/{number}.png": b"" for number in range(15)}
     assert "and 6 more" in refused(tmp_path, many)

@@ -235,10 +235,27 @@ JPEGS = [
     _encoded("RGB", "JPEG", subsampling=2, restart_marker_blocks=1, icc_profile=b"profile" * 20),
     _encoded("RGB", "MPO", save_all=True, append_images=[Image.new("RGB", (24, 20), "red")]),
 ]
+OTHERS = [
+    *[_encoded(mode, "TIFF") for mode in ("RGB", "LA", "P", "CMYK", "LAB", "I;16", "RGBA")],
+    *[_encoded("RGB", "TIFF", compression=kind) for kind in ("tiff_lzw", "jpeg", "tiff_deflate", "packbits")],
+    _encoded("1", "TIFF", compression="group4"),
+    _encoded("RGBA", "TIFF", compression="tiff_adobe_deflate", tile=(16, 16), tiffinfo={0x0112: 6}),
+    *[_encoded(mode, "WEBP", lossless=lossless) for mode in ("RGB", "RGBA") for lossless in (True, False)],
+    _encoded("RGB", "WEBP", exif=_exif(), save_all=True, append_images=[Image.new("RGB", (24, 20), "red")]),
+    *[_encoded(mode, "BMP") for mode in ("RGB", "RGBA", "L", "P", "1")],
+    *[_encoded(mode, "GIF") for mode in ("RGB", "RGBA", "L")],
+    _encoded("P", "GIF", save_all=True, append_images=[Image.new("RGB", (24, 20), "red")], interlace=1),
+]
 
 
 @given(
-    content=st.one_of(changed(PNGS), changed(PNGS).map(with_right_crcs), changed(JPEGS), changed([*PNGS, *JPEGS])),
+    content=st.one_of(
+        changed(PNGS),
+        changed(PNGS).map(with_right_crcs),
+        changed(JPEGS),
+        changed(OTHERS),
+        changed([*PNGS, *JPEGS, *OTHERS]),
+    ),
     size=st.sampled_from([None, 7]),
 )
 @fuzzed

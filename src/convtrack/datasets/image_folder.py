@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import urllib.parse
+import warnings
 from collections import Counter
 from collections.abc import Iterator
 from io import BytesIO
@@ -156,7 +157,8 @@ def _decode(path: Path, stage: Stage, data: Data) -> dict[str, str]:
     """Fill `stage`. Returns why, by name, the unreadable images are."""
     unreadable = {}
     total = len(stage.good)
-    with stage.path.open("w+b") as file:
+    with stage.path.open("w+b") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's, of what it went on in spite of: they name no file
         for place, member in track(_images(path), "decoding images", total, console=Console(stderr=True)):
             if place.file not in stage.rows.get((place.split, place.class_name), {}):
                 raise _changed(stage.what, f"{place.name} is new")

@@ -1,25 +1,34 @@
-"""One image file, PNG or JPEG, decoded by Pillow.
+"""One image file, PNG, JPEG, WebP, BMP, GIF or TIFF, decoded by Pillow.
 
 What is made of the kinds of images there are:
+- Of several pictures in one file (an animation, the pages of a TIFF) the first is taken.
 - An EXIF orientation that stands before the pixels (where JPEG has it) is applied: the array shows what a viewer shows.
 - Transparent pixels are laid on white, as on a page.
-- 16-bit channels keep their higher 8 bits. Palettes count as colour.
+- 16-bit channels keep their higher 8 bits. Palettes count as colour, grey with transparency as grey.
+- Pixels that are 32-bit or floating-point numbers are refused: which of them is white, no file says.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
 
 import numpy as np
 from PIL import Image, UnidentifiedImageError
+from PIL.ImageFile import ImageFile
+from PIL.TiffImagePlugin import TiffImageFile
 
 MAX_PIXELS = 64_000_000
 MAX_SCANS = 1000  # of a JPEG: each of a few bytes is a pass over all pixels; ten are usual
-SUFFIXES = (".png", ".jpg", ".jpeg")
-_GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16B", "F"}
+SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff")
+READ = "PNG, JPEG, WebP, BMP, GIF or TIFF"
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # Pillow reads many more, some by starting other programs
+_GREY_MODES = {"1", "L", "LA", "La", "I;16", "I;16B"}
+_LEVELS = {"L;2": 85, "L;4": 17}  # how far apart in 8 bits two shades of a PNG of 2 or 4 bits are
+_TIFF_INVERTED, _TIFF_TILE = 262, (322, 323)  # tags: 0 is white; width and height of the parts that are stored apart
 _ORIENTATION = 0x0112  # the EXIF tag
 _UPRIGHT = {  # what turns an image of that orientation upright
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -56,10 +65,11 @@ def decode(file: BinaryIO, size: int | None = None) -> Picture:
     Raises UnreadableImageError.
     """
     with _explained(), _opened(file) as image:
-        grey = image.mode in _GREY_MODES
+        stored = _stored(image)
+        grey = image.mode in _GREY_MODES or stored == "LA;16B"  # 16 bits of grey and alpha come as RGBA
         turn = _UPRIGHT.get(_orientation(image))  # before loading: what a PNG says after its pixels is not heeded
         image.load()
-        pixels = _as_rgb(image)
+        pixels = _as_rgb(image, stored, file)
         if turn is not None:
             pixels = pixels.transpose(turn)
         if size is not None and pixels.size != (size, size):
@@ -76,7 +86,7 @@ def _explained() -> Iterator[None]:
     except MemoryError:
         raise
     except UnidentifiedImageError:
-        raise UnreadableImageError("neither PNG nor JPEG inside") from None
+        raise UnreadableImageError(f"no {READ} inside") from None
     except Image.DecompressionBombError as error:
         raise UnreadableImageError(f"{error} (allowed: {MAX_PIXELS:,} pixels)") from None
     except Exception as error:  # bytes can break a decoder in any way: struct.error, SyntaxError, KeyError, …
@@ -84,25 +94,76 @@ def _explained() -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def _opened(file: BinaryIO) -> Iterator[Image.Image]:
+def _opened(file: BinaryIO) -> Iterator[ImageFile]:
     if file.read(2) == b"\xff\xd8" and (scans := file.read().count(b"\xff\xda")) > MAX_SCANS:
         raise UnreadableImageError(f"a JPEG of {scans:,} scans (allowed: {MAX_SCANS:,})")
     file.seek(0)
-    with Image.open(file, formats=("PNG", "JPEG")) as image:
+    with Image.open(file, formats=_FORMATS) as image:
         width, height = image.size
         if width * height > MAX_PIXELS:
             raise UnreadableImageError(f"{width:,} x {height:,} pixels (allowed: {MAX_PIXELS:,} in all)")
+        if isinstance(image, TiffImageFile) and (unpacked := _pixels_in_tiles(image)) > 2 * MAX_PIXELS:
+            raise UnreadableImageError(f"a TIFF of {unpacked:,} pixels in its tiles (allowed: {2 * MAX_PIXELS:,})")
         yield image
+
+
+def _pixels_in_tiles(image: TiffImageFile) -> int:
+    """How many pixels are unpacked for a TIFF: its tiles reach over its edges, and a few bytes can make a huge tile."""
+    sides = zip((image.tag_v2[256], image.tag_v2[257]), map(image.tag_v2.get, _TIFF_TILE), strict=True)
+    return math.prod(-(-whole // tile) * tile if tile is not None else whole for whole, tile in sides)
+
+
+def _stored(image: ImageFile) -> str:
+    """How the pixels lie in the file, in Pillow's words (its raw mode), as "RGB;16B"; "" where it does not say."""
+    arguments = image.tile[0].args if image.tile else ""
+    return arguments if isinstance(arguments, str) else str(next(iter(arguments or ()), ""))
 
 
 def _orientation(image: Image.Image) -> int:
     return image.getexif().get(_ORIENTATION, 1) if "exif" in image.info else 1
 
 
-def _as_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I"):  # 16-bit grey: Pillow's own conversion clips at 255 instead of scaling
-        image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+def _as_rgb(image: Image.Image, stored: str, file: BinaryIO) -> Image.Image:
+    """The loaded `image` on white, in 8 bits. stored: its raw mode in `file`."""
+    if image.mode in ("I", "F"):
+        raise UnreadableImageError("32-bit or floating-point pixels (allowed: whole numbers of at most 16 bits)")
+    key = image.info.get("transparency")  # of an image without alpha: the one value that is transparent
+    if image.mode.startswith("I;16"):
+        shades = np.asarray(image)
+        whole = shades >> (4 if stored == "I;12" else 8)
+        if isinstance(image, TiffImageFile) and image.tag_v2.get(_TIFF_INVERTED) == 0:
+            whole = 255 - whole
+        return _on_white(whole.astype(np.uint8), None if key is None else shades == key)
+    if isinstance(key, int) and image.mode in ("1", "L"):
+        shades = np.asarray(image.convert("L"))
+        return _on_white(shades, shades == (key * _LEVELS.get(stored, 1) & 0xFF))
+    if isinstance(key, tuple) and image.mode == "RGB":
+        colours = np.asarray(image)
+        if stored == "RGB;16B":
+            return _on_white(colours, (colours.astype(np.uint16) << 8 | _lower_bytes(file)) == key)
+        return _on_white(colours, colours == np.array(key) & 0xFF)
+    if image.mode == "La":
+        image = image.convert("LA")
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     return image if image.mode == "RGB" else image.convert("RGB")
+
+
+def _on_white(pixels: np.ndarray, transparent: np.ndarray | None) -> Image.Image:
+    """`pixels`, uint8 of (height, width) or (height, width, 3), white where all channels of `transparent` are true."""
+    rgb = np.broadcast_to(pixels[..., None], (*pixels.shape, 3)).copy() if pixels.ndim == 2 else pixels.copy()
+    if transparent is not None:
+        rgb[transparent if transparent.ndim == 2 else transparent.all(axis=-1)] = 255
+    return Image.fromarray(rgb)
+
+
+def _lower_bytes(file: BinaryIO) -> np.ndarray:
+    """The lower 8 bits of a 16-bit RGB PNG, uint8 of (height, width, 3).
+
+    Pillow keeps the higher ones; told that the bytes of a number lie the other way round, it keeps these.
+    """
+    file.seek(0)
+    with Image.open(file, formats=("PNG",)) as image:
+        image.tile = [tile._replace(args="RGB;16L") for tile in image.tile]
+        return np.array(image)

@@ -1,7 +1,7 @@
 """Which files are images of which split and class: train/<class>/* and, optionally, test/<class>/*.
 
-Both may lie below one top folder, as in most archives. What is hidden (a leading dot, or macOS's __MACOSX), is no PNG
-or JPEG by its name, or lies somewhere else is left out and counted.
+Both may lie below one top folder, as in most archives. What is hidden (a leading dot, or macOS's __MACOSX), is no
+image by its name, or lies somewhere else is left out and counted.
 """
 
 from __future__ import annotations
