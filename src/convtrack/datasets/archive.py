@@ -52,6 +52,9 @@ class Member:
 DEFAULT_CAPS = Caps()
 _LONGEST_NAME = 4096  # Linux takes no longer path
 _METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile unpacks the others without a limit, in one piece
+_WINDOWS = 0  # where a zip says that it was made: FAT, and by many packers for Windows
+_NAME_IS_UTF8 = 0x800
+_UNICODE_PATH = 0x7075
 _BROKEN = (
     tarfile.TarError,
     zipfile.BadZipFile,
@@ -89,6 +92,11 @@ def _told(path: Path) -> Iterator[None]:
         yield
     except FileNotFoundError:
         raise DataError(f"{path} is not here", "check the path in params.yaml") from None
+    except UnicodeDecodeError as error:
+        raise DataError(
+            f"{path} holds {shown(error.object)}, a name that is not in UTF-8 as the archive says. Nothing was written",
+            "unpack it yourself, rename what has such a name, and give the folder",
+        ) from error
     except _BROKEN as error:
         raise _broken(path, error) from error
     except OSError as error:
@@ -96,6 +104,11 @@ def _told(path: Path) -> Iterator[None]:
         if error.errno in (None, errno.EINVAL):
             raise _broken(path, error) from error
         raise DataError(f"{path} cannot be read: {error.strerror}", "make it readable for you") from error
+
+
+def is_utf8(name: str) -> bool:
+    """Whether a member's name is text: bytes that are not UTF-8 come as surrogates, as in names from os.listdir."""
+    return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _broken(path: Path, error: Exception) -> DataError:
@@ -157,7 +170,7 @@ def _tar(path: Path, caps: Caps) -> Iterator[Member]:
         packed = file.read(2) == b"\x1f\x8b"
         file.seek(0)
         stream = _Metered(cast(IO[bytes], gzip.GzipFile(fileobj=file)) if packed else file, path, caps)
-        with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|", errors="strict") as tar:
+        with tarfile.open(fileobj=cast(IO[bytes], stream), mode="r|", encoding="utf-8") as tar:
             while (info := tar.next()) is not None:
                 name = _safe_name(path, info.name)
                 if info.issym() or info.islnk():
@@ -192,12 +205,35 @@ def _zip(path: Path, caps: Caps) -> Iterator[Member]:
         unpacked = sum(info.file_size for info in infos)
         if unpacked > max(caps.ratio_from, caps.ratio * path.stat().st_size):
             raise _unsafe(path, f"unpacks to {unpacked:,} bytes, more than {caps.ratio} times its size (a zip bomb?)")
+        only_backslashes = not any("/" in info.filename for info in infos)
         for info in infos:
-            name = _safe_name(path, info.filename)
+            full = _zip_name(info)
+            # .NET and others write \ between folders; in a name that is not UTF-8 it may be half of a character
+            if (info.create_system == _WINDOWS or only_backslashes) and is_utf8(full):
+                full = full.replace("\\", "/")
+            name = _safe_name(path, full)
             if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
                 raise _unsafe(path, f"holds {shown(info.filename)}, a link or a device")
             _check_size(path, name, info.file_size, caps)
-            yield Member(name, info.is_dir(), functools.partial(_zip_content, path, archive, info))
+            yield Member(name, full.endswith("/"), functools.partial(_zip_content, path, archive, info))
+
+
+def _zip_name(info: zipfile.ZipInfo) -> str:
+    """The name of a member in UTF-8, its bytes that are none as tarfile and the file system have them (surrogates).
+
+    Where flag bit 11 doesn't say UTF-8, it should be code page 437, as zipfile decodes it. What packers write there is
+    UTF-8, or the code page of some country beside the name in UTF-8 (an extra field of Info-ZIP's).
+    """
+    if info.flag_bits & _NAME_IS_UTF8:
+        return info.filename
+    raw = info.orig_filename.encode("cp437").partition(b"\0")[0]
+    extra = info.extra
+    while len(extra) >= 4:
+        kind, size = struct.unpack_from("<HH", extra)
+        field, extra = extra[4 : 4 + size], extra[4 + size :]
+        if kind == _UNICODE_PATH and field[:5] == b"\x01" + struct.pack("<I", zlib.crc32(raw)):
+            raw = field[5:]
+    return raw.decode("utf-8", "surrogateescape")
 
 
 def _zip_content(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
