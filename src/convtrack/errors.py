@@ -48,6 +48,11 @@ class TrainingError(ConvtrackError):
     """The training itself went wrong: a loss that is not a number, a network that does not fit."""
 
 
+def escaped(name: str) -> str:
+    """`name` fit for a terminal: what does not print (a narrow space, a turn of direction) as its escape, \\u202f."""
+    return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
+
+
 class _Short(reprlib.Repr):
     def __init__(self) -> None:
         super().__init__()

@@ -1,5 +1,6 @@
 import os
 import subprocess
+import sys
 import tarfile
 import zlib
 from io import BytesIO
@@ -234,8 +235,76 @@ def test_a_path_with_nothing_there_is_named(tmp_path):
     assert "there is nothing at nowhere" in refused(tmp_path, path="nowhere")
 
 
-def test_a_name_that_cannot_be_shown_is_refused(tmp_path):
-    assert r"'train/c\nat" in refused(tmp_path, {"train/c\nat/0.png": drawn(0), **tree(train=3)})
+@pytest.mark.parametrize("name", ["c\nat", "c\tat", "\x1b[2Jcat", "c\x85at"])
+def test_a_name_with_a_control_character_is_refused(name, tmp_path):
+    message = refused(tmp_path, {f"train/{name}/0.png": drawn(0), **tree(train=3)})
+    assert f"{f'train/{name}/'!r}, a name with a control character" in message
+    assert refused(tmp_path, {f"train/cat/{name}.png": drawn(0), **tree(train=3)}, unreadable="skip").isprintable()
+
+
+ODD = (
+    "9.41\u202fAM",
+    "\u3000",
+    "\U0001f469\u200d\U0001f680",
+    "\u202egnp.exe",
+    "line\u2028two",
+    "back\\slash",
+    "=1+1",
+    "a\u00adb",
+)
+
+
+@pytest.mark.parametrize("pack", [as_folder, as_tar, as_zip])
+def test_names_are_taken_whatever_they_are_made_of(pack, tmp_path):
+    files = {f"train/{name}/{name}{number}.png": drawn(number) for number in range(3) for name in ODD}
+    path = str(pack(files, tmp_path / f"set{pack.__name__}"))
+    source = written(tmp_path, None, path=path)[2]
+    assert sorted(source["classes"]) == sorted(ODD)
+    assert source["counts"] == {"train": 2 * len(ODD), "test": len(ODD)}
+
+
+def test_names_are_escaped_in_messages(tmp_path):
+    files = {**tree(train=3, classes=("a", "b\u202e")), "train/a/9.41\u202fAM.png": b"broken"}
+    assert "train/a/9.41\\u202fAM.png: no PNG" in refused(tmp_path, files)
+    (tmp_path / "images/train/a/9.41\u202fAM.png").write_bytes(drawn(0, size=(3, 3)))
+    assert "train/a/9.41\\u202fAM.png is 3 x 3" in refused(tmp_path)
+    (tmp_path / "images/train/c\u2028").mkdir()
+    assert "without an image: train/c\\u2028" in refused(tmp_path)
+    (tmp_path / "images/train/c\u2028/1.png").write_bytes(drawn(0))
+    assert "train/c\\u2028 (1)" in refused(tmp_path)
+
+
+@pytest.mark.parametrize("pack", [as_folder, as_tar, as_zip])
+def test_names_in_another_encoding_are_refused_with_the_way_out(pack, tmp_path):
+    files = {**tree(train=3), **{f"train/caf\udce9/{number}.png": drawn(number) for number in range(3)}}
+    if pack is as_zip:  # zipfile writes UTF-8
+        path = pack({name.replace("\udce9", "?"): content for name, content in files.items()}, tmp_path / "a.zip")
+        path.write_bytes(path.read_bytes().replace(b"caf?", b"caf\xe9"))
+    else:
+        path = pack(files, tmp_path / "set")
+    with pytest.raises(DataError, match=r"'train/caf\\udce9/\d?\.?p?n?g?', a name that is not in UTF-8") as raised:
+        written(tmp_path, None, path=str(path))
+    assert "unzip -O cp437" in raised.value.hint
+    assert "convmv" in raised.value.hint
+
+
+def test_names_are_the_same_whatever_the_locale_says(tmp_path):
+    files = tree(train=3, classes=("Äpfel", "b"))
+    source = written(tmp_path, files)[2]
+    program = (
+        "import sys; from pathlib import Path\n"
+        "from convtrack.datasets import image_folder\n"
+        "from convtrack.config import Data\n"
+        "data = Data(name='image_folder', path='images', archive=None, image_size=None, test_fraction=0.25, seed=0,"
+        " unreadable='refuse')\n"
+        "source = image_folder.write(data, Path('other'))\n"
+        "print(ascii(source))"
+    )
+    (tmp_path / "other").mkdir()
+    environment = os.environ | {"LC_ALL": "C", "PYTHONCOERCECLOCALE": "0", "PYTHONUTF8": "0"}
+    command = [sys.executable, "-c", program]
+    printed = subprocess.run(command, env=environment, capture_output=True, text=True, check=True).stdout
+    assert printed.strip() == ascii(source)
 
 
 def test_an_image_twice_in_an_archive_is_refused(tmp_path):

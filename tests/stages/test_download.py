@@ -82,6 +82,13 @@ def test_what_was_left_out_is_said(images, capsys):
     assert "left out: 1 not images, 1 unreadable" in capsys.readouterr().out
 
 
+def test_names_of_classes_are_escaped_when_they_are_printed(images, capsys):
+    (images / "train/cat").rename(images / "train/c\u202eat")
+    download.run(data("image_folder"))
+    assert "2 classes: c\\u202eat, dog" in capsys.readouterr().out
+    assert artifacts.read_json(artifacts.RAW / artifacts.SOURCE)["classes"] == ["c\u202eat", "dog"]
+
+
 def test_the_same_input_gives_the_same_bytes(images, tmp_path):
     for folder in ("one", "two"):
         download.download(data("image_folder"), tmp_path / folder)

@@ -29,9 +29,11 @@ def _members(path: Path, prefix: str, depth: int) -> Iterator[Member]:
     except OSError as error:
         raise DataError(f"{path} cannot be read: {error.strerror}", "make it readable for you") from error
     for entry in entries:
-        yield Member(prefix + entry.name, entry.is_dir(), functools.partial(_open, Path(entry.path)))
+        # as archives have it, whatever the locale says that names are in
+        name = prefix + os.fsencode(entry.name).decode("utf-8", "surrogateescape")
+        yield Member(name, entry.is_dir(), functools.partial(_open, Path(entry.path)))
         if entry.is_dir() and depth > 1:
-            yield from _members(Path(entry.path), f"{prefix}{entry.name}/", depth - 1)
+            yield from _members(Path(entry.path), f"{name}/", depth - 1)
 
 
 def _open(path: Path) -> BinaryIO:

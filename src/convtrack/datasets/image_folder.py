@@ -26,7 +26,7 @@ from convtrack.datasets import archive, fetch, folder, images
 from convtrack.datasets.arrays import ArrayWriter, blocks, write_array
 from convtrack.datasets.layout import HINT, Layout, Place, RawSplit, in_order, locate
 from convtrack.datasets.split import held_out
-from convtrack.errors import DataError
+from convtrack.errors import DataError, escaped
 
 
 def write(data: Data, target: Path) -> dict[str, Any]:
@@ -89,8 +89,8 @@ class Stage:
         name, first = self._first = self._first or (place.name, picture)
         if (picture.height, picture.width) != (first.height, first.width):
             raise DataError(
-                f"{self.what} has images of different sizes: {name} is {first.width} x {first.height}, {place.name} is "
-                f"{picture.width} x {picture.height} pixels. Nothing was written",
+                f"{self.what} has images of different sizes: {escaped(name)} is {first.width} x {first.height}, "
+                f"{escaped(place.name)} is {picture.width} x {picture.height} pixels. Nothing was written",
                 "set data.image_size to the pixels a side that all shall be resized to",
             )
         row = self.rows[place.split, place.class_name][place.file]
@@ -161,7 +161,7 @@ def _decode(path: Path, stage: Stage, data: Data) -> dict[str, str]:
         warnings.simplefilter("ignore")  # Pillow's, of what it went on in spite of: they name no file
         for place, member in track(_images(path), "decoding images", total, console=Console(stderr=True)):
             if place.file not in stage.rows.get((place.split, place.class_name), {}):
-                raise _changed(stage.what, f"{place.name} is new")
+                raise _changed(stage.what, f"{escaped(place.name)} is new")
             try:
                 content = _content(member)
                 picture = images.decode(BytesIO(content), data.image_size)
@@ -201,7 +201,7 @@ def _content(member: archive.Member) -> bytes:
 def _check(layout: Layout, unreadable: dict[str, str], data: Data) -> None:
     """Refuse unreadable images, or what is left without them."""
     if unreadable and data.unreadable == "refuse":
-        lines = [f"{name}: {unreadable[name]}" for name in in_order(unreadable)]
+        lines = [f"{escaped(name)}: {unreadable[name]}" for name in in_order(unreadable)]
         if len(lines) > 10:
             lines[10:] = [f"and {len(lines) - 10:,} more"]
         raise DataError(

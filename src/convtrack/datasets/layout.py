@@ -15,8 +15,9 @@ from typing import Literal, NamedTuple
 
 from natsort import natsorted
 
+from convtrack.datasets.archive import is_utf8
 from convtrack.datasets.images import SUFFIXES
-from convtrack.errors import DataError, shown
+from convtrack.errors import DataError, escaped, shown
 
 RawSplit = Literal["train", "test"]
 HINT = "lay the images out as train/<class>/*.png and, if you have them, test/<class>/*.png (see data/images/README.md)"
@@ -76,17 +77,14 @@ class Layout:
                 reason = "hidden" if _is_hidden(name.split("/")) else "misplaced" if _is_image(name) else "not_images"
                 self.left_out[reason] += 1
             return None
-        if self._top not in (None, place.top):
+        if self._top is not None and self._top != place.top:
             raise DataError(
-                f"{self.what} has train/ or test/ in two places, ./{self._top} and ./{place.top}. Nothing was written",
+                f"{self.what} has train/ or test/ in two places, ./{escaped(self._top)} and ./{escaped(place.top)}. "
+                "Nothing was written",
                 "leave one of them, or point data.path at it",
             )
         self._top = place.top
-        if not name.isprintable():
-            raise DataError(
-                f"{self.what} holds {shown(name)}, a name with characters that cannot be shown. Nothing was written",
-                "rename it and run the same command again",
-            )
+        self._check_name(place)
         files = self.files[place.split].setdefault(place.class_name, [])
         if not place.file:
             return None
@@ -109,12 +107,28 @@ class Layout:
             self.files[split] = {name: in_order(classes[name]) for name in in_order(classes)}
             for name, files in self.files[split].items():
                 if twice := next((one for one, other in pairwise(files) if one == other), None):
-                    raise DataError(f"{self.what} holds {split}/{name}/{twice} twice. Nothing was written", HINT)
+                    raise DataError(
+                        f"{self.what} holds {escaped(f'{split}/{name}/{twice}')} twice. Nothing was written", HINT
+                    )
         if not self.files["train"]:
             top = ", ".join(map(shown, in_order(self._seen)[:8])) or "nothing"
             raise DataError(f"{self.what} has no train/<class>/ folders; at its top: {top}. Nothing was written", HINT)
         self.check({name: len(files) for name, files in self.files["train"].items()}, "train")
         self.check({name: len(files) for name, files in self.files["test"].items()}, "test")
+
+    def _check_name(self, place: Place) -> None:
+        """Refuse a name that a table or a terminal would take for more than one line, or that is no text at all."""
+        if any(unicodedata.category(character) == "Cc" for character in place.name):
+            raise DataError(
+                f"{self.what} holds {shown(place.name)}, a name with a control character. Nothing was written",
+                "rename it and run the same command again",
+            )
+        if not is_utf8(place.name):
+            raise DataError(
+                f"{self.what} holds {shown(place.name)}, a name that is not in UTF-8. Nothing was written",
+                "unpack an archive with the encoding of whoever packed it (unzip -O cp437, or cp932, gbk, cp1252, …) "
+                "and give the folder; in a folder, rename with convmv -f latin1 -t utf-8 -r --notest FOLDER",
+            )
 
     def _check_spelling(self) -> None:
         """Refuse classes that look the same, as é of one and of two characters do; macOS writes the second."""
@@ -138,7 +152,7 @@ class Layout:
             return
         problems = []
         if len(counts) == 1:
-            problems.append(f"there is a single class, {next(iter(counts))}; a network needs 2 to tell apart")
+            problems.append(f"there is a single class, {escaped(next(iter(counts)))}; a network needs 2 to tell apart")
         if missing := [name for name in self.files["train"] if name not in counts]:
             problems.append(f"classes in train/ but not in test/: {listed(missing)}")
         if extra := [name for name in counts if name not in self.files["train"]]:
@@ -164,6 +178,6 @@ def in_order(names: Iterable[str]) -> list[str]:
 
 
 def listed(names: Sequence[str], at_most: int = 10) -> str:
-    """The names in a line, the first ten of them."""
+    """The names in a line, the first ten of them, fit for a terminal."""
     rest = len(names) - at_most
-    return ", ".join(names[:at_most]) + (f" and {rest:,} more" if rest > 0 else "")
+    return ", ".join(map(escaped, names[:at_most])) + (f" and {rest:,} more" if rest > 0 else "")

@@ -9,6 +9,7 @@ from rich.console import Console
 
 from convtrack import artifacts, datasets
 from convtrack.config import Data
+from convtrack.errors import escaped
 
 
 def download(data: Data, folder: Path) -> dict[str, Any]:
@@ -30,7 +31,7 @@ def run(data: Data) -> None:
     say = Console(markup=False, highlight=False, soft_wrap=True)
     say.print(
         f"{source['name']}: {counts['train']:,} train and {counts['test']:,} test images of {shape} "
-        f"in {len(classes)} classes: {', '.join(classes[:20])}{', …' if len(classes) > 20 else ''}"
+        f"in {len(classes)} classes: {', '.join(map(escaped, classes[:20]))}{', …' if len(classes) > 20 else ''}"
     )
     left_out = {why: files if isinstance(files, int) else len(files) for why, files in source["left_out"].items()}
     if any(left_out.values()):
