@@ -51,6 +51,46 @@ def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     assert os.listdir(tmp_path) == ["raw"]
 
 
+@pytest.mark.parametrize("before", ["link", "dead link", "file", "folder"])
+def test_a_folder_takes_the_place_of_whatever_is_there(before: str, tmp_path: Path) -> None:
+    target, elsewhere = tmp_path / "data/raw", tmp_path / "elsewhere"
+    target.parent.mkdir()
+    elsewhere.mkdir()
+    (elsewhere / "precious").touch()
+    match before:
+        case "link":
+            target.symlink_to(elsewhere)
+        case "dead link":
+            target.symlink_to("nowhere")
+        case "file":
+            target.touch()
+        case "folder":
+            target.mkdir()
+    with artifacts.whole_folder(target) as temporary:
+        (temporary / "new").touch()
+    assert os.listdir(target) == ["new"]
+    assert not target.is_symlink()
+    assert os.listdir(elsewhere) == ["precious"]
+    assert os.listdir(target.parent) == ["raw"]
+
+
+@pytest.mark.parametrize("other", ["elsewhere/a.npy", "data/raw-images.tar", "data/rawer", "raw"])
+def test_a_file_that_was_to_be_read_is_not_taken_for_what_was_to_be_written(other: str, tmp_path: Path) -> None:
+    within = artifacts.whole_folder(tmp_path / "data/raw")
+    with pytest.raises(StorageError) as raised, within:
+        raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / other))
+    assert raised.value.message.startswith(f"{tmp_path / other} cannot be used: Permission denied")
+    assert "data/raw was not written" in raised.value.message
+    assert str(tmp_path / other) in raised.value.hint
+
+
+@pytest.mark.parametrize("own", ["data", "data/raw", "data/raw/x.npy", "data/.raw-12-abcdefgh/x", "data/raw.partial"])
+def test_a_file_of_what_is_written_is_what_cannot_be_written(own: str, tmp_path: Path) -> None:
+    within = artifacts.whole_folder(tmp_path / "data/raw")
+    with pytest.raises(StorageError, match="data/raw cannot be written: Permission denied"), within:
+        raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / own))
+
+
 HALF = """
 import os, sys, signal
 from pathlib import Path

@@ -146,7 +146,7 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
-    """As `whole_file`, for a folder and all that is written into it; an older folder at `path` is replaced."""
+    """As `whole_file`, for a folder and all that is written into it; what is at `path`, a link too, is replaced."""
     with storage_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = Path(tempfile.mkdtemp(prefix=_prefix(path.name, path.parent), dir=path.parent))
@@ -156,7 +156,9 @@ def whole_folder(path: Path) -> Iterator[Path]:
             for file in temporary.rglob("*"):
                 if file.is_file():
                     _flush(file)
-            if path.exists():
+            if path.is_symlink() or path.is_file():
+                path.unlink()  # as DVC does; where a link leads stays as it is
+            elif path.exists():
                 shutil.rmtree(path)
             temporary.replace(path)
         finally:
@@ -201,7 +203,10 @@ def _readable(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """A block whose OSErrors mean that the disk refuses to write `path`: StorageError."""
+    """A block whose OSErrors mean that the disk refuses to write `path`: StorageError.
+
+    One that names a file of somewhere else is about that file, which was to be read, and the StorageError says so.
+    """
     try:
         yield
     except OSError as error:
@@ -209,14 +214,38 @@ def storage_errors(path: Path) -> Iterator[None]:
         number = errno.ENOSPC if error.errno is None and "requested and" in str(error) else error.errno
         if number not in _NEXT:
             raise
-        where = path.parent if path.parent.exists() else path
-        free = f"{shutil.disk_usage(where).free / 2**20:,.0f} MiB free there" if where.exists() else "no such folder"
+        if isinstance(error.filename, str | bytes) and not _belongs(other := Path(os.fsdecode(error.filename)), path):
+            raise StorageError(
+                f"{other} cannot be used: {os.strerror(number)}. {_in_the_end(path)} was not written",
+                f"make {other} readable for you and run the same command again",
+            ) from error
+        where = path.parent if _is_there(path.parent) else path
+        free = f"{shutil.disk_usage(where).free / 2**20:,.0f} MiB free there" if _is_there(where) else "not there"
         known = "; ".join([free, *getattr(error, "__notes__", [])])
         raise StorageError(
             f"{_in_the_end(path)} cannot be written: {os.strerror(number)} ({known}). "
             "What stood there before is untouched",
             f"{_NEXT[number].format(_in_the_end(where))} and run the same command again",
         ) from error
+
+
+def _is_there(path: Path) -> bool:
+    """Whether `path` exists, as far as we may look."""
+    try:
+        return path.exists()
+    except PermissionError:
+        return False
+
+
+def _belongs(file: Path, path: Path) -> bool:
+    """Whether `file` is `path`, within it, a folder that it is in, or a temporary file beside it."""
+    file, path = file.absolute(), path.absolute()
+    if path.is_relative_to(file) or file.is_relative_to(path):
+        return True
+    if not file.is_relative_to(path.parent):
+        return False
+    beside = file.relative_to(path.parent).parts[0]
+    return beside.startswith(f"{path.name}.") or re.match(rf"\.+{re.escape(path.stem)}.*-\d+-", beside) is not None
 
 
 def _in_the_end(path: Path) -> Path:
