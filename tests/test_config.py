@@ -167,6 +167,16 @@ def test_a_password_in_the_address_of_the_images_is_refused_and_not_shown() -> N
     assert "geheim" not in str(raised.value)
 
 
+@pytest.mark.parametrize("written", ["2024", "1.5", "2024-05-01", "0x10"])
+@pytest.mark.parametrize("knob", ["path", "archive"])
+def test_a_path_that_yaml_takes_for_a_number_is_named_with_the_way_out(knob: str, written: str, tmp_path: Path) -> None:
+    (tmp_path / "a.yaml").write_text(f"path: {written}\nas_text: ./{written}\n")
+    content = config.read_yaml(tmp_path / "a.yaml")
+    with pytest.raises(ConfigError, match=rf"data.{knob}: should be a path.*write \./ before it\. Received: "):
+        config.parse(changed((("data", knob), content["path"])))
+    assert getattr(config.parse(changed((("data", knob), content["as_text"]))).data, knob) == f"./{written}"
+
+
 @pytest.mark.parametrize("address", [None, "postgresql+psycopg://ann@host/db", "grpc://127.0.0.1:13000"])
 def test_an_address_without_a_password_is_taken(address: str | None) -> None:
     assert config.parse(changed((("study", "storage"), address))).study.storage == address

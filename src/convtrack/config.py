@@ -6,6 +6,7 @@ models/. Everything else, from error messages to MLflow's flat names, follows fr
 
 from __future__ import annotations
 
+import datetime
 import re
 import textwrap
 import typing
@@ -31,6 +32,14 @@ Convs = Annotated[int, Field(ge=1, le=8)]
 _PASSWORD = "has a password, and params.yaml is kept in git"  # and never shown, not even there
 
 
+def expanded(path: str) -> Path:
+    """A path of the user's, with ~ for their home folder as a shell has it."""
+    try:
+        return Path(path).expanduser()
+    except RuntimeError:  # ~ of a user who has none, or whom nobody knows
+        return Path(path)
+
+
 def _has_password(address: str) -> bool:
     parts = urlsplit(address)
     return bool(parts.password or "password" in parse_qs(parts.query))
@@ -50,6 +59,16 @@ class Data(Section):
     test_fraction: Annotated[float, Field(gt=0, lt=1)]
     seed: Seed
     unreadable: Literal["refuse", "skip"]
+
+    @field_validator("path", "archive", mode="before")
+    @classmethod
+    def _not_a_number(cls, path: Any) -> Any:
+        if isinstance(path, int | float | datetime.date) and not isinstance(path, bool):
+            raise ValueError(
+                "should be a path. Where its name is a number or a date for YAML, write ./ before it. "
+                f"Received: {shown(path)} ({type(path).__name__})"
+            )
+        return path
 
     @field_validator("path")
     @classmethod

@@ -53,6 +53,14 @@ def escaped(name: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
+def unreadable(place: object, error: OSError) -> DataError:
+    """What is said where the system refuses to read images at `place`, which is neither the disk's nor DVC's fault."""
+    return DataError(
+        f"{place} cannot be read: {error.strerror}. Nothing was written",
+        "make it readable for you (chmod -R u+rX, as its owner) and run the same command again",
+    )
+
+
 class _Short(reprlib.Repr):
     def __init__(self) -> None:
         super().__init__()

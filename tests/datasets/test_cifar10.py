@@ -183,6 +183,29 @@ def test_an_archive_of_ones_own_that_is_not_there_is_named(binary, tmp_path):
         written(tmp_path, [binary[0]], archive="missing.tar.gz")
 
 
+def test_a_place_that_cannot_be_looked_into_is_named_with_the_cause(binary, server, tmp_path, monkeypatch):
+    form, path = binary
+    there_is_no_such_name = "x" * 300
+    with pytest.raises(DataError, match=r"data.archive: x+ cannot be read: File name too long"):
+        written(tmp_path, [form], archive=there_is_no_such_name)
+    assert (
+        "too long" in cifar10.reachable(data("cifar10", archive=there_is_no_such_name), [form]).causes["data.archive"]
+    )
+    form = with_urls(form, server.serve(f"/{form.source.name}", path.read_bytes()))
+    monkeypatch.setenv(cifar10.MIRROR_VARIABLE, there_is_no_such_name)
+    reach = cifar10.reachable(data("cifar10"), [form], LIMITS)
+    assert "cannot be read: File name too long" in reach.causes[f"{there_is_no_such_name}/{form.source.name}"]
+    assert reach.where == form.source.urls[0]
+
+
+def test_a_tilde_is_the_home_folder(binary, tmp_path, monkeypatch):
+    form, path = binary
+    monkeypatch.setenv("HOME", str(path.parent))
+    assert "data.archive" in cifar10.reachable(data("cifar10", archive=f"~/{path.name}"), [form]).where
+    monkeypatch.setenv(cifar10.MIRROR_VARIABLE, "~")
+    assert cifar10.reachable(data("cifar10"), [form], LIMITS).where == str(path)
+
+
 def test_an_archive_of_ones_own_is_reachable_without_network(binary):
     assert cifar10.reachable(data("cifar10", archive=str(binary[1])), [binary[0]]).where.startswith("data.archive")
 

@@ -22,10 +22,10 @@ import numpy as np
 from rich.console import Console
 
 from convtrack import artifacts
-from convtrack.config import Data
+from convtrack.config import Data, expanded
 from convtrack.datasets import archive, fetch
 from convtrack.datasets.arrays import ArrayWriter, write_array
-from convtrack.errors import DataError, DownloadError, shown
+from convtrack.errors import DataError, DownloadError, shown, unreadable
 
 MIRROR_VARIABLE = "CONVTRACK_CIFAR10_MIRROR"  # a URL or a folder that has the archive under its official name
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
@@ -164,7 +164,7 @@ def reachable(data: Data, forms: Sequence[Form] = FORMS, limits: fetch.Limits = 
     """Learn within seconds, and without fetching it, where `write` would take CIFAR-10 from."""
     if data.archive is not None:
         try:
-            _own_archive(Path(data.archive), forms)
+            _own_archive(expanded(data.archive), forms)
         except DataError as error:
             return Reach("", {"data.archive": error.message})
         return Reach(f"data.archive ({data.archive})", {})
@@ -179,7 +179,7 @@ def reachable(data: Data, forms: Sequence[Form] = FORMS, limits: fetch.Limits = 
 def _find(data: Data, forms: Sequence[Form], limits: fetch.Limits) -> tuple[Form, Path]:
     """A verified archive on this machine, fetched if need be."""
     if data.archive is not None:
-        return _own_archive(Path(data.archive), forms), Path(data.archive)
+        return _own_archive(expanded(data.archive), forms), expanded(data.archive)
     causes: dict[str, str] = {}
     for form, path in _local(forms, causes):
         return form, path
@@ -214,9 +214,12 @@ def _own_archive(path: Path, forms: Sequence[Form]) -> Form:
     """The form that the user's archive has. Raises DataError."""
     expected = "\n".join(f"  {form.source.name}: {form.source.size:,} bytes, {form.source.sha256}" for form in forms)
     hint = "give the official archive, or set data.archive to null to fetch it from a mirror"
-    if not path.is_file():
-        raise DataError(f"data.archive: there is no file {path}", hint)
-    got = fetch.sha256(path)
+    try:
+        if not path.is_file():
+            raise DataError(f"data.archive: there is no file {path}", hint)
+        got = fetch.sha256(path)
+    except OSError as error:
+        raise unreadable(f"data.archive: {path}", error) from error
     for form in forms:
         if form.source.sha256 == got:
             return form
@@ -230,17 +233,21 @@ def _own_archive(path: Path, forms: Sequence[Form]) -> Form:
 def _local(forms: Sequence[Form], causes: dict[str, str]) -> Iterator[tuple[Form, Path]]:
     """Verified archives in the downloads and in the user's mirror folder; `causes` gets why others are not."""
     mirror = os.environ.get(MIRROR_VARIABLE, "")
-    folders = [_downloads()] if not mirror or _is_url(mirror) else [_downloads(), Path(mirror)]
+    folders = [_downloads()] if not mirror or _is_url(mirror) else [_downloads(), expanded(mirror)]
     for folder in folders:
         for form in forms:
             path = folder / form.source.name
-            if not path.is_file():
-                if folder != _downloads():
-                    causes[str(path)] = "not there"
-            elif fetch.sha256(path) == form.source.sha256:
+            try:
+                is_whole = fetch.sha256(path) == form.source.sha256 if path.is_file() else None
+            except OSError as error:
+                causes[str(path)] = f"cannot be read: {error.strerror}"
+                continue
+            if is_whole:
                 yield form, path
-            else:
+            elif is_whole is not None:
                 causes[str(path)] = f"its SHA-256 is not {form.source.sha256}"
+            elif folder != _downloads():
+                causes[str(path)] = "not there"
 
 
 def _remote(forms: Sequence[Form]) -> list[tuple[Form, str]]:
