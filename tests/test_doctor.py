@@ -64,7 +64,8 @@ def test_a_broken_params_yaml_a_missing_folder_of_images_and_no_git_are_found(
     params.write_text(
         valid.replace("name: digits", "name: image_folder").replace("path: data/images", "path: /nowhere")
     )
-    assert findings()["data"] == Finding("data", "data.path: /nowhere is not there", "set data.path in params.yaml")
+    assert "data.path: there is nothing at /nowhere" in findings()["data"].value
+    assert "set data.path in params.yaml" in findings()["data"].remedy
 
 
 def test_an_old_store_and_data_that_are_here_are_named(healthy: Path) -> None:

@@ -14,7 +14,7 @@ from convtrack import artifacts, config, quickstart
 from convtrack.datasets import cifar10
 from convtrack.datasets.cifar10 import Reach
 from convtrack.editing import edit
-from convtrack.errors import ConfigError
+from convtrack.errors import ConfigError, DataError
 
 NOWHERE = Reach("", {"http://127.0.0.1:9/": "connection refused"})
 
@@ -69,6 +69,24 @@ def test_a_repository_without_dvc_is_told_how_to_have_it(workplace: Path) -> Non
     subprocess.run(["git", "init", "-q"], check=True)
     with pytest.raises(ConfigError, match=r"has no \.dvc folder"):
         quickstart.check_repository()
+
+
+def test_a_data_path_that_is_not_there_is_said_before_dvc_is_asked(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    subprocess.run(["git", "init", "-q"], check=True)
+    (workplace / ".dvc").mkdir()
+    params = workplace / "params.yaml"
+    text = (
+        params.read_text().replace("name: cifar10", "name: image_folder").replace("path: data/images", "path: nowhere")
+    )
+    params.write_text(text)
+    with pytest.raises(DataError, match="data.path: there is nothing at nowhere"):
+        quickstart.run()
+    artifacts.PROCESSED.mkdir(parents=True)  # as after dvc pull: what is made of the images is here
+    monkeypatch.setattr(quickstart, "repro", lambda: 3)
+    with pytest.raises(SystemExit, match="3"):
+        quickstart.run()
 
 
 def test_commands_are_named_as_they_can_be_typed(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -11,7 +11,6 @@ import subprocess
 import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from pathlib import Path
 
 import psutil
 from rich import box
@@ -163,9 +162,10 @@ def _data(params: Params) -> str:
         if document["name"] == params.data.name:
             return f"{document['name']}: {document['counts']['train']:,} train and {document['counts']['test']:,} test"
     if params.data.name == "image_folder":
-        there = "://" in params.data.path or Path(params.data.path).exists()
-        if not there:
-            raise ConvtrackError(f"data.path: {params.data.path} is not there", "set data.path in params.yaml")
+        from convtrack.datasets import folder
+
+        if not folder.is_remote(params.data.path):
+            folder.find(params.data.path)
         return f"image_folder: {params.data.path}, not read yet"
     if params.data.name == "cifar10":
         from convtrack.datasets import cifar10

@@ -14,7 +14,7 @@ from rich.console import Console
 
 from convtrack import artifacts, config
 from convtrack.config import Data
-from convtrack.datasets import cifar10
+from convtrack.datasets import cifar10, folder
 from convtrack.editing import edit
 from convtrack.errors import ConfigError
 from convtrack.report import tables
@@ -25,13 +25,16 @@ DIGITS_BATCH = 128  # images: 1,293 of them make ten steps an epoch
 def run() -> None:
     """Choose the data, run `dvc repro`, print the results and three commands to go on with.
 
-    Exits with DVC's code where a stage fails, which has then said why. Raises ConfigError where this is no repository.
+    Exits with DVC's code where a stage fails, which has then said why. Raises ConfigError where this is no repository,
+    DataError where there is nothing at data.path.
     """
     console = Console()
     check_repository()
     data = config.load().data
     if data.name == "cifar10":
         data = _cifar10_or_digits(data, console)
+    elif data.name == "image_folder" and not folder.is_remote(data.path) and not artifacts.PROCESSED.exists():
+        folder.find(data.path)  # of a dependency that is not there DVC says its errno and nothing more
     console.print(f"[bold]dvc repro[/bold]: download, preprocess, train and evaluate on {data.name}")
     code = repro()
     if code:

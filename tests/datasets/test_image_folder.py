@@ -154,9 +154,19 @@ def test_hidden_other_and_misplaced_files_are_left_out_and_counted(tmp_path):
         "train/loose.png": b"",
         "train/cat/deeper/1.png": b"",
         "val/cat/1.png": b"",
+        "train/cat/1.heic": b"",
+        "train/dog/2.HEIC": b"",
+        "train/dog/Makefile": b"",
     }
     _, _, source = written(tmp_path, {**tree(train=3), **others})
-    assert source["left_out"] == {"hidden": 3, "misplaced": 3, "not_images": 2, "unreadable": []}
+    assert source["left_out"] == {
+        "hidden": 3,
+        "in_val": 1,
+        "misplaced": 2,
+        "not_images": 2,
+        "not_read": {".heic": 2, "Makefile": 1},
+        "unreadable": [],
+    }
 
 
 def test_broken_images_are_all_named_and_refused(tmp_path):
@@ -217,6 +227,68 @@ def test_classes_that_differ_between_train_and_test_are_named(tmp_path):
     assert "classes in test/ but not in train/: c" in message
 
 
+@pytest.mark.parametrize("pack", [as_folder, as_tar, as_zip])
+def test_images_one_folder_too_deep_are_named_in_the_first_line(pack, tmp_path):
+    files = {f"train/{name}/images/{number}.png": drawn(number) for name in "ab" for number in range(3)}
+    message = refused(tmp_path, path=str(pack(files, tmp_path / "set"))).splitlines()[0]
+    assert "images one folder too deep: train/a/images/0.png, train/b/images/0.png" in message
+
+
+@pytest.mark.parametrize("pack", [as_folder, as_tar, as_zip])
+def test_a_train_folder_further_down_is_named_in_the_first_line(pack, tmp_path):
+    files = {f"set/v1/{name}": content for name, content in tree(train=3).items()}
+    path = pack(files, tmp_path / "set")
+    with pytest.raises(DataError, match=r"has train/ further down, in set/v1/\.") as raised:
+        written(tmp_path, path=str(path))
+    assert f"set data.path to {path}/set/v1" in raised.value.hint
+    if pack is as_folder:
+        assert written(tmp_path, path=f"{path}/set/v1")[2]["counts"] == {"train": 4, "test": 2}
+
+
+def test_images_in_formats_that_are_not_read_are_named_in_the_first_line(tmp_path):
+    files = {f"train/{name}/{number}.heic": b"" for name in "ab" for number in range(3)}
+    message = refused(tmp_path, {**files, "train/a/notes.txt": b""}).splitlines()[0]
+    assert "no images in a format that is read, but 6 .heic, 1 .txt, in train/a, train/b (read: PNG, JPEG" in message
+
+
+@pytest.mark.parametrize("pack", [as_folder, as_tar, as_zip])
+@pytest.mark.parametrize("file", [".hidden", "1.heic", "deeper/1.png", "deeper/notes.txt"])
+def test_a_class_without_an_image_is_seen_in_archives_that_do_not_name_folders_too(file, pack, tmp_path):
+    path = pack({**tree(train=3), f"train/emu/{file}": drawn(0)}, tmp_path / "set")
+    assert "train/emu" in refused(tmp_path, path=str(path))
+
+
+@pytest.mark.parametrize("suffix", [".webp", ".BMP", ".gif", ".tif", ".TIFF", ".jpe", ".jfif"])
+def test_every_format_is_known_by_its_name(suffix, tmp_path):
+    files = {f"train/{name}/{number}{suffix}": drawn(number) for name in "ab" for number in range(3)}
+    assert written(tmp_path, files)[2]["counts"] == {"train": 4, "test": 2}
+
+
+@pytest.mark.parametrize("name", ["train/dog", "train", "test", "train/cat.d"])
+def test_a_folder_that_is_a_dead_link_is_named_in_the_first_line(name, tmp_path):
+    as_folder({"train/cat/1.png": drawn(0)} if name.count("/") else {"notes.txt": b""}, tmp_path / "images")
+    (tmp_path / "images" / name).symlink_to(tmp_path / "disk/elsewhere")
+    assert f"has {name}, a link to {tmp_path}/disk/elsewhere, which is not there" in refused(tmp_path)
+
+
+def test_a_link_in_a_circle_is_no_folder_and_no_traceback(tmp_path):
+    as_folder(tree(train=3), tmp_path / "images")
+    (tmp_path / "images/notes").symlink_to("notes")
+    assert written(tmp_path)[2]["left_out"] == {"not_images": 1, "unreadable": []}
+    (tmp_path / "images/train/emu").symlink_to("emu")
+    assert "has train/emu, a link to emu: Too many levels" in refused(tmp_path)
+
+
+def test_a_data_path_with_a_tilde_is_in_the_home_folder(tmp_path, monkeypatch):
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    as_folder(tree(train=3), tmp_path / "home/pictures")
+    as_tar(tree(train=3), tmp_path / "home/a.tar")
+    for path in ("~/pictures", "~/a.tar"):
+        assert written(tmp_path, name=f"out {path[2:]}", path=path)[2]["counts"] == {"train": 4, "test": 2}
+    assert "there is nothing at ~/nowhere" in refused(tmp_path, path="~/nowhere")
+    assert "there is nothing at ~nobody-of-this-name/x" in refused(tmp_path, path="~nobody-of-this-name/x")
+
+
 def test_a_folder_without_train_says_what_is_there_instead(tmp_path):
     message = refused(tmp_path, {"cats/1.png": drawn(0), "dogs/1.png": drawn(1)})
     assert "has no train/<class>/ folders; at its top: 'cats', 'dogs'" in message
@@ -232,7 +304,13 @@ def test_two_trees_in_one_are_refused(tmp_path):
 
 
 def test_a_path_with_nothing_there_is_named(tmp_path):
-    assert "there is nothing at nowhere" in refused(tmp_path, path="nowhere")
+    assert refused(tmp_path, path="nowhere").startswith("data.path: there is nothing at nowhere")
+    (tmp_path / "file").touch()
+    assert "there is nothing at file/images" in refused(tmp_path, path="file/images")
+    assert "there is nothing at a\\x00b" in refused(tmp_path, path="a\0b")
+    assert "cannot be read: File name too long" in refused(tmp_path, path="x" * 300)
+    (tmp_path / "link").symlink_to("/nowhere")
+    assert "data.path: link is a link to /nowhere, which is not there" in refused(tmp_path, path="link")
 
 
 @pytest.mark.parametrize("name", ["c\nat", "c\tat", "\x1b[2Jcat", "c\x85at"])
@@ -337,7 +415,7 @@ def test_a_dead_link_and_a_pipe_are_unreadable_images(tmp_path):
     (tmp_path / "images/train/cat/dead.png").symlink_to(tmp_path / "nothing")
     os.mkfifo(tmp_path / "images/train/cat/pipe.png")
     message = refused(tmp_path)
-    assert "train/cat/dead.png: cannot be read: No such file" in message
+    assert f"train/cat/dead.png: cannot be read: a link to {tmp_path}/nothing, which is not there" in message
     assert "train/cat/pipe.png: cannot be read: neither a file nor a folder" in message
 
 

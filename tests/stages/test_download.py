@@ -1,3 +1,4 @@
+import json
 import resource
 import subprocess
 import sys
@@ -16,17 +17,20 @@ from convtrack.stages import download
 
 # the stage in a process of its own, for the sake of what is done to that process: ./images into ./data/raw
 RUN = """
-import os, sys
+import json, os, sys
 from convtrack.config import Data
 from convtrack.errors import ConvtrackError
+from convtrack.datasets import SOURCES, source
 from convtrack.stages import download
+loaded = [source(name) for name in SOURCES]  # the others may not read Python's own files
 if "nobody" in sys.argv and os.geteuid() == 0:  # nothing is read-only for root
     os.setgroups([])
     os.setgid(65534)
     os.setuid(65534)
 knobs = {"path": "images", "archive": None, "image_size": None, "test_fraction": 0.2, "seed": 0}
+given = json.loads(sys.argv[-1]) if sys.argv[-1].startswith("{") else {}
 try:
-    download.run(Data(name="image_folder", unreadable="refuse", **knobs))
+    download.run(Data(**{"name": "image_folder", "unreadable": "refuse", **knobs, **given}))
 except ConvtrackError as error:
     sys.exit(f"{type(error).__name__}: {error}")
 """
@@ -134,6 +138,57 @@ def test_a_read_only_data_folder_is_named_and_nothing_is_written():
         assert "StorageError: data/raw cannot be written: Permission denied" in done.stderr
         assert "next: make data writable" in done.stderr
         assert list((Path(folder) / "data").iterdir()) == []
+
+
+@pytest.mark.parametrize(
+    ("given", "closed", "said"),
+    [
+        ({"name": "cifar10", "archive": "data/raw.tar.gz"}, "data/raw.tar.gz", "data.archive: data/raw.tar.gz"),
+        ({"name": "cifar10", "archive": "own/a.tar.gz"}, "own", "data.archive: own/a.tar.gz"),
+        ({"path": "data/raw.tar.gz"}, "data/raw.tar.gz", "data/raw.tar.gz"),
+        ({"path": "own/images"}, "own", "data.path: own/images"),
+        ({"path": "own"}, "own/train", "own/train"),
+        ({"path": "linked"}, "own", "linked has train, a link to ../own/train: Permission denied"),
+    ],
+    ids=["archive", "folder of archive", "packed images", "folder of images", "train", "link"],
+)
+def test_what_cannot_be_read_is_named_and_not_what_was_to_be_written(given, closed, said):
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        root.chmod(0o755)
+        (root / "data").mkdir(mode=0o777)
+        (root / "data").chmod(0o777)
+        (root / "data/raw.tar.gz").write_bytes(b"packed")
+        (root / "own/train/cat").mkdir(parents=True)
+        (root / "linked").mkdir()
+        (root / "linked/train").symlink_to("../own/train")
+        (root / closed).chmod(0)
+        command = [sys.executable, "-c", RUN, "nobody", json.dumps(given)]
+        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+        (root / closed).chmod(0o755)
+        assert done.returncode == 1
+        assert f"DataError: {said}" in done.stderr
+        assert "Permission denied" in done.stderr
+        assert "data/raw cannot be written" not in done.stderr
+        assert "Traceback" not in done.stderr
+
+
+def test_a_val_folder_is_said_to_be_unused_and_recorded(images, capsys):
+    for name in ("val/cat/1.png", "top/validation/cat/1.png", "val/loose.png"):
+        (images / name).parent.mkdir(parents=True, exist_ok=True)
+        (images / name).touch()
+    download.run(data("image_folder"))
+    printed = capsys.readouterr().out
+    assert "left out: 3 in val" in printed
+    assert "warning: the images in val/ are not used" in printed
+    assert artifacts.read_json(artifacts.RAW / artifacts.SOURCE)["left_out"]["in_val"] == 3
+
+
+def test_files_of_formats_that_are_not_read_are_named_by_the_end_of_their_name(images, capsys):
+    (images / "train/cat/1.heic").touch()
+    (images / "train/dog/2.heic").touch()
+    download.run(data("image_folder"))
+    assert "left out: 2 not read (.heic)" in capsys.readouterr().out
 
 
 def test_neither_tensorflow_nor_mlflow_is_loaded():

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import IO, BinaryIO, cast
 
-from convtrack.errors import DataError, shown
+from convtrack.errors import DataError, shown, unreadable
 
 
 @dataclass(frozen=True)
@@ -42,11 +42,15 @@ class Caps:
 
 @dataclass(frozen=True)
 class Member:
-    """A file or folder: its name with / between the parts, and how to open it while the iteration stands at it."""
+    """A file or folder: its name with / between the parts, and how to open it while the iteration stands at it.
+
+    problem: why nobody can tell whether it is a file or a folder, if so: it is a link that leads nowhere.
+    """
 
     name: str
     is_folder: bool
     open: Callable[[], BinaryIO]
+    problem: str = ""
 
 
 DEFAULT_CAPS = Caps()
@@ -103,7 +107,7 @@ def _told(path: Path) -> Iterator[None]:
         # none: BadGzipFile, and what zipfile and tarfile make of broken bytes; EINVAL: they look before its beginning
         if error.errno in (None, errno.EINVAL):
             raise _broken(path, error) from error
-        raise DataError(f"{path} cannot be read: {error.strerror}", "make it readable for you") from error
+        raise unreadable(path, error) from error
 
 
 def is_utf8(name: str) -> bool:

@@ -8,10 +8,32 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from convtrack.config import expanded
 from convtrack.datasets.archive import Member
-from convtrack.errors import DataError
+from convtrack.errors import DataError, escaped, unreadable
 
 DEPTH = 5  # a top folder, train, class, file, and one more; it also ends circles of links, which are followed
+
+
+def is_remote(place: str) -> bool:
+    """Whether data.path is an address to fetch from."""
+    return place.startswith(("http://", "https://"))
+
+
+def find(place: str) -> Path:
+    """The directory or archive that data.path names on this machine. Raises DataError where there is none."""
+    path = expanded(place)
+    try:
+        path.stat()
+    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
+        what = f"{place} is {_leads_nowhere(path)}" if path.is_symlink() else f"there is nothing at {escaped(place)}"
+        raise DataError(
+            f"data.path: {what} (looked from {Path.cwd()}). Nothing was written",
+            "set data.path in params.yaml to the folder or archive that has train/<class>/*, or put your images there",
+        ) from error
+    except OSError as error:
+        raise unreadable(f"data.path: {path}", error) from error
+    return path
 
 
 def members(path: Path) -> Iterator[Member]:
@@ -27,16 +49,36 @@ def _members(path: Path, prefix: str, depth: int) -> Iterator[Member]:
         with os.scandir(path) as found:
             entries = list(found)
     except OSError as error:
-        raise DataError(f"{path} cannot be read: {error.strerror}", "make it readable for you") from error
+        raise unreadable(path, error) from error
     for entry in entries:
         # as archives have it, whatever the locale says that names are in
         name = prefix + os.fsencode(entry.name).decode("utf-8", "surrogateescape")
-        yield Member(name, entry.is_dir(), functools.partial(_open, Path(entry.path)))
-        if entry.is_dir() and depth > 1:
+        problem = _problem(entry)
+        is_folder = not problem and entry.is_dir()
+        yield Member(name, is_folder, functools.partial(_open, Path(entry.path), problem), problem)
+        if is_folder and depth > 1:
             yield from _members(Path(entry.path), f"{name}/", depth - 1)
 
 
-def _open(path: Path) -> BinaryIO:
+def _problem(entry: os.DirEntry[str]) -> str:
+    """Why nobody can tell what a link leads to; "" where it is one that can be followed, or none."""
+    try:
+        if entry.is_symlink():
+            Path(entry.path).stat()
+    except FileNotFoundError:
+        return _leads_nowhere(Path(entry.path))
+    except OSError as error:
+        return f"a link to {escaped(str(Path(entry.path).readlink()))}: {error.strerror}"
+    return ""
+
+
+def _leads_nowhere(link: Path) -> str:
+    return f"a link to {escaped(str(link.readlink()))}, which is not there"
+
+
+def _open(path: Path, problem: str) -> BinaryIO:
+    if problem:
+        raise OSError(0, problem)
     if path.exists() and not path.is_file():
         raise OSError(0, "neither a file nor a folder")  # opening a pipe would wait for ever
     return path.open("rb")

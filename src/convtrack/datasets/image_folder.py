@@ -24,7 +24,7 @@ from convtrack import artifacts
 from convtrack.config import Data
 from convtrack.datasets import archive, fetch, folder, images
 from convtrack.datasets.arrays import ArrayWriter, blocks, write_array
-from convtrack.datasets.layout import HINT, Layout, Place, RawSplit, in_order, locate
+from convtrack.datasets.layout import Layout, Place, RawSplit, in_order, locate
 from convtrack.datasets.split import held_out
 from convtrack.errors import DataError, escaped
 
@@ -50,7 +50,7 @@ def write(data: Data, target: Path) -> dict[str, Any]:
         "counts": counts,
         "image_shape": list(stage.shape),
         "files": [{"name": _base_name(data.path), "sha256": stage.digest()}],
-        "left_out": {**dict(sorted(layout.left_out.items())), "unreadable": in_order(unreadable)},
+        "left_out": {**layout.left_out(), "unreadable": in_order(unreadable)},
     }
 
 
@@ -122,7 +122,7 @@ class Stage:
 @contextlib.contextmanager
 def _at_hand(place: str) -> Iterator[Path]:
     """The directory or archive on this machine; what was fetched for it goes when the block ends."""
-    if place.startswith(("http://", "https://")):
+    if folder.is_remote(place):
         downloads = artifacts.STATE / "downloads"
         name = f"{hashlib.sha256(place.encode()).hexdigest()[:16]}-{_base_name(place)}"
         with artifacts.storage_errors(downloads / name):
@@ -131,10 +131,8 @@ def _at_hand(place: str) -> Iterator[Path]:
             yield path
         finally:
             path.unlink(missing_ok=True)
-    elif not (path := Path(place)).exists():
-        raise DataError(f"data.path: there is nothing at {place} (looked from {Path.cwd()})", HINT)
     else:
-        yield path
+        yield folder.find(place)
 
 
 def _base_name(place: str) -> str:
@@ -148,7 +146,7 @@ def _members(path: Path) -> Iterator[archive.Member]:
 def _listed(path: Path, what: str) -> Layout:
     layout = Layout(what)
     for member in track(_members(path), "listing images", console=Console(stderr=True)):
-        layout.add(member.name, member.is_folder)
+        layout.add(member.name, member.is_folder, member.problem)
     layout.finish()
     return layout
 

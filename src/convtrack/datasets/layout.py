@@ -1,7 +1,7 @@
 """Which files are images of which split and class: train/<class>/* and, optionally, test/<class>/*.
 
 Both may lie below one top folder, as in most archives. What is hidden (a leading dot, or macOS's __MACOSX), is no
-image by its name, or lies somewhere else is left out and counted.
+image by its name, or lies somewhere else, as in val/, is left out and counted.
 """
 
 from __future__ import annotations
@@ -11,15 +11,17 @@ from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
-from typing import Literal, NamedTuple
+from pathlib import PurePosixPath
+from typing import Any, Literal, NamedTuple
 
 from natsort import natsorted
 
 from convtrack.datasets.archive import is_utf8
-from convtrack.datasets.images import SUFFIXES
+from convtrack.datasets.images import READ, SUFFIXES
 from convtrack.errors import DataError, escaped, shown
 
 RawSplit = Literal["train", "test"]
+VAL = ("val", "valid", "validation", "dev")  # folders for what the pipeline takes from train itself
 HINT = "lay the images out as train/<class>/*.png and, if you have them, test/<class>/*.png (see data/images/README.md)"
 _LEAST = {"train": 2, "test": 1}  # images in a class: train gives one to val
 _LEAST_WITHOUT_TEST = 3
@@ -43,11 +45,16 @@ def locate(name: str, is_folder: bool) -> Place | None:
     parts = name.split("/")
     if _is_hidden(parts) or not (is_folder or _is_image(name)):
         return None
-    depth = next((depth for depth, part in enumerate(parts[:2]) if part in ("train", "test")), None)
+    depth = _depth(parts)
     if depth is None or len(parts) != depth + (2 if is_folder else 3):
         return None
     split: RawSplit = "train" if parts[depth] == "train" else "test"
     return Place("/".join(parts[:depth]), split, parts[depth + 1], "" if is_folder else parts[-1])
+
+
+def _depth(parts: list[str], folders: Sequence[str] = ("train", "test")) -> int | None:
+    """How many folders are above that of a split; None where none is, or more than one top folder."""
+    return next((depth for depth, part in enumerate(parts[:2]) if part in folders), None)
 
 
 def _is_hidden(parts: list[str]) -> bool:
@@ -64,32 +71,78 @@ class Layout:
 
     what: str
     files: dict[RawSplit, dict[str, list[str]]] = field(default_factory=lambda: {"train": {}, "test": {}})
-    left_out: Counter[str] = field(default_factory=Counter)  # files by reason: hidden, not_images, misplaced
     _top: str | None = None
     _seen: set[str] = field(default_factory=set)
+    _reasons: Counter[str] = field(default_factory=Counter)  # files that are left out: hidden, not_images, …
+    _not_read: dict[str, Counter[str]] = field(default_factory=dict)  # by class folder: files by the end of their name
+    _deeper: dict[str, str] = field(default_factory=dict)  # by class folder: an image in a folder of it
+    _too_deep: str = ""  # where train/ is, if below more than one top folder
 
-    def add(self, name: str, is_folder: bool) -> Place | None:
-        """Take note of a file or folder. Returns the place if it is an image that has one. Raises DataError."""
-        self._seen.add(name.split("/", 1)[0])
+    def add(self, name: str, is_folder: bool, problem: str = "") -> Place | None:
+        """Take note of a file or folder. Returns the place if it is an image that has one. Raises DataError.
+
+        problem: why it cannot be told what it is.
+        """
+        parts = name.split("/")
+        self._seen.add(parts[0])
+        if problem and (locate(name, is_folder=True) or (parts[-1] in ("train", "test") and len(parts) <= 2)):
+            raise DataError(
+                f"{self.what} has {escaped(name)}, {problem}. Nothing was written",
+                "mend the link or delete it, and run the same command again",
+            )
+        depth = _depth(parts)
+        if depth is not None and len(parts) > depth + (1 if is_folder else 2):
+            self._enter("/".join(parts[: depth + 2]))  # many archives do not name their folders, only the files in them
+        elif depth is None and "train" in parts[2 : None if is_folder else -1] and not _is_hidden(parts):
+            found = "/".join(parts[: parts.index("train", 2)])
+            self._too_deep = min(found, self._too_deep or found)
+        if is_folder:
+            return None
         place = locate(name, is_folder)
         if place is None:
-            if not is_folder:
-                reason = "hidden" if _is_hidden(name.split("/")) else "misplaced" if _is_image(name) else "not_images"
-                self.left_out[reason] += 1
+            self._leave_out(name, parts)
             return None
-        if self._top is not None and self._top != place.top:
+        self._check_name(place)
+        self.files[place.split][place.class_name].append(place.file)
+        return place
+
+    def _enter(self, name: str) -> None:
+        """Take note of a class folder, whatever is in it. Raises DataError."""
+        if (folder := locate(name, is_folder=True)) is None:
+            return
+        if self._top is not None and self._top != folder.top:
             raise DataError(
-                f"{self.what} has train/ or test/ in two places, ./{escaped(self._top)} and ./{escaped(place.top)}. "
+                f"{self.what} has train/ or test/ in two places, ./{escaped(self._top)} and ./{escaped(folder.top)}. "
                 "Nothing was written",
                 "leave one of them, or point data.path at it",
             )
-        self._top = place.top
-        self._check_name(place)
-        files = self.files[place.split].setdefault(place.class_name, [])
-        if not place.file:
-            return None
-        files.append(place.file)
-        return place
+        self._top = folder.top
+        self._check_name(folder)
+        self.files[folder.split].setdefault(folder.class_name, [])
+
+    def _leave_out(self, name: str, parts: list[str]) -> None:
+        depth = _depth(parts)
+        folder = "/".join(parts[depth : depth + 2]) if depth is not None else ""
+        if _is_hidden(parts):
+            self._reasons["hidden"] += 1
+        elif _is_image(name):
+            if depth is None and _depth(parts[:-1], VAL) is not None:
+                self._reasons["in_val"] += 1
+                return
+            self._reasons["misplaced"] += 1
+            if depth is not None and len(parts) > depth + 3:
+                self._deeper[folder] = min(name, self._deeper.get(folder, name))
+        elif depth is not None and len(parts) == depth + 3:
+            self._not_read.setdefault(folder, Counter())[PurePosixPath(name).suffix.lower() or parts[-1]] += 1
+        else:
+            self._reasons["not_images"] += 1
+
+    def left_out(self) -> dict[str, Any]:
+        """How many files are left out, by reason; in class folders also by the end of their name ("not_read")."""
+        found: dict[str, Any] = dict(sorted(self._reasons.items()))
+        if not_read := sum(self._not_read.values(), Counter[str]()):
+            found["not_read"] = dict(sorted(not_read.items()))
+        return found
 
     @property
     def has_test(self) -> bool:
@@ -110,11 +163,36 @@ class Layout:
                     raise DataError(
                         f"{self.what} holds {escaped(f'{split}/{name}/{twice}')} twice. Nothing was written", HINT
                     )
+        if not self.files["train"] and self._too_deep:
+            raise DataError(
+                f"{self.what} has train/ further down, in {escaped(self._too_deep)}/. Nothing was written",
+                f"set data.path to {escaped(f'{self.what}/{self._too_deep}')} (an archive has to be unpacked first)",
+            )
         if not self.files["train"]:
             top = ", ".join(map(shown, in_order(self._seen)[:8])) or "nothing"
             raise DataError(f"{self.what} has no train/<class>/ folders; at its top: {top}. Nothing was written", HINT)
+        self._explain_empty()
         self.check({name: len(files) for name, files in self.files["train"].items()}, "train")
         self.check({name: len(files) for name, files in self.files["test"].items()}, "test")
+
+    def _explain_empty(self) -> None:
+        """Say why class folders are empty where what they hold tells. Raises DataError."""
+        empty = [
+            f"{split}/{name}" for split, classes in self.files.items() for name, files in classes.items() if not files
+        ]
+        if deeper := [self._deeper[folder] for folder in empty if folder in self._deeper]:
+            raise DataError(
+                f"{self.what} has its images one folder too deep: {listed(deeper, 3)}. Nothing was written",
+                "move them up, so that they are in train/<class>/ and test/<class>/ themselves",
+            )
+        if not_read := [folder for folder in empty if folder in self._not_read]:
+            suffixes = sum((self._not_read[folder] for folder in not_read), Counter[str]())
+            counts = [f"{count:,} {suffix}" for suffix, count in suffixes.most_common()]
+            raise DataError(
+                f"{self.what} has no images in a format that is read, but {listed(counts, 5)}, in {listed(not_read)} "
+                f"(read: {READ}). Nothing was written",
+                "convert them to PNG or JPEG, and run the same command again",
+            )
 
     def _check_name(self, place: Place) -> None:
         """Refuse a name that a table or a terminal would take for more than one line, or that is no text at all."""

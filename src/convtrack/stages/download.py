@@ -33,6 +33,17 @@ def run(data: Data) -> None:
         f"{source['name']}: {counts['train']:,} train and {counts['test']:,} test images of {shape} "
         f"in {len(classes)} classes: {', '.join(map(escaped, classes[:20]))}{', …' if len(classes) > 20 else ''}"
     )
-    left_out = {why: files if isinstance(files, int) else len(files) for why, files in source["left_out"].items()}
-    if any(left_out.values()):
-        say.print("left out: " + ", ".join(f"{n:,} {why.replace('_', ' ')}" for why, n in left_out.items() if n))
+    if said := [_said(why, files) for why, files in source["left_out"].items() if files]:
+        say.print("left out: " + ", ".join(said))
+    if "in_val" in source["left_out"]:
+        say.print(
+            "warning: the images in val/ are not used. The pipeline takes its own val from train/, "
+            "preprocess.val_fraction of it. To use them, move them into train/ (or into test/)"
+        )
+
+
+def _said(why: str, files: int | list[str] | dict[str, int]) -> str:
+    """As "2 not read (.heic)": how many files, why, and of which kinds where they are counted by kind."""
+    count = files if isinstance(files, int) else len(files) if isinstance(files, list) else sum(files.values())
+    kinds = f" ({', '.join(map(escaped, list(files)[:10]))})" if isinstance(files, dict) else ""
+    return f"{count:,} {why.replace('_', ' ')}{kinds}"
