@@ -45,4 +45,4 @@ def with_probabilities(network: keras.Model) -> keras.Model:
     """`network` in Keras's own layers, followed by a softmax in float32: probabilities of shape (n, classes)."""
     network = fused.portable(network)
     softmax = keras.layers.Softmax(dtype="float32", name="probabilities")
-    return keras.Model(network.inputs, softmax(network.outputs[0]), name=network.name)
+    return keras.Model(network.input, softmax(network.output), name=network.name)

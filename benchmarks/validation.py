@@ -1,0 +1,127 @@
+"""The val curve with the averages that training keeps, and with those measured for each validation.
+
+Takes: ten minutes, with best among the presets half an hour
+
+Each training runs in a process of its own. On data/processed as it is, which `dvc repro` makes, or on 3,600 outlines of
+circles, squares, stars and triangles on white, which are drawn here (--drawings). The last columns are the share of a
+training's seconds that the measuring takes, and test accuracy.
+
+    make bench NAME=validation
+    make bench NAME=validation ARGS="--preset fast --preset best"
+    make bench NAME=validation ARGS="--drawings"
+"""
+
+from __future__ import annotations
+
+import math
+import random
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import harness
+import numpy as np
+from PIL import Image, ImageDraw
+
+from convtrack import artifacts
+
+SHAPES = ("circle", "square", "star", "triangle")
+IMAGES = {"train": 650, "val": 75, "test": 175}  # of each shape
+
+
+def main() -> None:
+    """Train, print the table, write the JSON."""
+    options = harness.parser(__doc__, __file__)
+    options.add_argument("--preset", action="append", help="of presets/; may be given again (default: fast)")
+    options.add_argument("--drawings", action="store_true", help="on outlines that are drawn here")
+    options.add_argument("--set", action="append", default=[], metavar="PATH=VALUE", help="another value, as in dvc -S")
+    wanted = options.parse_args()
+    trainings = {}
+    with tempfile.TemporaryDirectory(prefix="convtrack-benchmark-") as name:
+        folder = Path(name)
+        if wanted.drawings:
+            draw(folder / artifacts.PROCESSED)
+        else:
+            (folder / "data").mkdir()
+            (folder / artifacts.PROCESSED).symlink_to(harness.ROOT / artifacts.PROCESSED)
+        data = artifacts.read_json(folder / artifacts.PROCESSED / artifacts.DATASET)["source"]["name"]
+        for preset in wanted.preset or ["fast"]:
+            harness.say(f"training {preset} on {data}")
+            content = harness.params(changed(harness.preset(preset), wanted.set))
+            trainings[preset] = harness.in_process("validation", {"params": content}, folder=folder)
+            shutil.rmtree(folder / artifacts.STATE, ignore_errors=True)
+    columns = ["data", "preset", "val accuracy", *(str(epoch + 1) for epoch in range(longest(trainings)))]
+    rows = [row for preset, training in trainings.items() for row in lines(data, preset, training)]
+    columns += ["measuring, % of seconds", "test"]
+    width = len(columns)
+    rows = [row[:-2] + [""] * (width - len(row)) + row[-2:] for row in rows]
+    harness.report(wanted.out, columns, rows, data=data, trainings=trainings)
+
+
+def changed(sections: dict[str, Any], values: list[str]) -> dict[str, Any]:
+    """`sections` with each PATH=VALUE, a value as YAML has it."""
+    import yaml
+
+    for value in values:
+        path, _, text = value.partition("=")
+        *parents, name = path.split(".")
+        section = sections
+        for parent in parents:
+            section = section[parent]
+        section[name] = yaml.safe_load(text)
+    return sections
+
+
+def longest(trainings: dict[str, Any]) -> int:
+    """The number of epochs of the longest training."""
+    return max(len(training["epochs"]) for training in trainings.values())
+
+
+def lines(data: str, preset: str, training: dict[str, Any]) -> list[list[str]]:
+    """The two lines of a training."""
+    share = f"{100 * training['measuring'] / training['seconds']:.2f}"
+    return [
+        [data, preset, what, *(f"{epoch[kind]:.3f}" for epoch in training["epochs"]), *last]
+        for kind, what, last in (
+            ("moving", "moving averages", ["", ""]),
+            ("measured", "measured", [share, f"{training['test_accuracy']:.4f}"]),
+        )
+    ]
+
+
+def draw(processed: Path) -> None:
+    """data/processed with outlines of SHAPES, black on white, 32x32 pixels, as preprocess leaves it."""
+    chance = random.Random(0)
+    processed.mkdir(parents=True)
+    for split, count in IMAGES.items():
+        images = np.stack([np.asarray(outline(shape, chance)) for shape in SHAPES for _ in range(count)])
+        np.save(artifacts.images_path(processed, split), images)
+        np.save(artifacts.labels_path(processed, split), np.repeat(np.arange(len(SHAPES)), count))
+        if split == "train":
+            pixels = images / 255
+            mean, std = ([float(value) for value in each] for each in (pixels.mean((0, 1, 2)), pixels.std((0, 1, 2))))
+    dataset = {"classes": list(SHAPES), "image_shape": [32, 32, 3], "counts": IMAGES, "mean": mean, "std": std}
+    artifacts.write_json(processed / artifacts.DATASET, dataset | {"source": {"name": "drawings"}})
+
+
+def outline(shape: str, chance: random.Random) -> Image.Image:
+    """One of SHAPES at a random place, size, angle and width of its line."""
+    image = Image.new("RGB", (128, 128), "white")
+    pen, width = ImageDraw.Draw(image), chance.choice([4, 6, 8])
+    x, y, radius, turn = chance.uniform(45, 83), chance.uniform(45, 83), chance.uniform(20, 42), chance.uniform(0, 7)
+    if shape == "circle":
+        pen.ellipse([x - radius, y - radius, x + radius, y + radius], outline="black", width=width)
+    else:
+        corners = {"square": 4, "triangle": 3, "star": 10}[shape]
+        points = []
+        for corner in range(corners):
+            reach = radius * (0.45 if shape == "star" and corner % 2 else 1)
+            angle = turn + 2 * math.pi * corner / corners
+            points.append((x + reach * math.cos(angle), y + reach * math.sin(angle)))
+        pen.line([*points, points[0]], fill="black", width=width, joint="curve")
+    return image.resize((32, 32), Image.Resampling.LANCZOS)
+
+
+if __name__ == "__main__":
+    harness.run(main)
