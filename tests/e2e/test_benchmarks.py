@@ -69,6 +69,13 @@ def test_overhead_is_measured_in_turns_and_the_full_training_has_an_mlflow_run(t
     assert not (tiny.path / "mlflow.db").exists()  # it was in a clone of the clone
 
 
+def test_val_accuracy_is_measured_with_moving_and_with_measured_averages(tiny: Clone) -> None:
+    written = bench(tiny, "validation", "--preset", "tiny", "--drawings", "--set", "train.epochs=1")
+    ((epoch,),) = [training["epochs"] for training in written["trainings"].values()]
+    assert all(0 <= epoch[kind] <= 1 for kind in ("moving", "measured"))
+    assert written["data"] == "drawings"
+
+
 def test_a_training_step_is_measured_under_a_setting(tiny: Clone) -> None:
     options = ("--preset", "tiny", "--steps", "1", "--repeat", "1", "--setting", "op determinism off")
     assert bench(tiny, "training_step", *options)["turns"][0]["op determinism off"]["images_per_second"] > 0
