@@ -159,8 +159,8 @@ def taken_over(preset: str, history: Path) -> Run:
         "commit": code.stdout.strip() or None,
         "peak": None,
         **training,
-        "test_accuracy": metrics["accuracy"],
-        "tta_accuracy": metrics.get("tta_accuracy"),
+        "test_accuracy": metrics["test_accuracy"],
+        "tta_accuracy": metrics.get("test_tta_accuracy"),
         "history": harness.artifacts.read_table(history).to_dict("list"),
     }
 

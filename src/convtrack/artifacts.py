@@ -38,7 +38,8 @@ HISTORY = Path("models/history.csv")
 TRAINING = Path("models/training.json")
 RUN = Path("models/run.json")
 
-METRICS = Path("reports/metrics.json")
+METRICS = Path("reports/metrics.json")  # the few numbers that DVC compares, test_accuracy first
+EVALUATION = Path("reports/evaluation.json")  # every number of evaluate
 PER_CLASS = Path("reports/per_class.csv")
 CONFUSION = Path("reports/confusion.csv")
 PREDICTIONS = Path("reports/predictions.csv")  # index, actual, predicted, margin, then for each class:

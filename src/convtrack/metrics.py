@@ -3,7 +3,7 @@
 Throughout, `labels` are the actual classes, integers of shape (n,) with n at least 1, and `probabilities` are floats of
 shape (n, classes) whose rows sum to 1. Classes that no label names are allowed; two classes are enough.
 
-A new metric is a function here and an entry in `METRICS`: evaluate, DVC, MLflow and the report pick it up from there.
+A new metric is a function here and an entry in `METRICS`: evaluate, MLflow and the report pick it up from there.
 """
 
 from __future__ import annotations

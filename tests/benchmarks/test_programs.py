@@ -63,7 +63,7 @@ def repro(tmp_path: Path) -> Path:
     artifacts.write_table(path, pd.DataFrame(history([0.5, 0.6, 0.76, 0.7], seconds=90.0)))
     training = {"seed": 0, "epochs_run": 4, "seconds": 360.0, "gflop_per_second": 50.0, "pflop": 0.5}
     artifacts.write_json(path.with_name("training.json"), training | {"best_val_accuracy": 0.76})
-    artifacts.write_json(tmp_path / "repro" / artifacts.METRICS, {"accuracy": 0.75})
+    artifacts.write_json(tmp_path / "repro" / artifacts.METRICS, {"test_accuracy": 0.75})
     return path
 
 
@@ -138,7 +138,7 @@ def test_several_seeds_of_the_reference_count_by_their_middle(repro: Path, tmp_p
         artifacts.write_json(
             path.with_name("training.json"), artifacts.read_json(repro.with_name("training.json")) | {"seed": seed}
         )
-        artifacts.write_json(tmp_path / f"repro{seed}" / artifacts.METRICS, {"accuracy": 0.7 + seed / 100})
+        artifacts.write_json(tmp_path / f"repro{seed}" / artifacts.METRICS, {"test_accuracy": 0.7 + seed / 100})
         paths.append(path)
     out = tmp_path / "presets.json"
     runs = {"sprint-0": finished("sprint", [0.75, 0.77], seconds=6.0), TIMED["preset"]: TIMED}

@@ -25,7 +25,7 @@ def test_one_epoch_on_sixty_thousand_photographs_comes_near_the_2016_script(clon
         "val": 5_000,
         "test": 10_000,
     }
-    metrics = clone.json(artifacts.METRICS)
+    metrics = clone.json(artifacts.EVALUATION)
     assert metrics["images"] == 10_000
     assert metrics["accuracy"] > 0.72
     pairs = artifacts.read_table(clone.path / artifacts.CONFUSED_PAIRS)

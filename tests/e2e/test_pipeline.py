@@ -78,7 +78,7 @@ def test_a_run_has_a_point_an_epoch_on_each_curve(clone: Clone) -> None:
 
 def test_a_run_has_the_scalars_of_both_stages_and_leaves_null_out(clone: Clone) -> None:
     (run,) = runs(clone)
-    training, metrics = clone.json(artifacts.TRAINING), clone.json(artifacts.METRICS)
+    training, metrics = clone.json(artifacts.TRAINING), clone.json(artifacts.EVALUATION)
     assert training["stopped_epoch"] is None
     assert "stopped_epoch" not in run.data.metrics
     for name in ("best_epoch", "epochs_run", "best_val_accuracy", "gap_at_best"):
@@ -140,11 +140,13 @@ def test_the_logged_model_takes_uint8_images_and_gives_probabilities(clone: Clon
     assert [spec.type for spec in model.metadata.signature.inputs] == [np.uint8]
 
 
-def test_dvcs_table_names_the_mlflow_run(clone: Clone) -> None:
+def test_run_json_names_the_mlflow_run_and_dvcs_metrics_are_a_few_numbers(clone: Clone) -> None:
     (run,) = runs(clone)
+    assert clone.json(artifacts.RUN)["run_id"] == run.info.run_id
     shown = json.loads(clone.run("dvc", "metrics", "show", "--json"))
-    values = [metrics for revision in shown.values() for metrics in revision["data"].values()]
-    assert run.info.run_id in [metrics["data"].get("run_id") for metrics in values]
+    (metrics,) = (metrics["data"] for revision in shown.values() for metrics in revision["data"].values())
+    assert list(metrics) == ["test_accuracy", "test_loss", "val_accuracy", "best_epoch"]
+    assert metrics["test_accuracy"] == pytest.approx(run.data.metrics["test_accuracy"])
 
 
 def test_changed_evaluate_params_rerun_only_evaluate_and_reopen_the_run(clone: Clone) -> None:
@@ -165,8 +167,8 @@ def test_changed_evaluate_params_rerun_only_evaluate_and_reopen_the_run(clone: C
 
 
 def test_dvc_compares_metrics_and_plots_with_the_last_commit(clone: Clone) -> None:
-    difference = json.loads(clone.run("dvc", "metrics", "diff", "--json"))
-    assert "calibration_error" in difference["reports/metrics.json"]
+    difference = json.loads(clone.run("dvc", "metrics", "diff", "--all", "--json"))
+    assert "test_accuracy" in difference["reports/metrics.json"]
     clone.run("dvc", "plots", "diff", "HEAD", "-o", "plots")
     page = (clone.path / "plots/index.html").read_text()
     for title in ("Accuracy", "Loss", "Learning rate", "Confusion, normalised", "Recall by class"):
@@ -187,9 +189,12 @@ def test_a_queued_experiment_with_a_list_is_recorded_here_under_its_name(clone: 
     assert added[0].data.params["model.filters"] == "[4, 4, 4]"
     assert added[0].info.status == "FINISHED"
     assert "test_accuracy" in added[0].data.metrics
-    table = clone.run("dvc", "exp", "show", "--csv")
-    assert added[0].info.run_id in table
-    assert "three-blocks" in table
+    assert added[0].info.run_name == "three-blocks"
+    table = [line[:140] for line in clone.run("dvc", "exp", "show", "--only-changed").splitlines()]
+    (header,) = (line.split() for line in table if "Experiment" in line)
+    assert header[header.index("Created") :][:4] == ["Created", "State", "Executor", "test_accuracy"]
+    assert "model.filters" in header
+    assert any("[three-blocks]" in line and "[4, 4, 4]" in line for line in table)
 
 
 def test_a_temporary_experiment_reopens_the_run_in_the_store_here(clone: Clone) -> None:

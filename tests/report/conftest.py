@@ -26,7 +26,7 @@ def write_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, knobs: Evalua
         found = evaluate.assess(np.array(labels), probabilities, classes, knobs)
         for path, table in found.tables.items():
             artifacts.write_table(path, table)
-        artifacts.write_json(artifacts.METRICS, found.metrics)
+        artifacts.write_json(artifacts.EVALUATION, found.metrics)
         images = np.random.default_rng(0).integers(0, 256, (len(labels), *image_shape), dtype=np.uint8)
         artifacts.PROCESSED.mkdir(parents=True)
         np.save(artifacts.images_path(artifacts.PROCESSED, "test"), images)

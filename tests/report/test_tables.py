@@ -34,9 +34,9 @@ def test_the_results_say_what_was_reached_and_at_what_cost() -> None:
 
 
 @pytest.mark.usefixtures("cats_and_dogs")
-def test_a_metric_added_to_metrics_json_is_shown() -> None:
-    metrics = artifacts.read_json(artifacts.METRICS)
-    artifacts.write_json(artifacts.METRICS, metrics | {"brier_score": 0.4321})
+def test_a_metric_added_to_evaluation_json_is_shown() -> None:
+    metrics = artifacts.read_json(artifacts.EVALUATION)
+    artifacts.write_json(artifacts.EVALUATION, metrics | {"brier_score": 0.4321})
     assert "test brier score" in printed()
     assert "0.4321" in printed()
 
@@ -58,6 +58,6 @@ def test_nothing_confused_is_said(write_results: Callable[..., None]) -> None:
 
 @pytest.mark.usefixtures("cats_and_dogs")
 def test_results_that_are_not_there_yet_are_named() -> None:
-    artifacts.METRICS.unlink()
-    with pytest.raises(StorageError, match=r"reports/metrics\.json is missing"):
+    artifacts.EVALUATION.unlink()
+    with pytest.raises(StorageError, match=r"reports/evaluation\.json is missing"):
         tables.summary()

@@ -15,13 +15,6 @@ from tests.limits import files_of_at_most
 KNOBS = Evaluate(batch_size=4, calibration_bins=5, confused_pairs=3, ambiguous_images=2, test_time_augmentation="none")
 CLASSES = ["01", "1", "null", 'a, "b"']  # as folders may be called; the last has no test image
 SHAPE = (3, 3, 1)
-WRITTEN = [
-    artifacts.METRICS,
-    artifacts.PER_CLASS,
-    artifacts.CONFUSION,
-    artifacts.PREDICTIONS,
-    artifacts.CONFUSED_PAIRS,
-]
 
 
 def brightest_of_first_pixels(shape: tuple[int, ...] = SHAPE, classes: int = len(CLASSES)) -> keras.Model:
@@ -54,12 +47,25 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.chdir(tmp_path)
     write_dataset(artifacts.PROCESSED, labels=[0, 0, 0, 0, 1, 1, 1, 2, 2, 2], shown=[0, 1, 1, 1, 1, 1, 2, 2, 2, 2])
     artifacts.save_model(artifacts.MODEL, brightest_of_first_pixels())
+    # the weights of the second of three epochs were kept
+    artifacts.write_json(artifacts.TRAINING, {"epochs_run": 3, "best_epoch": 2, "restored_epoch": 2, "seconds": 9.5})
+    artifacts.HISTORY.write_text("epoch,val_accuracy\n1,0.25\n2,0.75\n3,0.5\n")
     return tmp_path
 
 
-def test_metrics_json_holds_the_scalars_and_the_recall_of_each_class_that_has_images(workplace: Path) -> None:
+def test_metrics_json_holds_the_few_numbers_that_dvc_compares_test_accuracy_first(workplace: Path) -> None:
+    found = evaluate.run(KNOBS)
+    few = {"test_accuracy": 0.6, "test_loss": found["loss"], "val_accuracy": 0.75, "best_epoch": 2}
+    assert list(artifacts.read_json(artifacts.METRICS).items()) == list(few.items())
+    artifacts.write_json(artifacts.TRAINING, {"epochs_run": 3, "best_epoch": 3, "restored_epoch": None})
+    found = evaluate.run(KNOBS.model_copy(update={"test_time_augmentation": "mirror"}))
+    few |= {"val_accuracy": 0.5, "best_epoch": 3, "test_tta_accuracy": found["tta_accuracy"]}
+    assert list(artifacts.read_json(artifacts.METRICS).items()) == list(few.items())
+
+
+def test_evaluation_json_holds_the_scalars_and_the_recall_of_each_class_that_has_images(workplace: Path) -> None:
     returned = evaluate.run(KNOBS)
-    assert returned == json.loads(artifacts.METRICS.read_text())
+    assert returned == json.loads(artifacts.EVALUATION.read_text())
     assert list(returned) == ["images", *metrics.METRICS, "recall"]
     assert (returned["images"], returned["accuracy"]) == (10, 0.6)
     assert returned["recall"] == pytest.approx({"01": 0.25, "1": 2 / 3, "null": 1.0})

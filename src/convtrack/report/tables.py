@@ -27,7 +27,7 @@ def summary() -> RenderableType:
     Raises StorageError where train or evaluate has not written its files.
     """
     return Group(
-        _results(artifacts.read_json(artifacts.METRICS), artifacts.read_json(artifacts.TRAINING)), Text(), _confused()
+        _results(artifacts.read_json(artifacts.EVALUATION), artifacts.read_json(artifacts.TRAINING)), Text(), _confused()
     )
 
 

@@ -1,7 +1,7 @@
 """evaluate: the trained model on the test images, the only stage that looks at them.
 
-Reads the test split in data/processed and models/model.keras; writes metrics.json and four tables into reports/, from
-which the report draws its pictures.
+Reads the test split in data/processed, models/model.keras and what train says of it; writes metrics.json,
+evaluation.json and four tables into reports/, from which the report draws its pictures.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What evaluate finds out: the content of metrics.json, and the tables by the file that each is written to."""
+    """What evaluate finds out: the content of evaluation.json, and the tables by the file that each is written to."""
 
     metrics: dict[str, Any]
     tables: dict[Path, pd.DataFrame]
@@ -115,7 +115,7 @@ def check_fit(model: keras.Model, image_shape: list[int], classes: list[str]) ->
 
 
 def run(evaluate: Evaluate) -> dict[str, Any]:
-    """Evaluate models/model.keras on the test split and write reports/; returns the content of metrics.json.
+    """Evaluate models/model.keras on the test split and write reports/; returns the content of evaluation.json.
 
     All files appear, or none. Raises StorageError, DataError (model and data don't fit) or TrainingError.
     """
@@ -128,6 +128,7 @@ def run(evaluate: Evaluate) -> dict[str, Any]:
     hold_threads(usable_cores())
     model = artifacts.load_model(artifacts.MODEL)
     check_fit(model, dataset["image_shape"], dataset["classes"])
+    training, history = artifacts.read_json(artifacts.TRAINING), artifacts.read_table(artifacts.HISTORY)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("images"))
     with Progress(*columns, TimeRemainingColumn()) as progress:
 
@@ -142,16 +143,33 @@ def run(evaluate: Evaluate) -> dict[str, Any]:
             averaged = probabilities(method, f"evaluate with {method}")
             tta = {"tta_accuracy": metrics.accuracy(test.labels, averaged)}
             evaluation = dataclasses.replace(evaluation, metrics=evaluation.metrics | tta)
-    _write(evaluation)
+    _write(evaluation, headline(evaluation.metrics, training, history))
     return evaluation.metrics
 
 
-def _write(evaluation: Evaluation) -> None:
+def headline(metrics: dict[str, Any], training: dict[str, Any], history: pd.DataFrame) -> dict[str, Any]:
+    """The content of metrics.json: the few numbers by which `dvc exp show` compares runs.
+
+    More of them would push the params out of its table. `metrics` is the content of evaluation.json, `training` of
+    training.json, `history` of history.csv. val_accuracy is that of the weights which the model has.
+    """
+    kept_epoch = training["restored_epoch"] or training["epochs_run"]
+    few = {
+        "test_accuracy": metrics["accuracy"],
+        "test_loss": metrics["loss"],
+        "val_accuracy": float(history["val_accuracy"].iloc[kept_epoch - 1]),
+        "best_epoch": training["best_epoch"],
+    }
+    return few | ({"test_tta_accuracy": metrics["tta_accuracy"]} if "tta_accuracy" in metrics else {})
+
+
+def _write(evaluation: Evaluation, few: dict[str, Any]) -> None:
     # the temporary files of all take their places together, after the last of them was written
     with contextlib.ExitStack() as stack:
         for path, table in evaluation.tables.items():
             artifacts.write_table(stack.enter_context(artifacts.whole_file(path)), table)
-        artifacts.write_json(stack.enter_context(artifacts.whole_file(artifacts.METRICS)), evaluation.metrics)
+        for path, content in ((artifacts.EVALUATION, evaluation.metrics), (artifacts.METRICS, few)):
+            artifacts.write_json(stack.enter_context(artifacts.whole_file(path)), content)
 
 
 def _by(shape: tuple[int | None, ...] | list[int]) -> str:

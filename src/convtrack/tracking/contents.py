@@ -133,7 +133,7 @@ def model(folder: Path) -> None:
 
 
 def evaluation(metrics: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """metrics.json as `test_…` metrics, recall of each class, the confusion matrix as a table, and all of reports/."""
+    """evaluation.json as `test_…` metrics, recall of each class, the confusion matrix as a table, and all of reports/."""
     flat = {f"test_{name}": value for name, value in metrics.items() if not isinstance(value, dict)}
     for name, by_class in metrics.items():
         if isinstance(by_class, dict):

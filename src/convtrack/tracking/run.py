@@ -111,7 +111,7 @@ class TrackedRun:
         self._sender.keep(lambda _: {"tags": trials.outcome(state, reason)})
 
     def log_evaluation(self, metrics: dict[str, Any]) -> None:
-        """What reports/metrics.json says, and the tables and pictures of reports/."""
+        """What reports/evaluation.json says, and the tables and pictures of reports/."""
         self._sender.keep(lambda folder: contents.evaluation(metrics, folder))
 
     def end(self, status: str) -> None:
