@@ -135,7 +135,7 @@ def train() -> None:
 
 @cli.command()
 def evaluate() -> None:
-    """Stage 4: judge the network on test -> reports.
+    """Stage 4: judge the network on test -> reports, and print the results.
 
     The results also go into the MLflow run of its training, which is opened again."""
     params = _begin("evaluate")
@@ -144,13 +144,14 @@ def evaluate() -> None:
 
         load_tensorflow_quietly()
         from convtrack import tracking
-        from convtrack.report import pictures
+        from convtrack.report import pictures, tables
         from convtrack.stages import evaluate as stage
 
     with tracking.evaluation_run(params) as run:
         metrics = stage.run(params.evaluate)
         pictures.draw(params.evaluate)
         run.log_evaluation(metrics)
+    tables.show()
 
 
 @cli.group()

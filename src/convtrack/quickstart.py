@@ -108,8 +108,12 @@ def repro(*stages: str) -> int:
 
     A stage that is stopped gets the time to clean up. Where this process is killed, DVC ends too. It waits for
     other commands of DVC, rather than give up after three seconds, and with it a stage that has just been run.
+    The results are the caller's to print, as evaluate may not have to run.
     """
-    environment = os.environ | {"PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}"}
+    environment = os.environ | {
+        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
+        tables.RESULTS_LATER: "1",
+    }
     leash, held = os.pipe()  # what is held here closes with this process, whatever ends it
     command = [sys.executable, "-m", "convtrack.leash", str(leash), "--wait-for-lock", "repro", *stages]
     dvc = subprocess.Popen(command, env=environment, pass_fds=[leash])

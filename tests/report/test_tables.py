@@ -61,3 +61,14 @@ def test_results_that_are_not_there_yet_are_named() -> None:
     artifacts.EVALUATION.unlink()
     with pytest.raises(StorageError, match=r"reports/evaluation\.json is missing"):
         tables.summary()
+
+
+@pytest.mark.usefixtures("cats_and_dogs")
+def test_evaluate_prints_the_results_unless_its_caller_does(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    tables.show()
+    assert "test accuracy" in capsys.readouterr().out
+    monkeypatch.setenv(tables.RESULTS_LATER, "1")
+    tables.show()
+    assert capsys.readouterr().out == ""

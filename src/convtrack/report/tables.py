@@ -2,16 +2,19 @@
 
 from __future__ import annotations
 
+import os
 from datetime import timedelta
 from typing import Any
 
-from rich.console import Group, RenderableType
+from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
 from convtrack import artifacts
 from convtrack.report.names import shown
 from convtrack.report.results import read_pairs
+
+RESULTS_LATER = "CONVTRACK_RESULTS_LATER"  # in the environment of an evaluate whose results the caller prints
 
 REMARKS = {
     "loss": "cross-entropy",
@@ -21,13 +24,21 @@ REMARKS = {
 }
 
 
+def show() -> None:
+    """Print `summary`, unless RESULTS_LATER is set."""
+    if RESULTS_LATER not in os.environ:
+        Console().print(Text(), summary(), sep="\n")
+
+
 def summary() -> RenderableType:
     """The results of the last pipeline run, and its most confused pairs in words, to be printed by rich.
 
     Raises StorageError where train or evaluate has not written its files.
     """
     return Group(
-        _results(artifacts.read_json(artifacts.EVALUATION), artifacts.read_json(artifacts.TRAINING)), Text(), _confused()
+        _results(artifacts.read_json(artifacts.EVALUATION), artifacts.read_json(artifacts.TRAINING)),
+        Text(),
+        _confused(),
     )
 
 
