@@ -13,6 +13,7 @@ KNOBS = Evaluate(batch_size=4, calibration_bins=10, confused_pairs=3, ambiguous_
 CLASSES = ["cat", "dog", "eel"]
 LABELS = np.array([0, 0, 0, 1])
 PROBABILITIES = np.array([[0.7, 0.2, 0.1], [0.5, 0.3, 0.2], [0.3, 0.6, 0.1], [0.05, 0.9, 0.05]])
+RIGHT, CONFIDENCE = np.array([True, True, False, True]), np.array([0.7, 0.5, 0.6, 0.9])
 
 
 @st.composite
@@ -63,19 +64,19 @@ def test_macro_f1_is_the_mean_over_the_classes_that_have_images() -> None:
 def test_calibration_error_weighs_each_bins_gap_by_its_images() -> None:
     # bins of a tenth: 0.5 (right), 0.6 (wrong), 0.7 (right) and 0.9 (right) each have one of their own
     expected = (abs(1 - 0.5) + abs(0 - 0.6) + abs(1 - 0.7) + abs(1 - 0.9)) / 4
-    assert metrics.calibration_error(LABELS, PROBABILITIES, bins=10) == pytest.approx(expected)
+    assert metrics.calibration_error(RIGHT, CONFIDENCE, bins=10) == pytest.approx(expected)
     # in a single bin the gaps cancel: accuracy 0.75, mean confidence 0.675
-    assert metrics.calibration_error(LABELS, PROBABILITIES, bins=1) == pytest.approx(0.075)
+    assert metrics.calibration_error(RIGHT, CONFIDENCE, bins=1) == pytest.approx(0.075)
 
 
 def test_a_confidence_on_an_edge_belongs_to_the_bin_below() -> None:
-    table = metrics.calibration(np.array([0, 0]), np.array([[0.5, 0.5], [1.0, 0.0]]), bins=2)
+    table = metrics.calibration(np.array([True, True]), np.array([0.5, 1.0]), bins=2)
     assert table["images"].tolist() == [1, 1]
     assert table["confidence"].tolist() == [0.5, 1.0]
 
 
 def test_a_bin_without_images_has_no_accuracy() -> None:
-    table = metrics.calibration(LABELS, PROBABILITIES, bins=10)
+    table = metrics.calibration(RIGHT, CONFIDENCE, bins=10)
     assert table["accuracy"].isna().tolist() == (table["images"] == 0).tolist()
     assert table["images"].sum() == 4
 
@@ -96,8 +97,9 @@ def test_a_class_never_found_has_an_f1_of_zero_and_one_without_images_has_none()
 
 
 def test_confused_pairs_come_with_the_most_frequent_first_and_their_share_of_the_actual_class() -> None:
-    counts = np.array([[5, 3, 2], [3, 1, 0], [0, 0, 0]])
-    pairs = metrics.confused_pairs(counts, CLASSES, most=2)
+    labels = np.repeat([0, 0, 0, 1, 1], [5, 3, 2, 3, 1])
+    predicted = np.repeat([0, 1, 2, 0, 1], [5, 3, 2, 3, 1])
+    pairs = metrics.confused_pairs(labels, predicted, CLASSES, most=2)
     assert [(pair.actual, pair.predicted, pair.count, pair.share) for pair in pairs] == [
         ("dog", "cat", 3, 0.75),
         ("cat", "dog", 3, 0.3),
@@ -105,7 +107,15 @@ def test_confused_pairs_come_with_the_most_frequent_first_and_their_share_of_the
 
 
 def test_nothing_confused_gives_no_pairs() -> None:
-    assert metrics.confused_pairs(np.diag([3, 4]), ["cat", "dog"], most=5) == []
+    assert metrics.confused_pairs(np.array([0, 1, 1]), np.array([0, 1, 1]), ["cat", "dog"], most=5) == []
+
+
+def test_the_most_confused_classes_have_the_most_mistakes_made_or_attracted() -> None:
+    labels, predicted = np.array([0, 1, 1, 1, 3, 3]), np.array([0, 2, 2, 0, 3, 2])
+    # mistakes: 1 of class 0, 3 of 1, 3 of 2, 1 of 3; of two with as many, the first
+    assert metrics.most_confused(labels, predicted, 5, most=2).tolist() == [1, 2]
+    assert metrics.most_confused(labels, predicted, 5, most=3).tolist() == [0, 1, 2]
+    assert metrics.most_confused(labels, predicted, 5, most=9).tolist() == [0, 1, 2, 3, 4]
 
 
 def test_ambiguous_images_come_with_the_smallest_margin_first() -> None:
@@ -134,18 +144,19 @@ def test_the_confusion_matrix_holds_every_image_once_and_the_right_ones_on_its_d
 ) -> None:
     labels, probabilities = case
     classes = probabilities.shape[1]
-    counts = metrics.confusion(labels, probabilities.argmax(axis=1), classes)
+    predicted = probabilities.argmax(axis=1)
+    counts = metrics.confusion(labels, predicted, classes)
     assert counts.shape == (classes, classes)
     assert counts.sum() == len(labels)
     assert np.trace(counts) / len(labels) == pytest.approx(metrics.accuracy(labels, probabilities))
-    pairs = metrics.confused_pairs(counts, [str(name) for name in range(classes)], most=classes**2)
+    pairs = metrics.confused_pairs(labels, predicted, [str(name) for name in range(classes)], most=classes**2)
     assert sum(pair.count for pair in pairs) == len(labels) - np.trace(counts)
 
 
 @given(judged(), st.integers(2, 40))
 def test_calibration_bins_hold_every_image_once(case: tuple[np.ndarray, np.ndarray], bins: int) -> None:
     labels, probabilities = case
-    table = metrics.calibration(labels, probabilities, bins)
+    table = metrics.calibration(probabilities.argmax(axis=1) == labels, probabilities.max(axis=1), bins)
     assert table["images"].sum() == len(labels)
     filled = table[table["images"] > 0]
     assert (filled["accuracy"] * filled["images"]).sum() / len(labels) == pytest.approx(

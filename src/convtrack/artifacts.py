@@ -42,8 +42,9 @@ METRICS = Path("reports/metrics.json")  # the few numbers that DVC compares, tes
 EVALUATION = Path("reports/evaluation.json")  # every number of evaluate
 PER_CLASS = Path("reports/per_class.csv")
 CONFUSION = Path("reports/confusion.csv")
-PREDICTIONS = Path("reports/predictions.csv")  # index, actual, predicted, margin, then for each class:
-PROBABILITY = "probability_"  # with the class behind it
+PREDICTIONS = Path("reports/predictions.csv")  # index, actual, predicted, margin, and the probabilities:
+PROBABILITY = "probability_"  # with the class behind it, for each class; or, where there are too many of them,
+MOST_PROBABLE = ("top{}", "top{}_probability")  # with 1 for the most probable class of an image, 2 for the next...
 CONFUSED_PAIRS = Path("reports/confused_pairs.csv")
 PICTURES = Path("reports/pictures")
 

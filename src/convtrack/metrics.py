@@ -42,8 +42,7 @@ def loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
 def top2_accuracy(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """The share of images whose actual class is among the two most probable, 0 to 1."""
     # scikit-learn's top_k_accuracy_score refuses two columns of probabilities
-    best_two = np.argsort(-probabilities, axis=1, kind="stable")[:, :2]
-    return float(np.mean((best_two == labels[:, None]).any(axis=1)))
+    return float(np.mean((most_probable(probabilities, 2) == labels[:, None]).any(axis=1)))
 
 
 def macro_f1(labels: np.ndarray, probabilities: np.ndarray) -> float:
@@ -55,15 +54,16 @@ def macro_f1(labels: np.ndarray, probabilities: np.ndarray) -> float:
     )
 
 
-def calibration_error(labels: np.ndarray, probabilities: np.ndarray, bins: int) -> float:
+def calibration_error(right: np.ndarray, confidence: np.ndarray, bins: int) -> float:
     """Expected calibration error: how far confidence is from accuracy, the mean over images, 0 to 1.
 
     Guo et al., "On Calibration of Modern Neural Networks", arXiv:1706.04599, with `bins` bins of equal width.
+    `right` and `confidence` as in `calibration`.
     """
-    table = calibration(labels, probabilities, bins)
+    table = calibration(right, confidence, bins)
     filled = table[table["images"] > 0]
     gaps = (filled["accuracy"] - filled["confidence"]).abs()
-    return float((gaps * filled["images"]).sum() / len(labels))
+    return float((gaps * filled["images"]).sum() / len(right))
 
 
 Metric = Callable[[np.ndarray, np.ndarray, Evaluate], float]
@@ -76,19 +76,20 @@ METRICS: dict[str, Metric] = {
     "top2_accuracy": lambda labels, probabilities, _: top2_accuracy(labels, probabilities),
     "macro_f1": lambda labels, probabilities, _: macro_f1(labels, probabilities),
     "calibration_error": lambda labels, probabilities, knobs: calibration_error(
-        labels, probabilities, knobs.calibration_bins
+        probabilities.argmax(axis=1) == labels, probabilities.max(axis=1), knobs.calibration_bins
     ),
 }
 
 
-def calibration(labels: np.ndarray, probabilities: np.ndarray, bins: int) -> pd.DataFrame:
-    """What a reliability diagram shows, a row for each of `bins` bins of confidence (the highest probability).
+def calibration(right: np.ndarray, confidence: np.ndarray, bins: int) -> pd.DataFrame:
+    """What a reliability diagram shows, a row for each of `bins` bins of confidence.
 
+    right: whether each image's prediction is right, booleans of (n,). confidence: the probability of that prediction,
+    the highest one, floats of (n,).
     Columns: low, high (the bin is low < confidence <= high), images (count), accuracy and confidence (means over the
     bin's images, NaN where there are none).
     """
-    confidence = probabilities.max(axis=1).astype(np.float64)
-    right = probabilities.argmax(axis=1) == labels
+    confidence = confidence.astype(np.float64)
     edges = np.linspace(0, 1, bins + 1)
     # float32 rows may sum to a hair over 1, which still belongs to the last bin
     bin_of = np.clip(np.searchsorted(edges, confidence, side="left") - 1, 0, bins - 1)
@@ -134,15 +135,32 @@ class ConfusedPair:
     share: float
 
 
-def confused_pairs(counts: np.ndarray, classes: list[str], most: int) -> list[ConfusedPair]:
-    """The `most` frequent confusions in a confusion matrix, the most frequent first, then the largest share."""
-    support = counts.sum(axis=1)
+def confused_pairs(labels: np.ndarray, predicted: np.ndarray, classes: list[str], most: int) -> list[ConfusedPair]:
+    """The `most` frequent confusions, the most frequent first, then the largest share. predicted: integers of (n,)."""
+    support = np.bincount(labels, minlength=len(classes))
+    # not from a confusion matrix: that of 10,000 classes takes 800 MB
+    mistakes = np.stack([labels, predicted], axis=1)[labels != predicted]
+    found, counts = np.unique(mistakes, axis=0, return_counts=True)
     pairs = [
-        ConfusedPair(classes[row], classes[column], int(counts[row, column]), float(counts[row, column] / support[row]))
-        for row, column in np.argwhere(counts)
-        if row != column
+        ConfusedPair(classes[actual], classes[taken_for], int(count), float(count / support[actual]))
+        for (actual, taken_for), count in zip(found, counts, strict=True)
     ]
     return sorted(pairs, key=lambda pair: (-pair.count, -pair.share))[:most]
+
+
+def most_confused(labels: np.ndarray, predicted: np.ndarray, classes: int, most: int) -> np.ndarray:
+    """The up to `most` of `classes` classes with the most mistakes, as numbers in ascending order, int64.
+
+    A mistake counts for its actual class and for the predicted one (integers of (n,)).
+    """
+    wrong = labels != predicted
+    mistakes = np.bincount(np.concatenate([labels[wrong], predicted[wrong]]), minlength=classes)
+    return np.sort(np.argsort(-mistakes, kind="stable")[:most])
+
+
+def most_probable(probabilities: np.ndarray, most: int) -> np.ndarray:
+    """The up to `most` most probable classes of each image, the first of them first, int64 of (n, most or fewer)."""
+    return np.argsort(-probabilities, axis=1, kind="stable")[:, :most]
 
 
 def margins(probabilities: np.ndarray) -> np.ndarray:

@@ -28,7 +28,7 @@ def write_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, knobs: Evalua
             artifacts.write_table(path, table)
         artifacts.write_json(artifacts.EVALUATION, found.metrics)
         images = np.random.default_rng(0).integers(0, 256, (len(labels), *image_shape), dtype=np.uint8)
-        artifacts.PROCESSED.mkdir(parents=True)
+        artifacts.write_json(artifacts.PROCESSED / artifacts.DATASET, {"classes": classes})
         np.save(artifacts.images_path(artifacts.PROCESSED, "test"), images)
         np.save(artifacts.labels_path(artifacts.PROCESSED, "test"), np.array(labels))
         artifacts.write_table(artifacts.HISTORY, _three_epochs())

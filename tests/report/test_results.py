@@ -7,7 +7,9 @@ from convtrack.metrics import ConfusedPair
 from convtrack.report import results
 
 
-def test_classes_labels_and_probabilities_come_back_as_they_were(write_results: Callable[..., None]) -> None:
+def test_classes_labels_and_highest_probabilities_come_back_as_they_were(
+    write_results: Callable[..., None],
+) -> None:
     classes = ["01", "1", "null", 'a, "b"', "two\nlines", "probability_01"]
     probabilities = np.random.default_rng(0).dirichlet(np.ones(6), size=12).astype(np.float32)
     labels = [0, 1, 2, 3, 4, 0, 1, 2, 3, 4, 0, 0]
@@ -16,7 +18,8 @@ def test_classes_labels_and_probabilities_come_back_as_they_were(write_results: 
     assert found.classes == classes
     assert found.labels.tolist() == labels
     assert found.predicted.tolist() == probabilities.argmax(axis=1).tolist()
-    assert found.probabilities == pytest.approx(probabilities)
+    assert found.guesses.tolist() == np.argsort(-probabilities, axis=1)[:, :5].tolist()
+    assert found.probabilities == pytest.approx(-np.sort(-probabilities, axis=1)[:, :5])
     assert found.images.shape == (12, 4, 4, 1)
     assert found.per_class["class"].tolist() == classes
 

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from convtrack import metrics
+from convtrack import bounds, metrics
 from convtrack.config import Evaluate
 from convtrack.report.names import shown
 from convtrack.report.results import Results
 from convtrack.report.style import BLUE, GREEN, GREY, ORANGE
 
 ANNOTATED_CLASSES = 20  # up to so many, each cell of the confusion matrix has its number written in it
-NAMED_CLASSES = 120  # above, only every second, third... class is named on an axis
 
 
 def curves(results: Results, _: Evaluate) -> Figure:
@@ -48,17 +45,27 @@ def curves(results: Results, _: Evaluate) -> Figure:
 
 
 def confusion(results: Results, _: Evaluate) -> Figure:
-    """The confusion matrix, in images and as shares of the actual class, side by side."""
-    count = len(results.classes)
-    counts = metrics.confusion(results.labels, results.predicted, count)
-    shares = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
+    """The confusion matrix, in images and as shares of the actual class, side by side.
+
+    Of many classes those that are confused most; an image that has another actual or predicted class is not counted.
+    """
+    drawn, which = np.arange(len(results.classes)), ""
+    if len(drawn) > bounds.ALL_CLASSES:
+        which = f"; the {bounds.MOST_CONFUSED} most confused of {len(drawn):,} classes"
+        drawn = metrics.most_confused(results.labels, results.predicted, len(drawn), bounds.MOST_CONFUSED)
+    inside = np.isin(results.labels, drawn) & np.isin(results.predicted, drawn)
+    rows, columns = (np.searchsorted(drawn, numbers[inside]) for numbers in (results.labels, results.predicted))
+    count, classes = len(drawn), [results.classes[number] for number in drawn]
+    counts = metrics.confusion(rows, columns, count)
+    support = np.bincount(results.labels, minlength=len(results.classes))[drawn]
+    shares = counts / np.maximum(support[:, None], 1)
     side = min(max(0.5 * count + 1.5, 4.5), 12)
     figure = Figure(figsize=(2 * side, side + 0.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    _matrix(left, counts, results.classes, "{:d}", "images")
-    _matrix(right, shares, results.classes, "{:.2f}", "share of the actual class")
-    wrong = int(counts.sum() - np.trace(counts))
-    figure.suptitle(f"What each class was taken for: {wrong:,} of {counts.sum():,} test images wrong")
+    _matrix(left, counts, classes, "{:d}", "images")
+    _matrix(right, shares, classes, "{:.2f}", "share of the actual class")
+    wrong = int(np.sum(results.labels != results.predicted))
+    figure.suptitle(f"What each class was taken for: {wrong:,} of {len(results.labels):,} test images wrong{which}")
     return figure
 
 
@@ -67,10 +74,8 @@ def _matrix(panel: Axes, values: np.ndarray, classes: list[str], number: str, ti
     norm = PowerNorm(0.5, vmin=0, vmax=values.sum(axis=1).max())
     drawn = panel.imshow(values, cmap="Blues", norm=norm)
     size = min(10, 520 / len(classes))  # points; the largest matrix has 690 for its rows
-    step = math.ceil(len(classes) / NAMED_CLASSES)
-    named = range(0, len(classes), step)
-    panel.set_xticks(named, [shown(classes[index]) for index in named], rotation=90, fontsize=size)
-    panel.set_yticks(named, [shown(classes[index]) for index in named], fontsize=size)
+    panel.set_xticks(range(len(classes)), map(shown, classes), rotation=90, fontsize=size)
+    panel.set_yticks(range(len(classes)), map(shown, classes), fontsize=size)
     panel.set(title=title, xlabel="predicted", ylabel="actual")
     panel.grid(visible=False)
     panel.tick_params(length=0)
@@ -85,8 +90,14 @@ def _matrix(panel: Axes, values: np.ndarray, classes: list[str], number: str, ti
 
 
 def per_class(results: Results, _: Evaluate) -> Figure:
-    """F1 of each class as a bar, the worst class at the bottom, with its precision and recall as marks."""
-    table = results.per_class.sort_values("f1", na_position="first", kind="stable")
+    """F1 of each class as a bar, the worst class at the bottom, with its precision and recall as marks.
+
+    Of many classes, the worst of those that have test images.
+    """
+    table, which = results.per_class.sort_values("f1", na_position="first", kind="stable"), ""
+    if len(table) > bounds.ALL_CLASSES:
+        which = f"\nthe {bounds.MOST_CONFUSED} of {len(table):,} classes with the lowest F1"
+        table = table[table["support"] > 0].head(bounds.MOST_CONFUSED)
     places = np.arange(len(table))
     row = 0.32 if len(table) <= 40 else 0.17
     figure = Figure(figsize=(8, row * len(table) + 1.6), layout="constrained")
@@ -103,15 +114,16 @@ def per_class(results: Results, _: Evaluate) -> Figure:
     panel.set_yticks(places, names, fontsize=9 if len(table) <= 40 else 7)
     panel.set(xlim=(0, 1.01), ylim=(-0.6, len(table) - 0.4))
     panel.grid(visible=False, axis="y")
-    figure.suptitle("How well each class is told from the others, on test")
+    figure.suptitle(f"How well each class is told from the others, on test{which}")
     figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 
 def calibration(results: Results, evaluate: Evaluate) -> Figure:
     """A reliability diagram: accuracy by confidence, and how many images have that confidence."""
-    table = metrics.calibration(results.labels, results.probabilities, evaluate.calibration_bins)
-    error = metrics.calibration_error(results.labels, results.probabilities, evaluate.calibration_bins)
+    right, confidence = results.labels == results.predicted, results.probabilities[:, 0]
+    table = metrics.calibration(right, confidence, evaluate.calibration_bins)
+    error = metrics.calibration_error(right, confidence, evaluate.calibration_bins)
     middle, width = (table["low"] + table["high"]) / 2, 1 / evaluate.calibration_bins
     figure = Figure(figsize=(6.4, 7), layout="constrained")
     above, below = figure.subplots(2, 1, sharex=True, height_ratios=[3, 1])
@@ -130,7 +142,7 @@ def calibration(results: Results, evaluate: Evaluate) -> Figure:
     above.legend(loc="upper left")
     below.bar(middle, table["images"], width=width, color=GREY, edgecolor="white")
     below.set(xlabel="confidence (the highest probability)", ylabel="test images")
-    sure, right = results.probabilities.max(axis=1).mean(), np.mean(results.labels == results.predicted)
-    tendency = "overconfident" if sure > right else "underconfident"
-    figure.suptitle(f"{sure:.1%} confident, {right:.1%} right: {tendency}\nexpected calibration error {error:.3f}")
+    sure, accuracy = confidence.mean(), right.mean()
+    tendency = "overconfident" if sure > accuracy else "underconfident"
+    figure.suptitle(f"{sure:.1%} confident, {accuracy:.1%} right: {tendency}\nexpected calibration error {error:.3f}")
     return figure

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from convtrack import artifacts
+from convtrack import artifacts, bounds, metrics
 from convtrack.metrics import ConfusedPair
 
 
@@ -16,14 +16,16 @@ from convtrack.metrics import ConfusedPair
 class Results:
     """One trained model and what it said about the test images.
 
-    `labels` and `predicted` are numbers into `classes`, int64 of (n,); `probabilities` are floats of (n, classes);
-    `images` are the test images, uint8 of (n, height, width, channels), still on the disk. `history` and
-    `per_class` are the tables of those names in artifacts, `training` is the content of artifacts.TRAINING.
+    `labels` and `predicted` are numbers into `classes`, int64 of (n,). `guesses` are the few most probable classes of
+    each image, int64 of (n, few), the most probable first; `probabilities` are theirs, floats of the same shape.
+    `images` are the test images, uint8 of (n, height, width, channels), still on the disk. `history` and `per_class`
+    are the tables of those names in artifacts, `training` is the content of artifacts.TRAINING.
     """
 
     classes: list[str]
     labels: np.ndarray
     predicted: np.ndarray
+    guesses: np.ndarray
     probabilities: np.ndarray
     images: np.ndarray
     history: pd.DataFrame
@@ -34,15 +36,24 @@ class Results:
 
 def read() -> Results:
     """Read models/, reports/ and the test images in data/processed. Raises StorageError where one is missing."""
-    predictions = artifacts.read_table(artifacts.PREDICTIONS, text=("actual", "predicted"))
-    columns = [name for name in predictions.columns if name.startswith(artifacts.PROBABILITY)]
-    classes = [name.removeprefix(artifacts.PROBABILITY) for name in columns]
+    tops = [[column.format(rank + 1) for rank in range(bounds.MOST_PROBABLE)] for column in artifacts.MOST_PROBABLE]
+    predictions = artifacts.read_table(artifacts.PREDICTIONS, text=("actual", "predicted", *tops[0]))
+    classes = artifacts.read_json(artifacts.PROCESSED / artifacts.DATASET)["classes"]
     number = {name: index for index, name in enumerate(classes)}
+    if len(classes) <= bounds.ALL_CLASSES:
+        columns = [f"{artifacts.PROBABILITY}{name}" for name in classes]
+        probabilities = predictions[columns].to_numpy(np.float64)
+        guesses = metrics.most_probable(probabilities, bounds.MOST_PROBABLE)
+        probabilities = np.take_along_axis(probabilities, guesses, axis=1)
+    else:
+        guesses = np.stack([predictions[name].map(number).to_numpy(np.int64) for name in tops[0]], axis=1)
+        probabilities = predictions[tops[1]].to_numpy(np.float64)
     return Results(
         classes=classes,
         labels=predictions["actual"].map(number).to_numpy(np.int64),
         predicted=predictions["predicted"].map(number).to_numpy(np.int64),
-        probabilities=predictions[columns].to_numpy(np.float64),
+        guesses=guesses,
+        probabilities=probabilities,
         images=artifacts.read_arrays(artifacts.PROCESSED, "test").images,
         history=artifacts.read_table(artifacts.HISTORY),
         training=artifacts.read_json(artifacts.TRAINING),

@@ -10,7 +10,7 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from convtrack import artifacts
+from convtrack import artifacts, bounds
 from convtrack.report.names import shown
 from convtrack.report.results import read_pairs
 
@@ -35,11 +35,10 @@ def summary() -> RenderableType:
 
     Raises StorageError where train or evaluate has not written its files.
     """
-    return Group(
-        _results(artifacts.read_json(artifacts.EVALUATION), artifacts.read_json(artifacts.TRAINING)),
-        Text(),
-        _confused(),
-    )
+    results = _results(artifacts.read_json(artifacts.EVALUATION), artifacts.read_json(artifacts.TRAINING))
+    classes = artifacts.read_json(artifacts.PROCESSED / artifacts.DATASET)["classes"]
+    left_out = [Text(), Text(words)] if (words := bounds.left_out(len(classes))) else []
+    return Group(results, Text(), _confused(), *left_out)
 
 
 def _results(metrics: dict[str, Any], training: dict[str, Any]) -> Table:

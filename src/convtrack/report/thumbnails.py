@@ -30,7 +30,7 @@ def confused(results: Results, _: Evaluate) -> Figure:
             (results.labels == results.classes.index(pair.actual))
             & (results.predicted == results.classes.index(pair.predicted))
         )
-        sureness = results.probabilities[mistakes].max(axis=1)
+        sureness = results.probabilities[mistakes, 0]
         surest = np.argsort(-sureness, kind="stable")
         actual, predicted = shown(pair.actual, 18), shown(pair.predicted, 18)
         words = f"{actual}\ntaken for\n{predicted}: {pair.count:,}\n({pair.share:.1%} of {actual})"
@@ -71,11 +71,12 @@ def ambiguous(results: Results, evaluate: Evaluate) -> Figure:
 
 def _two_classes(results: Results, index: int) -> list[tuple[str, str]]:
     """The lines under an ambiguous image, and the weight of each: bold for the actual class."""
-    probabilities, actual = results.probabilities[index], results.labels[index]
-    best_two = np.argsort(-probabilities, kind="stable")[:2]
-    names = [shown(name, 16) for name in results.classes]
-    lines = [(f"{names[k]} {probabilities[k]:.2f}", "bold" if k == actual else "normal") for k in best_two]
-    return lines if actual in best_two else [*lines, (f"is {names[actual]}", "bold")]
+    best_two, actual = results.guesses[index, :2], results.labels[index]
+    lines = [
+        (f"{shown(results.classes[guess], 16)} {probability:.2f}", "bold" if guess == actual else "normal")
+        for guess, probability in zip(best_two, results.probabilities[index], strict=False)
+    ]
+    return lines if actual in best_two else [*lines, (f"is {shown(results.classes[actual], 16)}", "bold")]
 
 
 def _thumbnail(cell: Axes, image: np.ndarray) -> None:

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from convtrack import artifacts, metrics
+from convtrack import artifacts, bounds, metrics
 from convtrack.config import Evaluate
 from convtrack.errors import DataError, TrainingError
 
@@ -47,9 +47,7 @@ def assess(labels: np.ndarray, probabilities: np.ndarray, classes: list[str], ev
         )
     predicted = probabilities.argmax(axis=1)
     per_class = metrics.per_class(labels, probabilities, classes)
-    pairs = metrics.confused_pairs(
-        metrics.confusion(labels, predicted, len(classes)), classes, most=evaluate.confused_pairs
-    )
+    pairs = metrics.confused_pairs(labels, predicted, classes, most=evaluate.confused_pairs)
     names = np.array(classes, dtype=object)
     named = pd.DataFrame({"actual": names[labels], "predicted": names[predicted]})
     scalars = {name: metric(labels, probabilities, evaluate) for name, metric in metrics.METRICS.items()}
@@ -69,12 +67,22 @@ def assess(labels: np.ndarray, probabilities: np.ndarray, classes: list[str], ev
 
 
 def _predictions(named: pd.DataFrame, probabilities: np.ndarray, classes: list[str]) -> pd.DataFrame:
-    """A row per test image: index (in the test split), actual, predicted, margin, and a column for each class."""
-    # the prefix keeps a class called "index" or "margin" apart from the columns of that name
-    columns = [f"{artifacts.PROBABILITY}{name}" for name in classes]
-    table = pd.concat([named, pd.DataFrame(probabilities, columns=columns)], axis=1)
+    """A row per test image: index (in the test split), actual, predicted, margin, and the probabilities.
+
+    These are a column for each class, or where there are many, the most probable classes and a column for each.
+    """
+    table = named.copy()
     table.insert(0, "index", np.arange(len(table)))
-    table.insert(3, "margin", metrics.margins(probabilities))
+    table["margin"] = metrics.margins(probabilities)
+    if len(classes) <= bounds.ALL_CLASSES:
+        # the prefix keeps a class called "index" or "margin" apart from the columns of that name
+        columns = [f"{artifacts.PROBABILITY}{name}" for name in classes]
+        return pd.concat([table, pd.DataFrame(probabilities, columns=columns)], axis=1)
+    guesses = metrics.most_probable(probabilities, bounds.MOST_PROBABLE)
+    values = np.take_along_axis(probabilities, guesses, axis=1)
+    for rank in range(bounds.MOST_PROBABLE):
+        name, probability = (column.format(rank + 1) for column in artifacts.MOST_PROBABLE)
+        table[name], table[probability] = np.array(classes, dtype=object)[guesses[:, rank]], values[:, rank]
     return table
 
 

@@ -18,7 +18,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convtrack import artifacts
+from convtrack import artifacts, bounds
 from convtrack.config import PARAMS_FILE, Params
 from convtrack.tracking import facts, spool
 from convtrack.tracking.trials import TrialLink
@@ -133,10 +133,14 @@ def model(folder: Path) -> None:
 
 
 def evaluation(metrics: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """evaluation.json as `test_…` metrics, recall of each class, the confusion matrix as a table, and all of reports/."""
+    """evaluation.json as `test_…` metrics, the confusion matrix as a table, and all of reports/.
+
+    Recall by class is among the metrics, unless the classes are many.
+    """
+    classes = artifacts.read_json(artifacts.PROCESSED / artifacts.DATASET)["classes"]
     flat = {f"test_{name}": value for name, value in metrics.items() if not isinstance(value, dict)}
     for name, by_class in metrics.items():
-        if isinstance(by_class, dict):
+        if isinstance(by_class, dict) and len(classes) <= bounds.ALL_CLASSES:
             flat |= {
                 f"test_{name}_{label}": value
                 for label, value in zip(_metric_names(by_class), by_class.values(), strict=True)
@@ -146,10 +150,13 @@ def evaluation(metrics: dict[str, Any], folder: Path) -> dict[str, Any]:
         if file.is_file():
             _attach(file, folder, "reports" / file.relative_to(reports))
     # `log_table` would add to the one of an earlier evaluation
-    table = confusion_table().to_json(orient="split", index=False)
+    table = confusion_table(classes).to_json(orient="split", index=False)
     _files(folder).joinpath("confusion.json").write_text(table, encoding="utf-8")
     tables = json.dumps([{"path": "confusion.json", "type": "table"}])
-    return {"metrics": _finite(flat), "tags": {"mlflow.loggedArtifacts": tables}}  # the tag that makes it a table
+    tags = {"mlflow.loggedArtifacts": tables}  # the tag that makes it a table
+    if left_out := bounds.left_out(len(classes)):
+        tags["evaluate.left_out"] = left_out
+    return {"metrics": _finite(flat), "tags": tags}
 
 
 def attached(file: Path, folder: Path) -> dict[str, Any]:
@@ -176,12 +183,21 @@ def _finite(values: dict[str, Any]) -> list[Any]:
     )
 
 
-def confusion_table() -> pd.DataFrame:
-    """Counts from reports/confusion.csv: a row for each actual class, a column for each predicted one."""
+def confusion_table(classes: list[str]) -> pd.DataFrame:
+    """Counts from reports/confusion.csv: a row for each actual class, a column for each predicted one.
+
+    Of many classes, those that are confused most.
+    """
     import pandas as pd
 
     images = artifacts.read_table(artifacts.CONFUSION, text=("actual", "predicted"))
-    classes = artifacts.read_json(artifacts.PROCESSED / artifacts.DATASET)["classes"]
+    if len(classes) > bounds.ALL_CLASSES:
+        from convtrack import metrics
+
+        labels, predicted = (pd.Categorical(images[name], classes).codes for name in ("actual", "predicted"))
+        most = metrics.most_confused(labels, predicted, len(classes), bounds.MOST_CONFUSED)
+        classes = [classes[number] for number in most]
+        images = images[images["actual"].isin(classes) & images["predicted"].isin(classes)]
     counts = pd.crosstab(images["actual"], images["predicted"])
     matrix = counts.reindex(index=classes, columns=classes, fill_value=0)
     return matrix.reset_index(names="actual \\ predicted")
