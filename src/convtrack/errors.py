@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import reprlib
+from collections.abc import Sequence
 
 
 class ConvtrackError(Exception):
@@ -77,3 +78,9 @@ def shown(value: object) -> str:
     """`value` as a message has it: its repr, cut where it is long, however deep it is nested."""
     text = _Short().repr(value)
     return text if len(text) <= 300 else f"{text[:300]}…"
+
+
+def listed(names: Sequence[str], at_most: int = 10) -> str:
+    """The names in a line, the first ten of them, fit for a terminal."""
+    rest = len(names) - at_most
+    return ", ".join(map(escaped, names[:at_most])) + (f" and {rest:,} more" if rest > 0 else "")

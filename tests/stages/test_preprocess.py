@@ -151,6 +151,17 @@ def test_a_class_of_one_train_image_is_named_with_its_count(tmp_path):
         prepared(tmp_path)
 
 
+def test_of_many_classes_with_too_few_images_only_some_are_named(tmp_path):
+    classes = [f"class {number}" for number in range(400)]
+    with pytest.raises(DataError, match=r"class 9 \(1\) and 390 more\. Nothing was written"):
+        held_out(np.arange(400), classes, 0.2, 0)
+    raw(tmp_path / "raw", TRAIN[:1].repeat(30, axis=0), np.arange(30) % 15, test_labels=np.arange(9))
+    source = artifacts.read_json(tmp_path / "raw" / artifacts.SOURCE) | {"classes": classes[:15]}
+    artifacts.write_json(tmp_path / "raw" / artifacts.SOURCE, source)
+    with pytest.raises(DataError, match=r"class 9 and 5 more are also in val or test"):
+        prepared(tmp_path, duplicates="drop")
+
+
 @pytest.mark.parametrize("label", [-1, 3])
 def test_a_label_outside_the_classes_is_refused(tmp_path, label):
     labels = TRAIN_LABELS.copy()

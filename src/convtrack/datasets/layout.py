@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import unicodedata
 from collections import Counter
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import PurePosixPath
@@ -18,7 +18,7 @@ from natsort import natsorted
 
 from convtrack.datasets.archive import is_utf8
 from convtrack.datasets.images import READ, SUFFIXES
-from convtrack.errors import DataError, escaped, shown
+from convtrack.errors import DataError, escaped, listed, shown
 
 RawSplit = Literal["train", "test"]
 VAL = ("val", "valid", "validation", "dev")  # folders for what the pipeline takes from train itself
@@ -253,9 +253,3 @@ class Layout:
 def in_order(names: Iterable[str]) -> list[str]:
     """`names` in natural order (2 before 10), whatever order they came in: natsort takes 1 and 01 for equal."""
     return natsorted(sorted(names))
-
-
-def listed(names: Sequence[str], at_most: int = 10) -> str:
-    """The names in a line, the first ten of them, fit for a terminal."""
-    rest = len(names) - at_most
-    return ", ".join(map(escaped, names[:at_most])) + (f" and {rest:,} more" if rest > 0 else "")

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from convtrack.errors import DataError, escaped
+from convtrack.errors import DataError, listed
 
 
 def held_out(labels: np.ndarray, classes: Sequence[str], fraction: float, seed: int, keep: int = 1) -> np.ndarray:
@@ -25,7 +25,7 @@ def held_out(labels: np.ndarray, classes: Sequence[str], fraction: float, seed: 
     if few:
         raise DataError(
             f"a split needs at least {keep + 1} images in every class, one to hold out and {keep} to keep. "
-            f"Too few in: {', '.join(few)}. Nothing was written",
+            f"Too few in: {listed(few)}. Nothing was written",
             "add images to these classes, or take the classes out, and run the same command again",
         )
     mask = np.zeros(len(labels), dtype=bool)

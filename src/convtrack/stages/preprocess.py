@@ -18,7 +18,7 @@ from convtrack.artifacts import Arrays, Split
 from convtrack.config import Preprocess
 from convtrack.datasets.arrays import ArrayWriter, block_count, blocks, write_array
 from convtrack.datasets.split import held_out
-from convtrack.errors import DataError, escaped
+from convtrack.errors import DataError, listed
 
 LONG = 500 * 2**20  # bytes of images from which a pass over them shows a progress bar
 
@@ -44,7 +44,7 @@ def prepare(raw: Path, folder: Path, preprocess: Preprocess) -> dict[str, Any]:
     }
     if emptied := [name for name, count in counts["train"].items() if count == 0]:
         raise DataError(
-            f"all train images of {', '.join(map(escaped, emptied))} are also in val or test, and were to be dropped. "
+            f"all train images of {listed(emptied)} are also in val or test, and were to be dropped. "
             "Nothing was written",
             "set preprocess.duplicates to keep, or add other images to these classes",
         )
