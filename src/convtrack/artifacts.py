@@ -14,7 +14,7 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 
 Split = Literal["train", "val", "test"]
 
-RAW = Path("data/raw")  # download: {train,test}_images.npy, {train,test}_labels.npy, source.json
+RAW = Path("data/raw")  # download: for train and test _images.npy, _labels.npy and _names.jsonl; source.json
 SOURCE = "source.json"
-PROCESSED = Path("data/processed")  # preprocess: the same pairs for train, val and test, and dataset.json
+PROCESSED = Path("data/processed")  # preprocess: the same three for train, val and test; dataset.json
 DATASET = "dataset.json"
 
 MODEL = Path("models/model.keras")
@@ -42,7 +42,7 @@ METRICS = Path("reports/metrics.json")  # the few numbers that DVC compares, tes
 EVALUATION = Path("reports/evaluation.json")  # every number of evaluate
 PER_CLASS = Path("reports/per_class.csv")
 CONFUSION = Path("reports/confusion.csv")
-PREDICTIONS = Path("reports/predictions.csv")  # index, actual, predicted, margin, and the probabilities:
+PREDICTIONS = Path("reports/predictions.csv")  # index, name, actual, predicted, margin, and the probabilities:
 PROBABILITY = "probability_"  # with the class behind it, for each class; or, where there are too many of them,
 MOST_PROBABLE = ("top{}", "top{}_probability")  # with 1 for the most probable class of an image, 2 for the next...
 CONFUSED_PAIRS = Path("reports/confused_pairs.csv")
@@ -69,6 +69,10 @@ def labels_path(folder: Path, split: Split) -> Path:
     return folder / f"{split}_labels.npy"
 
 
+def names_path(folder: Path, split: Split) -> Path:
+    return folder / f"{split}_names.jsonl"
+
+
 def read_arrays(folder: Path, split: Split) -> Arrays:
     """Open a split that a stage wrote into `folder`. The images stay on disk (memory-mapped, read-only).
 
@@ -81,6 +85,18 @@ def read_arrays(folder: Path, split: Split) -> Arrays:
     with _readable(labels_path(folder, split)) as path:
         labels = np.load(path, allow_pickle=False)
     return Arrays(images, labels)
+
+
+def read_names(folder: Path, split: Split) -> Iterator[str]:
+    """The name of each image of a split, in the order of its arrays, one at a time. Raises StorageError."""
+    with _readable(names_path(folder, split)) as path, path.open(encoding="ascii") as file:
+        yield from map(json.loads, file)
+
+
+def write_names(folder: Path, split: Split, names: Iterable[str]) -> None:
+    """Write a line for each name: a JSON string in ASCII, so that any file name fits, undecodable ones too."""
+    with names_path(folder, split).open("w", encoding="ascii", newline="\n") as file:
+        file.writelines(json.dumps(name) + "\n" for name in names)
 
 
 def read_json(path: Path) -> dict[str, Any]:

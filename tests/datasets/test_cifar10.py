@@ -81,6 +81,9 @@ def test_images_come_out_upright_in_official_order_from_both_forms(which, reques
     assert train.images[0, 0, 1].tolist() == [PIXELS[0][0, plane * 1024 + 1] for plane in range(3)]
     assert test.images[3, 2, 5].tolist() == [PIXELS[5][3, plane * 1024 + 2 * 32 + 5] for plane in range(3)]
     assert source["classes"][3] == "cat"
+    called = [list(artifacts.read_names(tmp_path / "out", split)) for split in ("train", "test")]
+    assert called[0] == [f"data_batch_{batch}:{number}" for batch in range(1, 6) for number in range(BATCH)]
+    assert called[1] == [f"test_batch:{number}" for number in range(BATCH)]
     assert source["counts"] == {"train": 60, "test": 12}
     assert source["files"] == [{"name": form.source.name, "sha256": form.source.sha256}]
 

@@ -1,4 +1,5 @@
 import numpy as np
+from sklearn.datasets import load_digits
 
 from convtrack import artifacts
 from convtrack.datasets import digits
@@ -23,6 +24,16 @@ def test_each_pixel_of_the_original_is_a_square_of_four(tmp_path):
     digits.write(data("digits"), tmp_path)
     image = artifacts.read_arrays(tmp_path, "train").images[0, :, :, 0]
     assert (image == image[::4, ::4].repeat(4, axis=0).repeat(4, axis=1)).all()
+
+
+def test_an_image_is_called_by_its_number_in_scikit_learns_digits(tmp_path):
+    digits.write(data("digits"), tmp_path)
+    bundled = load_digits()
+    for split in ("train", "test"):
+        arrays = artifacts.read_arrays(tmp_path, split)
+        numbers = [int(name.removeprefix("digits:")) for name in artifacts.read_names(tmp_path, split)]
+        assert (bundled.target[numbers] == arrays.labels).all()
+        assert ((bundled.images[numbers] * 255 + 8) // 16 == arrays.images[:, ::4, ::4, 0]).all()
 
 
 def test_another_seed_sets_other_digits_aside(tmp_path):

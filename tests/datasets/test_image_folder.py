@@ -26,8 +26,10 @@ def written(tmp_path, files=None, name="out", **knobs):
     assert sorted(file.name for file in target.iterdir()) == [
         "test_images.npy",
         "test_labels.npy",
+        "test_names.jsonl",
         "train_images.npy",
         "train_labels.npy",
+        "train_names.jsonl",
     ]
     return artifacts.read_arrays(target, "train"), artifacts.read_arrays(target, "test"), source
 
@@ -109,6 +111,26 @@ def test_classes_that_differ_only_in_unicode_normalization_are_named_as_such(spl
     assert "written in 2 Unicode normalizations" in message
     assert rf"{splits[0]}/caf\xe9" in message
     assert rf"{splits[1]}/cafe\u0301" in message
+
+
+@pytest.mark.parametrize("top", ["", "my-images/"])
+@pytest.mark.parametrize("test", [0, 2])
+def test_each_image_keeps_its_path_from_train_or_test_on(top, test, tmp_path):
+    files = tree(train=11, test=test, classes=("class 10", "class 9", "ein Kätzchen, 'süß'"))
+    as_folder({f"{top}{name}": content for name, content in files.items()}, tmp_path / "images")
+    broken = "train/class 9/5.png"
+    (tmp_path / "images" / f"{top}{broken}").write_bytes(b"no image")
+    train, test, _ = written(tmp_path, unreadable="skip")
+    found = []
+    for called, arrays in (
+        (list(artifacts.read_names(tmp_path / "out", "train")), train),
+        (list(artifacts.read_names(tmp_path / "out", "test")), test),
+    ):
+        assert len(called) == len(arrays.images)
+        for name, image in zip(called, arrays.images, strict=True):
+            assert (image == original(files[name])).all()
+        found += called
+    assert sorted(found) == sorted(files.keys() - {broken})
 
 
 def test_the_digest_is_that_of_sha256sum(tmp_path):

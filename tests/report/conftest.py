@@ -23,7 +23,8 @@ def write_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, knobs: Evalua
     monkeypatch.chdir(tmp_path)
 
     def write(classes: list[str], labels: list[int], probabilities: np.ndarray, image_shape: tuple[int, ...]) -> None:
-        found = evaluate.assess(np.array(labels), probabilities, classes, knobs)
+        names = [f"test/{number}.png" for number in range(len(labels))]
+        found = evaluate.assess(np.array(labels), probabilities, names, classes, knobs)
         for path, table in found.tables.items():
             artifacts.write_table(path, table)
         artifacts.write_json(artifacts.EVALUATION, found.metrics)

@@ -16,6 +16,7 @@ def test_classes_labels_and_highest_probabilities_come_back_as_they_were(
     write_results(classes, labels, probabilities, (4, 4, 1))
     found = results.read()
     assert found.classes == classes
+    assert found.names == [f"test/{number}.png" for number in range(12)]
     assert found.labels.tolist() == labels
     assert found.predicted.tolist() == probabilities.argmax(axis=1).tolist()
     assert found.guesses.tolist() == np.argsort(-probabilities, axis=1)[:, :5].tolist()

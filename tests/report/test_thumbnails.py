@@ -21,7 +21,7 @@ def test_confused_shows_the_surest_mistakes_first(knobs: Evaluate) -> None:
     found = results.read()
     figure = thumbnails.confused(found, knobs)
     assert words(figure) == ["cat\ntaken for\ndog: 2\n(50.0% of cat)"]
-    assert [panel.get_title() for panel in figure.axes][1:3] == ["80% sure", "60% sure"]
+    assert [panel.get_title() for panel in figure.axes][1:3] == ["80% sure\n3.png", "60% sure\n2.png"]
     first, second = pictures(figure)
     np.testing.assert_array_equal(first, found.images[3])
     np.testing.assert_array_equal(second, found.images[2])
@@ -37,6 +37,7 @@ def test_ambiguous_shows_both_classes_with_the_actual_one_in_bold(knobs: Evaluat
     assert [(text.get_text(), text.get_fontweight()) for text in figure.axes[0].texts] == [
         ("dog 0.51", "bold"),
         ("cat 0.49", "normal"),
+        ("5.png", "normal"),
     ]
 
 
@@ -48,7 +49,7 @@ def test_no_more_ambiguous_images_are_shown_than_asked_for(knobs: Evaluate) -> N
 
 def test_an_ambiguous_image_of_a_third_class_says_so(write_results: Callable[..., None], knobs: Evaluate) -> None:
     write_results(["cat", "dog", "eel"], [2], np.array([[0.45, 0.44, 0.11]]), (4, 4, 3))
-    assert words(thumbnails.ambiguous(results.read(), knobs)) == ["cat 0.45", "dog 0.44", "is eel"]
+    assert words(thumbnails.ambiguous(results.read(), knobs)) == ["cat 0.45", "dog 0.44", "is eel", "0.png"]
 
 
 def test_grey_images_are_shown_in_grey(write_results: Callable[..., None], knobs: Evaluate) -> None:

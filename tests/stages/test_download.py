@@ -67,13 +67,16 @@ def test_the_stage_writes_its_arrays_and_what_is_in_them(tmp_path, capsys):
         "source.json",
         "test_images.npy",
         "test_labels.npy",
+        "test_names.jsonl",
         "train_images.npy",
         "train_labels.npy",
+        "train_names.jsonl",
     ]
     for split, count in source["counts"].items():
         arrays = artifacts.read_arrays(artifacts.RAW, split)
         assert arrays.images.shape == (count, *source["image_shape"])
         assert (arrays.images.dtype.name, arrays.labels.dtype.name) == ("uint8", "int64")
+        assert len(list(artifacts.read_names(artifacts.RAW, split))) == count
     assert list(source) == ["name", "classes", "counts", "image_shape", "files", "left_out"]
     printed = capsys.readouterr().out
     assert "digits: 1,346 train and 451 test images of 32x32x1 in 10 classes: 0, 1, 2" in printed

@@ -1,4 +1,5 @@
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -38,6 +39,7 @@ def write_dataset(folder: Path, labels: list[int], shown: list[int]) -> None:
     folder.mkdir(parents=True)
     np.save(artifacts.images_path(folder, "test"), images)
     np.save(artifacts.labels_path(folder, "test"), np.array(labels, dtype=np.int64))
+    artifacts.write_names(folder, "test", (f"test/{CLASSES[label]}/{row}.png" for row, label in enumerate(labels)))
     artifacts.write_json(folder / artifacts.DATASET, {"classes": CLASSES, "image_shape": list(SHAPE)})
 
 
@@ -85,11 +87,34 @@ def test_predictions_give_a_probability_for_each_class_of_each_image(workplace: 
     evaluate.run(KNOBS)
     table = artifacts.read_table(artifacts.PREDICTIONS, text=("actual", "predicted"))
     columns = [f"probability_{name}" for name in CLASSES]
-    assert list(table.columns) == ["index", "actual", "predicted", "margin", *columns]
+    assert list(table.columns) == ["index", "name", "actual", "predicted", "margin", *columns]
     assert table["index"].tolist() == list(range(10))
+    assert table["name"].tolist()[::9] == ["test/01/0.png", "test/null/9.png"]
     assert table[columns].sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-6)
     assert table["margin"].to_numpy() == pytest.approx((np.e - 1) / (np.e + 3), abs=1e-6)
     assert table[columns].to_numpy().argmax(axis=1).tolist() == [0, 1, 1, 1, 1, 1, 2, 2, 2, 2]
+
+
+def test_any_file_name_can_be_read_back_from_predictions(workplace: Path) -> None:
+    odd = [
+        "NA",
+        'a, "b".png',
+        "\udcff\\udcff.png",
+        "a\\\\b",
+        "\\udcff",
+        "9.41\u202fAM.png",
+        "'",
+        " ",
+        "#",
+        "\U0001f408",
+    ]
+    artifacts.write_names(artifacts.PROCESSED, "test", odd)
+    evaluate.run(KNOBS)
+    written = artifacts.read_table(artifacts.PREDICTIONS, text=("name",))["name"].tolist()
+    escaped = re.compile(r"\\(?:(\\)|u([0-9a-f]{4}))")
+    read_back = [escaped.sub(lambda found: found[1] or chr(int(found[2], 16)), name) for name in written]
+    assert read_back == odd
+    assert written[5] == odd[5]  # what is plain stays so
 
 
 def test_confused_pairs_and_per_class_are_tables(workplace: Path) -> None:
@@ -128,7 +153,7 @@ def test_test_time_augmentation_adds_an_accuracy_and_changes_no_other_number(wor
 
 def test_two_classes_all_told_apart_leave_no_confused_pair() -> None:
     labels = np.array([0, 1])
-    found = evaluate.assess(labels, np.array([[0.9, 0.1], [0.2, 0.8]]), ["cat", "dog"], KNOBS)
+    found = evaluate.assess(labels, np.array([[0.9, 0.1], [0.2, 0.8]]), ["1.png", "2.png"], ["cat", "dog"], KNOBS)
     assert (found.metrics["accuracy"], found.metrics["top2_accuracy"]) == (1, 1)
     assert found.tables[artifacts.CONFUSED_PAIRS].empty
     assert list(found.tables[artifacts.CONFUSED_PAIRS].columns) == ["actual", "predicted", "count", "share"]

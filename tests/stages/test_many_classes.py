@@ -41,6 +41,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
             images = random.integers(0, 256, (len(numbers), *SHAPE), dtype=np.uint8)
             np.save(artifacts.images_path(artifacts.RAW, split), images)
             np.save(artifacts.labels_path(artifacts.RAW, split), numbers)
+            artifacts.write_names(artifacts.RAW, split, (f"{split}/{row}.png" for row in range(len(numbers))))
         source = {"name": "drawn", "classes": CLASSES, "counts": {}, "image_shape": list(SHAPE)}
         artifacts.write_json(artifacts.RAW / artifacts.SOURCE, source)
         preprocess.prepare(artifacts.RAW, artifacts.PROCESSED, Preprocess(seed=0, val_fraction=0.5, duplicates="keep"))

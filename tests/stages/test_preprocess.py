@@ -29,6 +29,8 @@ def raw(folder, train=TRAIN, labels=TRAIN_LABELS, test=TEST, test_labels=TEST_LA
     np.save(artifacts.labels_path(folder, "train"), labels)
     np.save(artifacts.images_path(folder, "test"), test)
     np.save(artifacts.labels_path(folder, "test"), test_labels)
+    artifacts.write_names(folder, "train", (f"train {row}" for row in range(len(train))))
+    artifacts.write_names(folder, "test", (f"test {row}" for row in range(len(test))))
     source = {"name": "drawn", "classes": CLASSES, "counts": {}, "image_shape": list(train.shape[1:])}
     artifacts.write_json(folder / artifacts.SOURCE, source)
     return folder
@@ -86,8 +88,41 @@ def test_the_bytes_are_the_same_for_ever_however_they_are_read(tmp_path, monkeyp
     whole = hashlib.sha256()
     for name in files:
         assert (tmp_path / "out" / name).read_bytes() == (tmp_path / "in small blocks" / name).read_bytes()
-        whole.update((tmp_path / "out" / name).read_bytes())
+        if not name.endswith("_names.jsonl"):
+            whole.update((tmp_path / "out" / name).read_bytes())
     assert whole.hexdigest() == "0d8be13f9e61c5cba42683fe95d72fe3351409857e18cfb0e88d6d7b4ecb707d"
+
+
+def names(folder, split):
+    return list(artifacts.read_names(folder, split))
+
+
+@pytest.mark.parametrize("duplicates", ["keep", "drop"])
+def test_each_image_keeps_its_name(with_duplicates, duplicates):
+    _, arrays = prepared(with_duplicates, duplicates=duplicates)
+    original = {split: artifacts.read_arrays(with_duplicates / "raw", split).images for split in ("train", "test")}
+    for split, found in arrays.items():
+        called = names(with_duplicates / "out", split)
+        assert len(called) == len(found.images)
+        for name, image in zip(called, found.images, strict=True):
+            part, row = name.split()
+            assert part == ("test" if split == "test" else "train")
+            assert (original[part][int(row)] == image).all()
+
+
+def test_any_name_comes_back_as_it_was(tmp_path):
+    raw(tmp_path / "raw")
+    odd = ['"', "\\udc80", "\udc80.png", "9.41\u202fAM.png", "a,b\t", "\u2028", "\x85", "\U0001f408", " "]
+    artifacts.write_names(tmp_path / "raw", "test", odd)
+    prepared(tmp_path)
+    assert names(tmp_path / "out", "test") == odd
+
+
+def test_names_that_are_too_few_are_refused(tmp_path):
+    raw(tmp_path / "raw")
+    artifacts.write_names(tmp_path / "raw", "train", ["only one"])
+    with pytest.raises(DataError, match=r"train_names\.jsonl holds 1 names for 30 images"):
+        prepared(tmp_path)
 
 
 def test_another_seed_makes_another_val(tmp_path):

@@ -1,7 +1,8 @@
 """The sources of images, one file each, and the one table of them.
 
-A source is a function `write(data, folder) -> dict`: it writes `{train,test}_{images,labels}.npy` into `folder` and
-returns the content of source.json. A new one is a new file here, an entry in SOURCES and a name in config.Data.
+A source is a function `write(data, folder) -> dict`: it writes `{train,test}_{images,labels}.npy` into `folder`, and by
+`artifacts.write_names` what each image is called where it comes from; it returns the content of source.json. A new one
+is a new file here, an entry in SOURCES and a name in config.Data.
 """
 
 from __future__ import annotations

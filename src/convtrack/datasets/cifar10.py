@@ -139,6 +139,8 @@ def write(
 ) -> dict[str, Any]:
     """Write CIFAR-10 as uint8 arrays of shape (n, 32, 32, 3) and int64 labels in official order; returns source.json.
 
+    An image is called by its batch and its number in it, from 0, as data_batch_1:17.
+
     Raises DownloadError where no place has it, DataError where data.archive or a batch is not what it should be.
     """
     form, path = _find(data, forms, limits)
@@ -150,6 +152,8 @@ def write(
             for name in names:
                 writer.append(batches[name][0].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
         write_array(labels, np.concatenate([batches[name][1] for name in names]))
+        records = (f"{Path(name).stem}:{number}" for name in names for number in range(form.batch_size))
+        artifacts.write_names(folder, split, records)
     return {
         "name": "cifar10",
         "classes": list(CLASSES),

@@ -22,7 +22,7 @@ SCALE = 4  # 8x8 to 32x32, each pixel repeated: exact on every machine
 
 def write(data: Data, folder: Path) -> dict[str, Any]:
     """Write the digits as grey images, uint8 of shape (n, 32, 32, 1), the test share drawn by data.test_fraction and
-    data.seed. Returns the content of source.json.
+    data.seed. An image is called by its number in `load_digits`, as digits:17. Returns the content of source.json.
     """
     from sklearn.datasets import load_digits
 
@@ -37,6 +37,7 @@ def write(data: Data, folder: Path) -> dict[str, Any]:
     for split, chosen in masks.items():
         write_array(artifacts.images_path(folder, split), images[chosen])
         write_array(artifacts.labels_path(folder, split), labels[chosen])
+        artifacts.write_names(folder, split, (f"digits:{number}" for number in np.flatnonzero(chosen)))
     return {
         "name": "digits",
         "classes": classes,

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import urllib.parse
 import warnings
 from collections import Counter
@@ -32,8 +33,9 @@ from convtrack.errors import DataError, escaped
 def write(data: Data, target: Path) -> dict[str, Any]:
     """Write the images at data.path as uint8 arrays of shape (n, height, width, channels) with int64 labels.
 
-    One channel where every image is grey, else three. Returns the content of source.json; its SHA-256 is the one of
-    what `sha256sum` prints for the images, their names from train/ or test/ on, sorted by their bytes.
+    An image is called by its path from train/ or test/ on, as train/cat/17.png. One channel where every image is grey,
+    else three. Returns the content of source.json; its SHA-256 is the one of what `sha256sum` prints for the images,
+    by these names, sorted by their bytes.
     Raises DataError where the layout or an image is not as it should be, DownloadError where data.path is a URL that
     does not give a file.
     """
@@ -107,6 +109,12 @@ class Stage:
         whole = np.memmap(self.path, dtype=np.uint8, mode="r", shape=(len(self.good), height, width, 3))
         for place, rows in blocks(whole):
             yield place, rows[..., :channels]
+
+    def names(self) -> Iterator[str]:
+        """What the image of each row is called, in the order of the rows."""
+        for (split, name), rows in self.rows.items():
+            for file in rows:
+                yield f"{split}/{name}/{file}"
 
     def digest(self) -> str:
         """SHA-256 over the lines "<sha256>  <name>" of all good rows."""
@@ -212,7 +220,7 @@ def _check(layout: Layout, unreadable: dict[str, str], data: Data) -> None:
 
 
 def _split(stage: Stage, layout: Layout, data: Data, target: Path) -> dict[str, int]:
-    """Copy the good rows into the arrays of train and test, and count them."""
+    """Copy the good rows and their names into train and test, and count them."""
     is_test = stage.is_test.copy()
     if not layout.has_test:
         is_test[stage.good] = held_out(stage.labels[stage.good], layout.classes, data.test_fraction, data.seed, keep=2)
@@ -222,4 +230,5 @@ def _split(stage: Stage, layout: Layout, data: Data, target: Path) -> dict[str, 
             for place, rows in stage.blocks():
                 writer.append(rows[mask[place]])
         write_array(artifacts.labels_path(target, split), stage.labels[mask])
+        artifacts.write_names(target, split, itertools.compress(stage.names(), mask))
     return {split: int(mask.sum()) for split, mask in chosen.items()}

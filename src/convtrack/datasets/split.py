@@ -21,7 +21,7 @@ def held_out(labels: np.ndarray, classes: Sequence[str], fraction: float, seed: 
     Raises DataError naming the classes with fewer than keep + 1 images.
     """
     counts = np.bincount(labels, minlength=len(classes))
-    few = [f"{escaped(name)} ({count})" for name, count in zip(classes, counts, strict=True) if count <= keep]
+    few = [f"{name} ({count})" for name, count in zip(classes, counts, strict=True) if count <= keep]
     if few:
         raise DataError(
             f"a split needs at least {keep + 1} images in every class, one to hold out and {keep} to keep. "

@@ -71,7 +71,7 @@ def confusion(results: Results, _: Evaluate) -> Figure:
 
 def _matrix(panel: Axes, values: np.ndarray, classes: list[str], number: str, title: str) -> None:
     # the root of the value, or the few mistakes would look like none beside the diagonal
-    norm = PowerNorm(0.5, vmin=0, vmax=values.sum(axis=1).max())
+    norm = PowerNorm(0.5, vmin=0, vmax=max(values.sum(axis=1).max(), 1))
     drawn = panel.imshow(values, cmap="Blues", norm=norm)
     size = min(10, 520 / len(classes))  # points; the largest matrix has 690 for its rows
     panel.set_xticks(range(len(classes)), map(shown, classes), rotation=90, fontsize=size)

@@ -16,13 +16,15 @@ from convtrack.metrics import ConfusedPair
 class Results:
     """One trained model and what it said about the test images.
 
-    `labels` and `predicted` are numbers into `classes`, int64 of (n,). `guesses` are the few most probable classes of
-    each image, int64 of (n, few), the most probable first; `probabilities` are theirs, floats of the same shape.
-    `images` are the test images, uint8 of (n, height, width, channels), still on the disk. `history` and `per_class`
-    are the tables of those names in artifacts, `training` is the content of artifacts.TRAINING.
+    `names` are those of the test images, as in predictions.csv. `labels` and `predicted` are numbers into `classes`,
+    int64 of (n,). `guesses` are the few most probable classes of each image, int64 of (n, few), the most probable
+    first; `probabilities` are theirs, floats of the same shape. `images` are the test images, uint8 of (n, height,
+    width, channels), still on the disk. `history` and `per_class` are the tables of those names in artifacts,
+    `training` is the content of artifacts.TRAINING.
     """
 
     classes: list[str]
+    names: list[str]
     labels: np.ndarray
     predicted: np.ndarray
     guesses: np.ndarray
@@ -37,7 +39,7 @@ class Results:
 def read() -> Results:
     """Read models/, reports/ and the test images in data/processed. Raises StorageError where one is missing."""
     tops = [[column.format(rank + 1) for rank in range(bounds.MOST_PROBABLE)] for column in artifacts.MOST_PROBABLE]
-    predictions = artifacts.read_table(artifacts.PREDICTIONS, text=("actual", "predicted", *tops[0]))
+    predictions = artifacts.read_table(artifacts.PREDICTIONS, text=("name", "actual", "predicted", *tops[0]))
     classes = artifacts.read_json(artifacts.PROCESSED / artifacts.DATASET)["classes"]
     number = {name: index for index, name in enumerate(classes)}
     if len(classes) <= bounds.ALL_CLASSES:
@@ -50,6 +52,7 @@ def read() -> Results:
         probabilities = predictions[tops[1]].to_numpy(np.float64)
     return Results(
         classes=classes,
+        names=predictions["name"].tolist(),
         labels=predictions["actual"].map(number).to_numpy(np.int64),
         predicted=predictions["predicted"].map(number).to_numpy(np.int64),
         guesses=guesses,

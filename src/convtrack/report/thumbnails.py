@@ -10,7 +10,7 @@ from matplotlib.figure import Figure
 
 from convtrack import metrics
 from convtrack.config import Evaluate
-from convtrack.report.names import shown
+from convtrack.report.names import shown, shown_file
 from convtrack.report.results import Results
 
 PAIRS = 8  # rows of confused pairs
@@ -18,7 +18,7 @@ EXAMPLES = 8  # images in each
 
 
 def confused(results: Results, _: Evaluate) -> Figure:
-    """For each of the most confused pairs, the mistakes of which the model was surest, with its probability."""
+    """For each of the most confused pairs, the mistakes of which the model was surest, with probability and file."""
     pairs = results.pairs[:PAIRS]
     if not pairs:
         return _nothing("No test image was taken for another class.")
@@ -38,8 +38,9 @@ def confused(results: Results, _: Evaluate) -> Figure:
         for cell in row:
             cell.set_axis_off()
         for cell, mistake in zip(row[1:], surest, strict=False):
-            _thumbnail(cell, results.images[mistakes[mistake]])
-            cell.set_title(f"{sureness[mistake]:.0%} sure", fontsize=9, pad=3)
+            image = mistakes[mistake]
+            _thumbnail(cell, results.images[image])
+            cell.set_title(f"{sureness[mistake]:.0%} sure\n{shown_file(results.names[image])}", fontsize=7.5, pad=4.5)
     figure.suptitle("Most confused: the mistakes it is surest of", y=_from_top(figure))
     return figure
 
@@ -51,9 +52,9 @@ def ambiguous(results: Results, evaluate: Evaluate) -> Figure:
         return _nothing("No test image is partly two classes: none has two probabilities of 0.25 or more.")
     columns = max(4, math.ceil(math.sqrt(len(chosen))))
     rows = math.ceil(len(chosen) / columns)
-    figure = Figure(figsize=(1.6 * columns + 0.2, 1.9 * rows + 1))
+    figure = Figure(figsize=(1.6 * columns + 0.2, 2.05 * rows + 1.15))
     figure.subplots_adjust(
-        left=0.01, right=0.99, top=1 - 0.75 / figure.get_figheight(), bottom=0.55 / figure.get_figheight(), hspace=0.5
+        left=0.01, right=0.99, top=1 - 0.75 / figure.get_figheight(), bottom=0.7 / figure.get_figheight(), hspace=0.6
     )
     cells = figure.subplots(rows, columns, squeeze=False).ravel()
     for cell in cells:
@@ -70,13 +71,15 @@ def ambiguous(results: Results, evaluate: Evaluate) -> Figure:
 
 
 def _two_classes(results: Results, index: int) -> list[tuple[str, str]]:
-    """The lines under an ambiguous image, and the weight of each: bold for the actual class."""
+    """The lines under an ambiguous image, the last its file, and the weight of each: bold for the actual class."""
     best_two, actual = results.guesses[index, :2], results.labels[index]
     lines = [
         (f"{shown(results.classes[guess], 16)} {probability:.2f}", "bold" if guess == actual else "normal")
         for guess, probability in zip(best_two, results.probabilities[index], strict=False)
     ]
-    return lines if actual in best_two else [*lines, (f"is {shown(results.classes[actual], 16)}", "bold")]
+    if actual not in best_two:
+        lines.append((f"is {shown(results.classes[actual], 16)}", "bold"))
+    return [*lines, (shown_file(results.names[index]), "normal")]
 
 
 def _thumbnail(cell: Axes, image: np.ndarray) -> None:

@@ -33,8 +33,10 @@ class Evaluation:
     tables: dict[Path, pd.DataFrame]
 
 
-def assess(labels: np.ndarray, probabilities: np.ndarray, classes: list[str], evaluate: Evaluate) -> Evaluation:
-    """Judge `probabilities`, floats of (n, classes), by `labels`, integers of (n,). Pure.
+def assess(
+    labels: np.ndarray, probabilities: np.ndarray, names: list[str], classes: list[str], evaluate: Evaluate
+) -> Evaluation:
+    """Judge `probabilities`, floats of (n, classes), of images called `names` by `labels`, integers of (n,). Pure.
 
     Raises TrainingError where a probability is not a number.
     """
@@ -48,8 +50,8 @@ def assess(labels: np.ndarray, probabilities: np.ndarray, classes: list[str], ev
     predicted = probabilities.argmax(axis=1)
     per_class = metrics.per_class(labels, probabilities, classes)
     pairs = metrics.confused_pairs(labels, predicted, classes, most=evaluate.confused_pairs)
-    names = np.array(classes, dtype=object)
-    named = pd.DataFrame({"actual": names[labels], "predicted": names[predicted]})
+    called = np.array(classes, dtype=object)
+    named = pd.DataFrame({"actual": called[labels], "predicted": called[predicted]})
     scalars = {name: metric(labels, probabilities, evaluate) for name, metric in metrics.METRICS.items()}
     recall = per_class[per_class["support"] > 0].set_index("class")["recall"].to_dict()
     return Evaluation(
@@ -57,7 +59,7 @@ def assess(labels: np.ndarray, probabilities: np.ndarray, classes: list[str], ev
         tables={
             artifacts.PER_CLASS: per_class,
             artifacts.CONFUSION: named,
-            artifacts.PREDICTIONS: _predictions(named, probabilities, classes),
+            artifacts.PREDICTIONS: _predictions(named, names, probabilities, classes),
             artifacts.CONFUSED_PAIRS: pd.DataFrame(
                 [dataclasses.asdict(pair) for pair in pairs],
                 columns=[field.name for field in dataclasses.fields(metrics.ConfusedPair)],
@@ -66,13 +68,15 @@ def assess(labels: np.ndarray, probabilities: np.ndarray, classes: list[str], ev
     )
 
 
-def _predictions(named: pd.DataFrame, probabilities: np.ndarray, classes: list[str]) -> pd.DataFrame:
-    """A row per test image: index (in the test split), actual, predicted, margin, and the probabilities.
+def _predictions(named: pd.DataFrame, names: list[str], probabilities: np.ndarray, classes: list[str]) -> pd.DataFrame:
+    """A row per test image: index (in the test split), name, actual, predicted, margin, and the probabilities.
 
-    These are a column for each class, or where there are many, the most probable classes and a column for each.
+    In a name, a backslash is doubled, and a byte that is not UTF-8 is written as \\udc80 to \\udcff. The probabilities
+    are a column for each class, or where there are many, the most probable classes and a column for each.
     """
     table = named.copy()
     table.insert(0, "index", np.arange(len(table)))
+    table.insert(1, "name", [_in_utf8(name) for name in names])
     table["margin"] = metrics.margins(probabilities)
     if len(classes) <= bounds.ALL_CLASSES:
         # the prefix keeps a class called "index" or "margin" apart from the columns of that name
@@ -84,6 +88,10 @@ def _predictions(named: pd.DataFrame, probabilities: np.ndarray, classes: list[s
         name, probability = (column.format(rank + 1) for column in artifacts.MOST_PROBABLE)
         table[name], table[probability] = np.array(classes, dtype=object)[guesses[:, rank]], values[:, rank]
     return table
+
+
+def _in_utf8(name: str) -> str:
+    return name.replace("\\", r"\\").encode("utf-8", "backslashreplace").decode()
 
 
 def predict(
@@ -145,7 +153,8 @@ def run(evaluate: Evaluate) -> dict[str, Any]:
             advance = functools.partial(progress.advance, task)
             return predict(model, test.images, evaluate.batch_size, advance, method=method)
 
-        evaluation = assess(test.labels, probabilities("none", "evaluate"), dataset["classes"], evaluate)
+        names = list(artifacts.read_names(artifacts.PROCESSED, "test"))
+        evaluation = assess(test.labels, probabilities("none", "evaluate"), names, dataset["classes"], evaluate)
         method = evaluate.test_time_augmentation
         if method != "none":
             averaged = probabilities(method, f"evaluate with {method}")

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+import itertools
 import math
 from collections.abc import Iterator, Sequence
 from pathlib import Path
@@ -27,14 +28,15 @@ def prepare(raw: Path, folder: Path, preprocess: Preprocess) -> dict[str, Any]:
     """Split the images of `raw` and write them into `folder`, whole or not at all; val is taken from train.
 
     {train,val,test}_images.npy: uint8 (n, height, width, channels), in the order of `raw`;
-    {train,val,test}_labels.npy: int64 (n,); dataset.json, which is returned. The same input gives the same bytes on
-    any machine. Raises DataError where a class has too few images, StorageError where the disk refuses.
+    {train,val,test}_labels.npy: int64 (n,); {train,val,test}_names.jsonl: what each image is called; dataset.json,
+    which is returned. The same input gives the same bytes on any machine. Raises DataError where a class has too few
+    images, StorageError where the disk refuses.
     """
     source = artifacts.read_json(raw / artifacts.SOURCE)
     classes: list[str] = source["classes"]
     train, test = artifacts.read_arrays(raw, "train"), artifacts.read_arrays(raw, "test")
-    _check(train, classes, artifacts.images_path(raw, "train"))
-    _check(test, classes, artifacts.images_path(raw, "test"))
+    _check(train, classes, raw, "train")
+    _check(test, classes, raw, "test")
     val = held_out(train.labels, classes, preprocess.val_fraction, preprocess.seed)
     duplicates, leaked = _duplicates(train, test, val)
     kept = ~val & ~leaked if preprocess.duplicates == "drop" else ~val
@@ -50,6 +52,9 @@ def prepare(raw: Path, folder: Path, preprocess: Preprocess) -> dict[str, Any]:
         )
     with artifacts.whole_folder(folder) as temporary:
         digests, mean, std = _write(train, test, masks, temporary)
+        for split, mask in masks.items():
+            names = artifacts.read_names(raw, "test" if split == "test" else "train")
+            artifacts.write_names(temporary, split, itertools.compress(names, mask))
         dataset = {
             "classes": classes,
             "image_shape": source["image_shape"],
@@ -76,11 +81,16 @@ def run(preprocess: Preprocess) -> None:
         say.print(f"exact duplicates: {', '.join(found)}")
 
 
-def _check(arrays: Arrays, classes: Sequence[str], path: Path) -> None:
-    images, labels = arrays.images, arrays.labels
+def _check(arrays: Arrays, classes: Sequence[str], raw: Path, split: Split) -> None:
+    path, images, labels = artifacts.images_path(raw, split), arrays.images, arrays.labels
     if images.dtype != np.uint8 or images.ndim != 4 or len(images) != len(labels) or not len(images):
         raise DataError(
             f"{path} holds {images.dtype} {images.shape} for {len(labels)} labels", "run dvc repro -f download"
+        )
+    if (names := sum(1 for _ in artifacts.read_names(raw, split))) != len(images):
+        raise DataError(
+            f"{artifacts.names_path(raw, split)} holds {names} names for {len(images)} images",
+            "run dvc repro -f download",
         )
     if labels.min() < 0 or labels.max() >= len(classes):
         raise DataError(
