@@ -118,6 +118,15 @@ def test_the_most_confused_classes_have_the_most_mistakes_made_or_attracted() ->
     assert metrics.most_confused(labels, predicted, 5, most=9).tolist() == [0, 1, 2, 3, 4]
 
 
+@given(judged(), st.integers(1, 9))
+def test_the_most_probable_classes_are_the_first_in_order_of_probability(
+    case: tuple[np.ndarray, np.ndarray], most: int
+) -> None:
+    _, probabilities = case
+    expected = np.argsort(-probabilities, axis=1, kind="stable")[:, :most]
+    assert metrics.most_probable(probabilities, most).tolist() == expected.tolist()
+
+
 def test_ambiguous_images_come_with_the_smallest_margin_first() -> None:
     assert metrics.margins(PROBABILITIES) == pytest.approx([0.5, 0.2, 0.3, 0.85])
     assert metrics.ambiguous(PROBABILITIES, most=2).tolist() == [1, 2]

@@ -67,7 +67,10 @@ def test_folder_tar_and_zip_in_any_order_give_the_same(top, tmp_path):
     as_tar(backwards, tmp_path / "a.tar")
     as_tar(files, tmp_path / "a.tar.gz")
     as_zip(backwards, tmp_path / "a.zip")
-    found = [written(tmp_path, None, f"out {name}", path=name) for name in ("images", "a.tar", "a.tar.gz", "a.zip")]
+    forms = ("images", "a.tar", "a.tar.gz", "a.zip")
+    found = [written(tmp_path, None, f"out {name}", path=name) for name in forms]
+    for names in ("train_names.jsonl", "test_names.jsonl"):
+        assert len({(tmp_path / f"out {name}" / names).read_bytes() for name in forms}) == 1
     for other in found[1:]:
         for split in (0, 1):
             assert (found[0][split].images == other[split].images).all()
