@@ -59,10 +59,7 @@ class TrackedRun:
         self._sender.flush()
         self._sender.keep(lambda folder: contents.setup(self.params, folder))
         if self.params.tracking.system_metrics:
-            from convtrack.tracking.system import Monitor
-
-            self._monitor = Monitor(self._log_sample)
-            self._monitor.start()
+            self._begin_to_measure()
 
     def reopen(self, run_id: str | None, trained: str | None) -> None:
         """Go on with the run that models/run.json names. `trained` is when the training ended, in ISO 8601."""
@@ -142,6 +139,16 @@ class TrackedRun:
         experiment = store.experiment(self.params.tracking.experiment)
         again = {"tags": {"study.state": "running"}} if self.trial else {}
         return {"start": start, "experiment": experiment, "status": "RUNNING"} | again
+
+    def _begin_to_measure(self) -> None:
+        try:
+            from convtrack.tracking.system import Monitor
+
+            monitor = Monitor(self._log_sample)
+            monitor.start()
+            self._monitor = monitor
+        except Exception as error:  # of psutil, a driver or MLflow: no training ends because of it
+            click.echo(f"convtrack: MLflow gets no system metrics: {store.in_short(error)}", err=True)
 
     def _log_sample(self, sample: dict[str, float], step: int) -> None:
         with contextlib.suppress(StorageError):  # the training itself tells of a disk that is full
