@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
+import fcntl
 import os
 import shutil
 import subprocess
+import sys
 import threading
 import time
 from collections.abc import Callable
@@ -15,6 +18,7 @@ import pytest
 
 from convtrack import artifacts
 from convtrack.tracking import spool
+from convtrack.tracking.sender import Sender
 from convtrack.tracking.spool import Spool
 
 
@@ -71,6 +75,16 @@ def test_an_entry_that_fails_to_be_made_leaves_nothing(entries: Spool) -> None:
     assert sorted(path.name for path in entries.folder.iterdir()) == [spool.STORE]
 
 
+def test_whoever_waited_for_a_lock_and_has_it_now_is_alone(entries: Spool) -> None:
+    with contextlib.ExitStack() as stack:
+        with entries.claimed("one"):
+            (path,) = [path for path in entries.folder.rglob("one*") if path.is_file()]
+            late = stack.enter_context(path.open("r+"))
+        fcntl.flock(late, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        with entries.claimed("one") as mine:
+            assert not mine
+
+
 def test_only_one_sends_what_a_run_has_and_others_are_told_at_once(entries: Spool) -> None:
     with entries.claimed("one") as first, Spool().claimed("one") as second, Spool().claimed("two") as other:
         assert (first, second, other) == (True, False, True)
@@ -78,16 +92,52 @@ def test_only_one_sends_what_a_run_has_and_others_are_told_at_once(entries: Spoo
         assert again
 
 
-def test_an_entry_is_looked_after_by_the_process_that_made_it_while_that_lives(entries: Spool) -> None:
-    entries.add("one", lambda _: {})
+OWNER = """
+import sys
+from convtrack.tracking.sender import Sender
+sender = Sender("one", "files")
+sender.spool.add("one", lambda _: {"is": "theirs"})
+sender.spool.add("another", lambda _: {"is": "theirs"})
+print("kept", flush=True)
+sys.stdin.read()
+"""
+
+
+def test_what_a_run_gets_is_left_to_the_process_that_records_it_while_that_lives(entries: Spool) -> None:
+    other = subprocess.Popen([sys.executable, "-c", OWNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    try:
+        assert other.stdout is not None
+        assert other.stdout.readline() == "kept\n"
+        mine = Sender("two", "files")
+        entries.add("two", holding("mine"))
+        assert mine._unowned() == ["another", "two"]
+        with entries.claimed("one") as claimed:
+            assert claimed  # to be its owner is no lock on sending: commands of one study have one run
+    finally:
+        other.kill()
+        other.wait()
+    assert mine._unowned() == ["another", "one", "two"]
+
+
+def test_an_entry_whose_pid_has_been_given_to_another_program_is_sent(entries: Spool) -> None:
+    entries.add("one", holding("left behind"))
     (entry,) = entries.entries("one")
-    assert not entry.has_owner  # ourselves
-    other = subprocess.Popen(["sleep", "60"])
-    theirs = entry.path.rename(entry.path.with_name(f"one@{1:020}-{other.pid}"))
-    assert spool.Entry(theirs).has_owner
-    other.kill()
-    other.wait()
-    assert not spool.Entry(theirs).has_owner
+    stranger = subprocess.Popen(["sleep", "60"])
+    try:
+        entry.path.rename(entry.path.with_name(f"one@{1:020}-7-{stranger.pid}"))  # as it was named once
+        assert Sender("two", "files")._unowned() == ["one"]
+        entries.add("one", holding("later"))
+        assert contents(entries, "one") == ["left behind", "later"]
+    finally:
+        stranger.kill()
+        stranger.wait()
+
+
+def test_two_processes_of_one_run_both_send_and_its_owner_is_whoever_was_there_first(entries: Spool) -> None:
+    first, second = Sender("one", "files"), Sender("one", "files")
+    entries.add("one", holding("ours"))
+    assert first._unowned() == second._unowned() == ["one"]
+    assert Sender("two", "files")._unowned() == []
 
 
 def test_the_size_of_an_entry_that_has_just_been_sent_is_none(entries: Spool) -> None:

@@ -35,6 +35,7 @@ class Sender:
     def __init__(self, run: str, files: str, *, others: bool = True) -> None:
         self.run, self.files, self.others = run, files, others
         self.spool = Spool()
+        self._owner = self.spool.own(run)
         self._delivery = Delivery(self.spool)
         self._thread: threading.Thread | None = None
         self._failed = self._warned = False
@@ -77,6 +78,8 @@ class Sender:
             time.sleep(POLL)
         if self._warned and not self.spool.entries(self.run):
             click.echo("convtrack: MLflow has everything of this run by now", err=True)
+        if self._owner:
+            self._owner.release()
 
     def ask(self, question: Callable[[MlflowClient], list[int]]) -> list[int]:
         """What the store answers; nothing where it does not, in time."""
@@ -118,8 +121,7 @@ class Sender:
 
     def _unowned(self) -> list[str]:
         """The runs, ours among them, of which no other living process takes care."""
-        newest = {entry.run: entry for entry in self.spool.entries()}  # of one listing: another thread removes entries
-        return [run for run, entry in newest.items() if not entry.has_owner]
+        return [run for run in self.spool.runs() if run == self.run or not self.spool.is_owned(run)]
 
     def _warn(self, error: Exception) -> None:
         if not self._warned:

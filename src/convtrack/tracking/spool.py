@@ -7,26 +7,25 @@ to be written into the run, files/ holds artifacts, model/ an MLflow model. It g
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import hashlib
 import json
-import os
 import shutil
-import threading
 import time
+import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import psutil
+from filelock import FileLock, Timeout
 
 from convtrack import artifacts
 from convtrack.tracking import store
 
-STORE, CONTENT, FILES, MODEL, REFUSED = "store", "content.json", "files", "model", "refused"
+STORE, CONTENT, FILES, MODEL, REFUSED, LOCKS = "store", "content.json", "files", "model", "refused", "locks"
 WHOLE = "[!.]*"  # what is half-written or half-deleted begins with a dot
 ABANDONED = 86_400  # seconds, after which what is still half-written was left behind by a kill
+INSTANT = 0.2  # seconds, many times what another process takes to find out that a run has no owner
 
 # writes files and model of an entry into its folder, and returns its content
 Fill = Callable[[Path], dict[str, Any]]
@@ -45,12 +44,6 @@ class Entry:
     @property
     def content(self) -> dict[str, Any]:
         return artifacts.read_json(self.path / CONTENT)
-
-    @property
-    def has_owner(self) -> bool:
-        """Whether another process made it that still runs, and sends it itself."""
-        owner = int(self.path.name.rpartition("-")[2])
-        return owner != os.getpid() and psutil.pid_exists(owner)
 
     @property
     def size(self) -> int:
@@ -75,8 +68,8 @@ class Spool:
         earlier = self.entries(run)
         newest = int(earlier[-1].path.name.partition("@")[2].partition("-")[0]) if earlier else 0
         stamp = max(time.time_ns(), newest + 1)  # whatever the clock does, the order stays
-        # the system's metrics are kept by a thread of their own, maybe in the same nanosecond
-        name = f"{run}@{stamp:020}-{threading.get_ident()}-{os.getpid()}"
+        # another thread or process may keep something in the same nanosecond
+        name = f"{run}@{stamp:020}-{uuid.uuid4().hex}"
         with artifacts.whole_folder(self.folder / name) as folder:
             content = fill(folder)
             (folder / CONTENT).write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
@@ -102,16 +95,40 @@ class Spool:
 
     @contextlib.contextmanager
     def claimed(self, run: str) -> Iterator[bool]:
-        """Whether this block alone, among all processes, sends what `run` has."""
-        path = self.folder / f"{run}.lock"
-        with path.open("w") as file:
-            try:
-                fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                yield False
-                return
-            yield True
-            path.unlink(missing_ok=True)
+        """Whether this block alone, among all processes, sends what `run` has. Raises StorageError."""
+        lock = self._lock(run, "lock")
+        try:
+            yield lock is not None
+        finally:
+            if lock:
+                lock.release()
+
+    def own(self, run: str) -> FileLock | None:
+        """Tell other processes that this one sends what `run` gets, until the lock is released or the process ends.
+
+        None where another one does so already. Raises StorageError.
+        """
+        return self._lock(run, "owner", INSTANT)
+
+    def is_owned(self, run: str) -> bool:
+        """Whether a process that still runs sends what `run` gets. Raises StorageError."""
+        lock = self._lock(run, "owner")
+        if lock:
+            lock.release()
+        return lock is None
+
+    def _lock(self, run: str, kind: str, patience: float = 0) -> FileLock | None:
+        """A lock that goes with its process, whatever gets its pid then; None where another has it.
+
+        Its file stays: who deletes it lets two processes lock two files of one name.
+        """
+        path = self.folder / LOCKS / f"{run}.{kind}"
+        with artifacts.storage_errors(path), contextlib.suppress(Timeout):
+            path.parent.mkdir(exist_ok=True)
+            lock = FileLock(path, thread_local=False)
+            lock.acquire(timeout=patience, poll_interval=INSTANT / 10)
+            return lock
+        return None
 
     def clean(self) -> None:
         """Delete what a kill left half-written or half-deleted."""
