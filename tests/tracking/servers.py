@@ -20,6 +20,15 @@ from pathlib import Path
 # requests that pass before one that was held arrives, as if it had been under way for long
 HELD_FOR = 4
 SERVED = "files"  # the folder of artifacts, in that of a server
+REFUSALS = {
+    "error": (500, b"broken", "text/plain"),
+    # as MLflow's own server says it with --app-name basic-auth, and where its --allowed-hosts lacks the name
+    "401": (401, b"You are not authenticated. Please see https://www.mlflow.org/docs/latest/auth", "text/html"),
+    "403": (403, b"Permission denied", "text/html"),
+    "host": (403, b"Invalid Host header - possible DNS rebinding attack detected", "text/plain"),
+    # as Databricks says it
+    "denied": (403, b'{"error_code": "PERMISSION_DENIED", "message": "no edit permission"}', "application/json"),
+}
 
 
 def free_port() -> int:
@@ -64,8 +73,9 @@ def server(folder: Path) -> tuple[str, ...]:
 class Proxy:
     """Hands requests on to `port`, but for what `faults` says of each, by its number from 1.
 
-    error: answered 500, and not handed on. cut: handed on, and never answered. late: the same, but it arrives only when
-    `HELD_FOR` further ones have. hang: neither handed on nor answered. `always` is the fault of all others.
+    A key of REFUSALS: answered so, and not handed on. cut: handed on, and never answered. late: the same, but it
+    arrives only when `HELD_FOR` further ones have. hang: neither handed on nor answered. `always` is the fault of all
+    others.
     """
 
     def __init__(self, port: int) -> None:
@@ -96,8 +106,8 @@ class Proxy:
         if fault == "hang":
             self._over.wait()
             return None
-        if fault == "error":
-            return 500, b"broken", "text/plain"
+        if fault in REFUSALS:
+            return REFUSALS[fault]
         if fault == "late":
             self._held.append((self.count + HELD_FOR, request))
             return None

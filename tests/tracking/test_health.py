@@ -10,13 +10,15 @@ from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from convtrack import artifacts, tracking
 from convtrack.config import Params
 from convtrack.errors import TrackingError
-from convtrack.tracking import health, sender
+from convtrack.tracking import health, sender, training_run
 from tests.limits import files_of_at_most
-from tests.tracking.records import EPOCHS, record, train
+from tests.tracking.records import EPOCHS, evaluate, record, runs, train
+from tests.tracking.servers import Proxy, free_port
 
 
 @pytest.fixture
@@ -81,8 +83,7 @@ def test_a_store_that_is_read_only_is_named_and_the_run_is_kept(
     assert "is read-only" in said
     assert f"make {database} and its folder writable" in said
     refused(database, "is read-only")
-    last = sorted(artifacts.STATE.glob(f"tracking/*/{name}@*"))[-1]
-    assert artifacts.read_json(last / "content.json")["status"] == "FINISHED"
+    assert artifacts.read_json(waiting(name)[-1] / "content.json")["status"] == "FINISHED"
 
 
 @pytest.mark.parametrize(
@@ -121,6 +122,151 @@ def test_a_store_without_room_is_named_and_gets_the_run_later(
     assert f"{database} cannot grow" in said
     assert "make room" in said
     arrives(name, database)
+
+
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        (
+            "401",
+            ("does not accept your name and password", "set MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD"),
+        ),
+        ("403", ("does not allow you to write this", "the permission to edit the experiment")),
+        ("denied", ("does not allow you to write this", "the permission to edit the experiment")),
+        ("host", ("does not accept requests under this host name", "--allowed-hosts")),
+    ],
+)
+def test_a_server_that_refuses_who_asks_is_no_server_that_is_away(
+    fault: str,
+    words: tuple[str, ...],
+    params: Params,
+    result: dict[str, Any],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    proxy = Proxy(free_port())
+    proxy.always = fault
+    with proxy.listening() as address:
+        monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+        name = train(params, result)
+        with pytest.raises(TrackingError) as caught:
+            tracking.sync()
+    said = capsys.readouterr().err
+    assert said.count("not everything reaches MLflow") == 1
+    for word in (address, *words):
+        assert word in said
+        assert word in str(caught.value)
+    assert "start that server," not in said
+    assert artifacts.read_json(waiting(name)[-1] / "content.json")["status"] == "FINISHED"
+    shutil.rmtree(artifacts.STATE)
+
+
+@pytest.mark.parametrize(
+    ("deleted", "moment"),
+    [
+        ("experiment", "before"),
+        ("experiment", "during"),
+        ("experiment", "between"),
+        ("run", "during"),
+        ("run", "between"),
+    ],
+)
+def test_what_was_deleted_in_mlflow_can_be_restored_and_gets_everything_then(
+    deleted: str,
+    moment: str,
+    database: Path,
+    params: Params,
+    result: dict[str, Any],
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    client = MlflowClient(f"sqlite:///{database}")
+    (experiment,) = (one for one in client.search_experiments() if one.name == params.tracking.experiment)
+
+    def delete(run_id: str | None) -> None:
+        if deleted == "experiment":
+            client.delete_experiment(experiment.experiment_id)
+        else:
+            assert run_id is not None
+            client.delete_run(run_id)
+
+    if moment == "before":
+        delete(None)
+    with training_run(params) as run:
+        for epoch in range(1, EPOCHS + 1):
+            run.log_epoch({"epoch": epoch, "loss": 1 / epoch})
+            if moment == "during" and epoch == 2:
+                delete(run.id)
+        run.log_training(result)
+    if moment == "between":
+        delete(run.id)
+        evaluate(params)
+    said = capsys.readouterr().err
+    assert said.count("not everything reaches MLflow") == 1
+    command = (
+        f"mlflow experiments restore -x {experiment.experiment_id}"
+        if deleted == "experiment"
+        else f"mlflow runs restore --run-id {run.id}"
+    )
+    assert f"was deleted in sqlite:///{database}" in said
+    assert f"restore it: `{command}`" in said
+    with training_run(with_experiment(params, "another")) as other:  # which does not wait
+        pass
+    assert [found.info.status for found in runs(client, other.name)] == ["FINISHED"]
+    assert f"an earlier run waits. MLflow's {deleted} " in capsys.readouterr().err
+    refused(database, f"1 runs still wait for sqlite:///{database}", command)
+    assert not list(artifacts.STATE.glob("tracking/*/refused"))
+    if deleted == "experiment":
+        client.restore_experiment(experiment.experiment_id)
+    else:
+        assert run.id is not None
+        client.restore_run(run.id)
+    arrives(run.name, database)
+    if moment == "between":
+        assert "test_accuracy" in record(client, run.name)["points"]
+
+
+def test_a_run_that_was_deleted_for_good_holds_up_nothing_and_is_told_once(
+    database: Path, params: Params, result: dict[str, Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    client = MlflowClient(f"sqlite:///{database}")
+    with training_run(params) as run:
+        run.log_epoch({"epoch": 1, "loss": 0.5})
+        run._sender.flush()
+        assert run.id is not None
+        SqlAlchemyStore(f"sqlite:///{database}", str(database.parent))._hard_delete_run(run.id)  # as mlflow gc does
+        for epoch in range(2, 6):
+            run.log_epoch({"epoch": epoch, "loss": 1 / epoch})
+        run.log_training(result)
+    assert runs(client, run.name) == []
+    said = capsys.readouterr().err
+    assert said.count("refuses a part of a run") == 1
+    assert waiting(run.name) == []
+
+
+def test_a_stopped_training_whose_run_was_deleted_has_a_new_one_and_restoring_the_old_one_loses_neither(
+    database: Path, params: Params, result: dict[str, Any], tmp_path: Path
+) -> None:
+    client = MlflowClient(f"sqlite:///{database}")
+    with pytest.raises(KeyboardInterrupt), training_run(params, beside=tmp_path / "checkpoints") as stopped:
+        stopped.log_epoch({"epoch": 1, "loss": 0.5})
+        raise KeyboardInterrupt
+    assert stopped.id is not None
+    client.delete_run(stopped.id)
+    with training_run(params, beside=tmp_path / "checkpoints") as run:
+        run.log_epoch({"epoch": 1, "loss": 0.5})
+        client.restore_run(stopped.id)
+        run.log_training(result)
+    assert run.id != stopped.id
+    assert {found.info.run_id for found in runs(client, run.name)} == {run.id, stopped.id}
+
+
+def with_experiment(params: Params, name: str) -> Params:
+    return params.model_copy(update={"tracking": params.tracking.model_copy(update={"experiment": name})})
+
+
+def waiting(name: str) -> list[Path]:
+    """The entries of a run, for whichever store."""
+    return sorted(artifacts.STATE.glob(f"tracking/*/{name}@*"))
 
 
 def _schema(database: Path, version: str) -> str:

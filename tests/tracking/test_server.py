@@ -263,16 +263,24 @@ def test_a_disk_without_room_for_what_is_sent_loses_nothing_of_it(served: Served
     assert served.record() == expected
 
 
-def test_a_server_that_answers_500_costs_one_warning_and_nothing_else(
-    served: Served, params: Params, result: dict[str, Any], capsys: pytest.CaptureFixture[str]
+@pytest.mark.parametrize(
+    ("fault", "words"),
+    [
+        ("error", "answers with an error of its own"),
+        ("401", "does not accept your name and password"),
+        ("403", "does not allow you to write"),
+    ],
+)
+def test_a_server_that_refuses_everything_costs_one_warning_and_nothing_else(
+    fault: str, words: str, served: Served, params: Params, result: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     served.start_over({})
     shutil.rmtree(SPOOL)
-    served.proxy.always = "error"
+    served.proxy.always = fault
     name = train(params, result)
     said = capsys.readouterr().err
     assert said.count("not everything reaches MLflow") == 1
-    assert "answers with an error of its own" in said
+    assert words in said
     assert runs(served.client) == []
     served.proxy.always = ""
     tracking.sync()

@@ -6,13 +6,14 @@ A run is found again by its tag, a row of a curve by its step, any other point b
 
 from __future__ import annotations
 
+import contextlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from convtrack import artifacts
-from convtrack.tracking import spool, store, trials
+from convtrack.tracking import health, spool, store, trials
 from convtrack.tracking.spool import Entry, Spool
 
 if TYPE_CHECKING:
@@ -30,12 +31,14 @@ class Delivery:
         self.spool = entries
         self.ids: dict[str, str] = {}
         self._steps: dict[str, int] = {}  # of each run's curves, the last one that the store has
+        self._told: set[tuple[str, str]] = set()  # run and cause
         self._connection: MlflowClient | None = None
 
     def send(self, run: str) -> int:
         """Send all entries of `run` in their order, unless another process is at it; returns how many were sent.
 
-        Raises whatever MLflow and its drivers do where the store does not take them; those not sent stay.
+        Raises BlockedError where somebody has to mend something for this run first, and whatever MLflow and its drivers
+        raise where the store takes nothing; those not sent stay.
         """
         sent = 0
         with self.spool.claimed(run) as mine:
@@ -46,6 +49,7 @@ class Delivery:
 
     def _send(self, entry: Entry) -> None:
         from mlflow.exceptions import MlflowException
+        from requests import HTTPError
 
         content = entry.content
         try:
@@ -55,17 +59,33 @@ class Delivery:
             elif "only_if_there" not in content:
                 self._put_aside(entry, f"it has no run with the tag {TAG} {entry.run}")
                 return
-        except MlflowException as error:
-            known = self.ids.get(entry.run)
-            gone = error.error_code == "RESOURCE_DOES_NOT_EXIST" and known is not None and known in str(error)
-            if not gone and error.error_code != "INVALID_PARAMETER_VALUE":
+        except (MlflowException, HTTPError) as error:
+            if health.is_forbidden(error):
+                problem = health.trouble(error)
+                raise health.BlockedError(problem.message, problem.hint) from error
+            if not self._refuses(error, self.ids.get(entry.run)):
                 raise
             self._put_aside(entry, store.in_short(error))
             return
         self.spool.remove(entry)
 
+    def _refuses(self, error: Exception, known: str | None) -> bool:
+        """Whether `error` says that the store will never take an entry of its run `known`.
+
+        Raises BlockedError where the run was deleted and can be restored.
+        """
+        code = getattr(error, "error_code", "")
+        if code not in {"INVALID_PARAMETER_VALUE", "RESOURCE_DOES_NOT_EXIST"}:
+            return False
+        if known is not None and (run := self._get(known)):
+            self._check_active(run)
+        return code == "INVALID_PARAMETER_VALUE" or (known is not None and known in str(error))
+
     def _put_aside(self, entry: Entry, cause: str) -> None:
         aside = self.spool.refuse(entry)
+        if (entry.run, cause) in self._told:
+            return
+        self._told.add((entry.run, cause))
         shown = store.without_password(store.uri())
         click.echo(f"convtrack: MLflow at {shown} refuses a part of a run: {cause}. It is kept in {aside}", err=True)
 
@@ -82,6 +102,8 @@ class Delivery:
             elif "start" in content:
                 self.ids[run] = self._start(content["experiment"], **content["start"])
                 self._steps[run] = 0
+            elif "only_if_there" not in content and (deleted := self._find_deleted(run)):
+                self._check_active(deleted)
         return self.ids.get(run)
 
     def _find(self, run: str) -> str | None:
@@ -93,17 +115,57 @@ class Delivery:
         known = self.ids.get(run)
         kept = max(found, key=lambda one: (one.info.run_id == known, len(one.data.params), one.info.run_id))
         for twin in found:
-            if twin is not kept:
+            # one with values is no twin: it was deleted when another took its place, and has been restored
+            if twin is not kept and not twin.data.params and not twin.data.metrics:
                 self.client.delete_run(twin.info.run_id)
         return str(kept.info.run_id)
 
+    def _find_deleted(self, run: str) -> Run | None:
+        """The run with our tag that is marked as deleted, by itself or with its experiment."""
+        from mlflow.entities import ViewType
+
+        experiments = [one.experiment_id for one in self.client.search_experiments(view_type=ViewType.ALL)]
+        found = self.client.search_runs(experiments, f"tags.`{TAG}` = '{run}'", run_view_type=ViewType.DELETED_ONLY)
+        return max(found, key=lambda one: len(one.data.params), default=None)
+
+    def _get(self, run_id: str) -> Run | None:
+        """The run with MLflow's id, be it deleted; None where there is none, and where that is no id."""
+        from mlflow.exceptions import MlflowException
+
+        try:
+            return self.client.get_run(run_id)
+        except MlflowException as error:
+            if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+                raise
+            return None
+
+    def _check_active(self, run: Run) -> None:
+        """Raises BlockedError where the run, or its experiment, is marked as deleted."""
+        from mlflow.entities import LifecycleStage
+
+        experiment = self.client.get_experiment(run.info.experiment_id)
+        if experiment.lifecycle_stage == LifecycleStage.DELETED:
+            raise health.deleted_experiment(experiment)
+        if run.info.lifecycle_stage == LifecycleStage.DELETED:
+            raise health.deleted_run(run, self.spool.folder / f"{run.data.tags.get(TAG, '')}@*")
+
     def _start(self, experiment: str, *, name: str, tags: dict[str, str], start_time: int, parent: str | None) -> str:
+        from mlflow.entities import LifecycleStage
+        from mlflow.exceptions import MlflowException
+
         experiment_id = store.experiment_id(self.client, experiment)
         if parent is not None:
-            self.send(parent)
+            with contextlib.suppress(health.BlockedError):
+                self.send(parent)
             if parent_id := self.ids.get(parent) or self._find(parent):
                 tags = tags | {"mlflow.parentRunId": parent_id}
-        run = self.client.create_run(experiment_id, start_time=start_time, tags=tags, run_name=name)
+        try:
+            run = self.client.create_run(experiment_id, start_time=start_time, tags=tags, run_name=name)
+        except MlflowException:
+            found = self.client.get_experiment(experiment_id)
+            if found.lifecycle_stage == LifecycleStage.DELETED:
+                raise health.deleted_experiment(found) from None
+            raise
         return str(run.info.run_id)
 
     def _write(self, entry: Entry, run_id: str, content: dict[str, Any]) -> None:

@@ -3,16 +3,43 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
+import shlex
 import sqlite3
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from convtrack.errors import TrackingError
 from convtrack.tracking import store
 
+if TYPE_CHECKING:
+    from mlflow.entities import Experiment, Run
+
 NO_ANSWER = "start that server, or unset MLFLOW_TRACKING_URI, which records in mlflow.db here"
+WHO = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
 # what MLflow, SQLite and the network say, what that means, the next step
 SIGNS = [
+    (
+        "Invalid Host header",
+        "does not accept requests under this host name",
+        "start that server with --allowed-hosts HOST:PORT",
+    ),
+    (
+        "error code 401|401 Client Error|UNAUTHENTICATED|CUSTOMER_UNAUTHORIZED",
+        "does not accept your name and password (401)",
+        f"set {WHO}",
+    ),
+    (
+        "password authentication failed|Access denied for user",
+        "does not accept the name and password in MLFLOW_TRACKING_URI",
+        "correct them there",
+    ),
+    (
+        "error code 403|403 Client Error|PERMISSION_DENIED|permission denied for",
+        "does not allow you to write this (403)",
+        f"ask whoever runs it for the permission to edit the experiment, or set {WHO}",
+    ),
     (
         "database is locked",
         "is locked: another program has been writing to it for longer than SQLite waits",
@@ -45,6 +72,10 @@ SIGNS = [
 ]
 
 
+class BlockedError(TrackingError):
+    """What one run waits for until somebody mends it, and other runs do not."""
+
+
 def state() -> str:
     """Whether runs can be recorded, in words. Raises TrackingError where the store does not answer."""
     shown = store.without_password(store.uri())
@@ -67,6 +98,37 @@ def trouble(error: Exception) -> TrackingError:
             file = shown.partition(":///")[2].partition("?")[0].removeprefix("file:") or "the server's database"
             return TrackingError(f"MLflow's store {shown} {meaning}", hint.format(file=file, uri=shown))
     return TrackingError(f"MLflow's store {shown} does not answer as it should: {store.in_short(error)}", NO_ANSWER)
+
+
+def is_forbidden(error: Exception) -> bool:
+    """Whether a server knows who asks, and does not allow it. `error` is of MLflow or of requests."""
+    response = getattr(error, "response", None)
+    return getattr(error, "error_code", "") == "PERMISSION_DENIED" or getattr(response, "status_code", 0) == 403
+
+
+def deleted_experiment(experiment: Experiment) -> BlockedError:
+    """How to get back an experiment that is marked as deleted, and with it its runs."""
+    return BlockedError(
+        f"MLflow's experiment {experiment.name} was deleted in {store.without_password(store.uri())}",
+        f"restore it: {_command(f'mlflow experiments restore -x {experiment.experiment_id}')}; "
+        "or set tracking.experiment to another name for later runs",
+    )
+
+
+def deleted_run(run: Run, waiting: Path) -> BlockedError:
+    """How to get back a run that is marked as deleted, or to give up what waits for it, all of `waiting`."""
+    return BlockedError(
+        f"MLflow's run {run.info.run_name} ({run.info.run_id}) was deleted in {store.without_password(store.uri())}",
+        f"restore it: {_command(f'mlflow runs restore --run-id {run.info.run_id}')}; "
+        f"or delete {waiting}, which wait for it",
+    )
+
+
+def _command(command: str) -> str:
+    """`command` as it has to be typed in this shell, to meet the store."""
+    if os.environ.get("MLFLOW_TRACKING_URI"):
+        return f"`{command}`"
+    return f"`MLFLOW_TRACKING_URI={shlex.quote(store.uri())} {command}`"
 
 
 def lock() -> Exception | None:

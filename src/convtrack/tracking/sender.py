@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from convtrack.errors import ConvtrackError
+from convtrack.errors import ConvtrackError, TrackingError
 from convtrack.tracking import health, spool, store
 from convtrack.tracking.delivery import Delivery
 from convtrack.tracking.spool import Fill, Spool
@@ -39,6 +39,7 @@ class Sender:
         self._delivery = Delivery(self.spool)
         self._thread: threading.Thread | None = None
         self._failed = self._warned = False
+        self._blocked: set[str] = set()  # runs that wait for somebody to mend something
         self._pause, self._next_try = FIRST_PAUSE, 0.0
         self._patience = PATIENCE if store.exists() else CREATION
 
@@ -57,9 +58,10 @@ class Sender:
         """Send what our run, or another, still has, and wait for that as long as it gets on."""
         run = run or self.run
         self._failed = False
+        self._blocked.discard(run)
         left, since = -1, time.monotonic()
         while entries := self.spool.entries(run):
-            if self._failed:
+            if self._failed or run in self._blocked:
                 return
             if len(entries) != left:
                 left, since, room = len(entries), time.monotonic(), self._patience + entries[0].size / 2**20
@@ -104,9 +106,11 @@ class Sender:
 
     def _send(self, run: str | None) -> None:
         try:
-            self._delivery.send(run or self.run)
+            self._send_one(run or self.run)
             if self.others and run is None:
-                self._send_others()
+                self.spool.clean()
+                for other in self._unowned():
+                    self._send_one(other)
             self._pause, self._next_try = FIRST_PAUSE, 0.0
         except Exception as error:  # whatever MLflow and its drivers raise, the entries are there
             self._next_try = time.monotonic() + self._pause
@@ -114,14 +118,22 @@ class Sender:
             self._warn(error)
             self._failed = True
 
-    def _send_others(self) -> None:
-        self.spool.clean()
-        for run in self._unowned():
+    def _send_one(self, run: str) -> None:
+        """Send what `run` has, or tell what it waits for."""
+        try:
             self._delivery.send(run)
+            self._blocked.discard(run)
+        except health.BlockedError as error:
+            if run == self.run:
+                self._warn(error)
+            elif self._blocked <= {self.run}:  # the first of them, which stands for all
+                click.echo(f"convtrack: an earlier run waits. {error}\n  Then: `convtrack tracking sync`", err=True)
+            self._blocked.add(run)
 
     def _unowned(self) -> list[str]:
-        """The runs, ours among them, of which no other living process takes care."""
-        return [run for run in self.spool.runs() if run == self.run or not self.spool.is_owned(run)]
+        """The runs, ours among them, of which no other living process takes care, and which can be sent."""
+        runs = [run for run in self.spool.runs() if run not in self._blocked]
+        return [run for run in runs if run == self.run or not self.spool.is_owned(run)]
 
     def _warn(self, error: Exception) -> None:
         if not self._warned:
@@ -132,27 +144,36 @@ class Sender:
                 f"  This goes on without it, {self.files} will be complete, and the rest is kept: {NEXT}",
                 err=True,
             )
-        self._warned, self._patience = True, AWAY
+        self._warned = True
+        if not isinstance(error, health.BlockedError):
+            self._patience = AWAY
 
 
 def sync() -> str:
     """Send all that waits for the store in use, however long it takes; returns what was done, in words.
 
-    Raises TrackingError where the store does not take it, StorageError where the disk has no room to prepare it.
+    Raises TrackingError where the store does not take it, or not all of it, StorageError where the disk has no room to
+    prepare it.
     """
     entries = Spool()
     entries.clean()
     delivery = Delivery(entries)
     shown, sent = store.without_password(store.uri()), 0
-    runs = entries.runs()
+    runs, blocked = entries.runs(), dict[str, None]()
     try:
         for run in runs:
-            sent += delivery.send(run)
+            try:
+                sent += delivery.send(run)
+            except health.BlockedError as error:
+                blocked[str(error)] = None
     except ConvtrackError:
         raise
     except Exception as error:  # as above
         raise health.trouble(error) from error
-    lines = [f"{sent} entries of {len(runs)} runs sent to {shown}" if sent else f"nothing waited for {shown}"]
+    done = f"{sent} entries of {len(runs)} runs sent to {shown}" if sent else f"nothing waited for {shown}"
+    if blocked:
+        raise TrackingError("\n".join([f"{len(entries.runs())} runs still wait for {shown}:", *blocked]))
+    lines = [done]
     for place, count in spool.waiting().items():
         why = "another process is sending them" if place == store.place() else "set MLFLOW_TRACKING_URI to it"
         lines.append(f"{count} runs wait for {place}: {why}")
