@@ -36,6 +36,7 @@ class Sender:
         self.run, self.files, self.others = run, files, others
         self.spool = Spool()
         self._owner = self.spool.own(run)
+        self._kept = {run}  # the runs that this sender has kept something for
         self._delivery = Delivery(self.spool)
         self._thread: threading.Thread | None = None
         self._failed = self._warned = False
@@ -51,6 +52,7 @@ class Sender:
     def keep(self, fill: Fill, run: str | None = None) -> None:
         """Put an entry of our run, or of another, into the spool and begin to send. Raises StorageError."""
         self.spool.add(run or self.run, fill)
+        self._kept.add(run or self.run)
         if time.monotonic() >= self._next_try:
             self._begin(run)
 
@@ -133,7 +135,7 @@ class Sender:
     def _unowned(self) -> list[str]:
         """The runs, ours among them, of which no other living process takes care, and which can be sent."""
         runs = [run for run in self.spool.runs() if run not in self._blocked]
-        return [run for run in runs if run == self.run or not self.spool.is_owned(run)]
+        return [run for run in runs if run in self._kept or not self.spool.is_owned(run)]
 
     def _warn(self, error: Exception) -> None:
         if not self._warned:
