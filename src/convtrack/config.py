@@ -287,7 +287,7 @@ class Params(Section):
 
         Those of study are left out: how something was searched for says nothing about what one run did.
         """
-        return dict(_flatten(self.model_dump(exclude={"study"})))
+        return dict(flatten(self.model_dump(exclude={"study"})))
 
 
 def load(path: Path = PARAMS_FILE) -> Params:
@@ -355,10 +355,11 @@ def per_block(network: str) -> dict[str, str]:
     return {f"model.{knob}": f"model.{blocks}" for knob, blocks in pairs.items()}
 
 
-def _flatten(tree: dict[str, Any], prefix: str = "") -> typing.Iterator[tuple[str, Any]]:
+def flatten(tree: dict[str, Any], prefix: str = "") -> typing.Iterator[tuple[str, Any]]:
+    """Every value of a nested mapping by its dotted path, lists kept whole."""
     for key, value in tree.items():
         if isinstance(value, dict):
-            yield from _flatten(value, f"{prefix}{key}.")
+            yield from flatten(value, f"{prefix}{key}.")
         else:
             yield f"{prefix}{key}", value
 

@@ -185,12 +185,15 @@ def test_an_evaluation_of_a_training_without_a_run_says_so_and_goes_on(
     assert "has no MLflow run" in capsys.readouterr().err
 
 
-def test_an_evaluation_of_a_run_that_the_store_does_not_know_says_so_and_goes_on(
-    params: Params, capsys: pytest.CaptureFixture[str]
+def test_an_evaluation_of_a_run_that_the_store_does_not_know_says_so_and_has_a_new_one(
+    params: Params, mlflow_client: MlflowClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     artifacts.write_json(artifacts.RUN, {"run_id": "0" * 32})
     evaluate(params)
-    assert "0" * 32 in capsys.readouterr().err
+    assert f"recorded as run {'0' * 32} in" in capsys.readouterr().err
+    experiments = [one.experiment_id for one in mlflow_client.search_experiments()]
+    (run,) = mlflow_client.search_runs(experiments, f"tags.`convtrack.original_run_id` = '{'0' * 32}'")
+    assert (run.info.status, run.data.metrics["test_accuracy"]) == ("FINISHED", 0.5)
 
 
 def test_a_server_that_is_down_costs_one_warning(

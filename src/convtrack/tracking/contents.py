@@ -60,7 +60,7 @@ def setup(params: Params, folder: Path) -> dict[str, Any]:
             _attach(file, folder)
     if patch := facts.uncommitted():
         _files(folder).joinpath("uncommitted.patch").write_text(patch[:LARGEST_PATCH], encoding="utf-8")
-    return {"params": knobs(params), "dataset": _dataset()}
+    return {"params": knobs(params), "dataset": dataset()}
 
 
 def knobs(params: Params) -> dict[str, str]:
@@ -81,10 +81,13 @@ def as_params(values: dict[str, Any]) -> dict[str, str]:
     return {name: str(value)[:LONGEST_PARAM] for name, value in values.items()}
 
 
-def points(values: dict[str, Any], step: int) -> list[Any]:
-    """[name, value, milliseconds since 1970, step] for each value that is a number; text, as JSON knows no infinity."""
-    now = time.time_ns() // 1_000_000
-    return [[name, repr(float(value)), now, step] for name, value in values.items() if isinstance(value, int | float)]
+def points(values: dict[str, Any], step: int, at: int | None = None) -> list[Any]:
+    """[name, value, milliseconds since 1970, step] for each value that is a number; text, as JSON knows no infinity.
+
+    The time is `at`, or now.
+    """
+    at = time.time_ns() // 1_000_000 if at is None else at
+    return [[name, repr(float(value)), at, step] for name, value in values.items() if isinstance(value, int | float)]
 
 
 def row(values: dict[str, float]) -> dict[str, Any]:
@@ -93,15 +96,18 @@ def row(values: dict[str, float]) -> dict[str, Any]:
     return {"curve": points(curve, int(values["epoch"]))}
 
 
-def training(result: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """training.json: measured numbers as metrics, the rest as tags, null left out; and the files."""
+def training(result: dict[str, Any], folder: Path, at: int | None = None) -> dict[str, Any]:
+    """training.json: measured numbers as metrics, the rest as tags, null left out; and the files.
+
+    The time of the metrics is `at` (milliseconds since 1970), or now.
+    """
     # a curve has these names already
     renamed = {"seconds": "train_seconds", "images_per_second": "train_images_per_second"}
     words = {name: value for name, value in result.items() if isinstance(value, str) or name in NO_MEASURE}
     for file in (artifacts.HISTORY, artifacts.TRAINING):
         _attach(file, folder)
     return {
-        "metrics": _finite({renamed.get(name, name): result[name] for name in result if name not in words}),
+        "metrics": _finite({renamed.get(name, name): result[name] for name in result if name not in words}, at),
         "tags": {f"training.{name}": str(value)[:LONGEST_TAG] for name, value in words.items()},
     }
 
@@ -177,10 +183,9 @@ def _files(folder: Path) -> Path:
     return files
 
 
-def _finite(values: dict[str, Any]) -> list[Any]:
-    return points(
-        {name: value for name, value in values.items() if isinstance(value, int | float) and math.isfinite(value)}, 0
-    )
+def _finite(values: dict[str, Any], at: int | None = None) -> list[Any]:
+    finite = {name: value for name, value in values.items() if isinstance(value, int | float) and math.isfinite(value)}
+    return points(finite, 0, at)
 
 
 def confusion_table(classes: list[str]) -> pd.DataFrame:
@@ -203,7 +208,7 @@ def confusion_table(classes: list[str]) -> pd.DataFrame:
     return matrix.reset_index(names="actual \\ predicted")
 
 
-def _dataset() -> dict[str, str]:
+def dataset() -> dict[str, str]:
     """data/processed as an input of the run, named by DVC's hash; nothing of it is read again."""
     document = artifacts.read_json(artifacts.PROCESSED / artifacts.DATASET)
     profile = {name: document[name] for name in ("classes", "image_shape", "counts")}

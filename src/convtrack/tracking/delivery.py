@@ -7,29 +7,33 @@ A run is found again by its tag, a row of a curve by its step, any other point b
 from __future__ import annotations
 
 import contextlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from convtrack import artifacts
-from convtrack.tracking import health, spool, store, trials
+from convtrack.tracking import health, logged_models, spool, store, trials
 from convtrack.tracking.spool import Entry, Spool
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
-    from mlflow.entities import LoggedModel, Metric, Run
+    from mlflow.entities import Metric, Run
 
 TAG = "convtrack.run"
+COPIED = "convtrack.copied_from"  # of a run made from a training's files: the store that has the training's own run
+ORIGINAL = "convtrack.original_run_id"  # MLflow's id of that
 MOST = {"metrics": 1000, "params": 100, "tags": 100}  # MLflow's limits for one request
 
 
 class Delivery:
-    """Sends what the spool holds for a run. `ids` has MLflow's id of each run that it came across."""
+    """Sends what the spool holds for a run.
+
+    `ids` has MLflow's id of each run that it came across, `copies` those of them that were made from files.
+    """
 
     def __init__(self, entries: Spool) -> None:
         self.spool = entries
         self.ids: dict[str, str] = {}
+        self.copies: set[str] = set()
         self._steps: dict[str, int] = {}  # of each run's curves, the last one that the store has
         self._told: set[tuple[str, str]] = set()  # run and cause
         self._connection: MlflowClient | None = None
@@ -54,11 +58,11 @@ class Delivery:
         content = entry.content
         try:
             run_id = self._find_or_start(entry.run, content)
-            if run_id is not None:
-                self._write(entry, run_id, content)
-            elif "only_if_there" not in content:
+            if run_id is None and "only_if_there" not in content:
                 self._put_aside(entry, f"it has no run with the tag {TAG} {entry.run}")
                 return
+            if run_id is not None and ("only_if_copy" not in content or entry.run in self.copies):
+                self._write(entry, run_id, content)
         except (MlflowException, HTTPError) as error:
             if health.is_forbidden(error):
                 problem = health.trouble(error)
@@ -97,17 +101,28 @@ class Delivery:
 
     def _find_or_start(self, run: str, content: dict[str, Any]) -> str | None:
         if run not in self.ids:
-            if run_id := content.get("run_id") or self._find(run):
-                self.ids[run] = run_id
-            elif "start" in content:
-                self.ids[run] = self._start(content["experiment"], **content["start"])
+            start = content.get("start")
+            copied = start is not None and COPIED in start["tags"]
+            known = content.get("run_id")
+            found = (self._get(known) if known else None) or self._find(run)
+            # a training has a new run where its own was deleted, and what is only for a run that is there has no use
+            if found is None and "only_if_there" not in content and (start is None or copied):
+                found = self._find_deleted(run)
+            if found is not None:
+                self._check_active(found)
+                self.ids[run] = found.info.run_id
+                copied = COPIED in found.data.tags
+            elif start is not None:
+                self.ids[run] = self._start(content["experiment"], **start)
                 self._steps[run] = 0
-            elif "only_if_there" not in content and (deleted := self._find_deleted(run)):
-                self._check_active(deleted)
+                if copied:
+                    _tell_of_copy(self.ids[run], start["tags"])
+            if copied:
+                self.copies.add(run)
         return self.ids.get(run)
 
-    def _find(self, run: str) -> str | None:
-        """The id of the run with our tag. Where a request was done twice, its twins, which are empty, are deleted."""
+    def _find(self, run: str) -> Run | None:
+        """The run with our tag. Where a request was done twice, its twins, which are empty, are deleted."""
         experiments = [experiment.experiment_id for experiment in self.client.search_experiments()]
         found: list[Run] = list(self.client.search_runs(experiments, f"tags.`{TAG}` = '{run}'"))
         if not found:
@@ -118,7 +133,7 @@ class Delivery:
             # one with values is no twin: it was deleted when another took its place, and has been restored
             if twin is not kept and not twin.data.params and not twin.data.metrics:
                 self.client.delete_run(twin.info.run_id)
-        return str(kept.info.run_id)
+        return kept
 
     def _find_deleted(self, run: str) -> Run | None:
         """The run with our tag that is marked as deleted, by itself or with its experiment."""
@@ -143,10 +158,10 @@ class Delivery:
         """Raises BlockedError where the run, or its experiment, is marked as deleted."""
         from mlflow.entities import LifecycleStage
 
-        experiment = self.client.get_experiment(run.info.experiment_id)
-        if experiment.lifecycle_stage == LifecycleStage.DELETED:
-            raise health.deleted_experiment(experiment)
         if run.info.lifecycle_stage == LifecycleStage.DELETED:
+            experiment = self.client.get_experiment(run.info.experiment_id)
+            if experiment.lifecycle_stage == LifecycleStage.DELETED:
+                raise health.deleted_experiment(experiment)
             raise health.deleted_run(run, self.spool.folder / f"{run.data.tags.get(TAG, '')}@*")
 
     def _start(self, experiment: str, *, name: str, tags: dict[str, str], start_time: int, parent: str | None) -> str:
@@ -157,14 +172,16 @@ class Delivery:
         if parent is not None:
             with contextlib.suppress(health.BlockedError):
                 self.send(parent)
-            if parent_id := self.ids.get(parent) or self._find(parent):
-                tags = tags | {"mlflow.parentRunId": parent_id}
+            if parent not in self.ids and (found := self._find(parent)):
+                self.ids[parent] = found.info.run_id
+            if parent in self.ids:
+                tags = tags | {"mlflow.parentRunId": self.ids[parent]}
         try:
             run = self.client.create_run(experiment_id, start_time=start_time, tags=tags, run_name=name)
         except MlflowException:
-            found = self.client.get_experiment(experiment_id)
-            if found.lifecycle_stage == LifecycleStage.DELETED:
-                raise health.deleted_experiment(found) from None
+            there = self.client.get_experiment(experiment_id)
+            if there.lifecycle_stage == LifecycleStage.DELETED:
+                raise health.deleted_experiment(there) from None
             raise
         return str(run.info.run_id)
 
@@ -172,15 +189,18 @@ class Delivery:
         status = content.get("status")
         if status == "RUNNING":
             self.client.update_run(run_id, status)
+        if "only_if_copy" in content and "params" in content:  # which MLflow takes once; an earlier copy may have them
+            there = self.client.get_run(run_id).data.params
+            content = content | {"params": {k: v for k, v in content["params"].items() if k not in there}}
         self._write_values(entry.run, run_id, content)
         if "dataset" in content:
             self.client.log_inputs(run_id, datasets=[_dataset(content["dataset"])])
         if (entry.path / spool.FILES).exists():
             self.client.log_artifacts(run_id, str(entry.path / spool.FILES))
         if (entry.path / spool.MODEL).exists():
-            self._write_model(run_id, entry.path / spool.MODEL, points(content["metrics"]))
+            logged_models.write(self.client, run_id, entry.path / spool.MODEL, points(content["metrics"]))
         if "drop_model" in content:
-            self._drop_models(run_id)
+            logged_models.drop(self.client, run_id)
         if "settle" in content:
             self._settle(run_id, **content["settle"])
         if status not in {None, "RUNNING"}:
@@ -219,65 +239,22 @@ class Delivery:
                 self.client.set_tag(run_id, name, value)
             self.client.set_terminated(run_id, trials.STATUS[state], end_time=end_time)
 
-    def _models(self, run_id: str) -> list[LoggedModel]:
-        experiment = self.client.get_run(run_id).info.experiment_id
-        return list(self.client.search_logged_models([experiment], f"source_run_id = '{run_id}'"))
-
-    def _write_model(self, run_id: str, folder: Path, scalars: list[Metric]) -> None:
-        """What MLflow's own Model.log does, from files that are there and with a model that may be there in part."""
-        from mlflow.entities import LoggedModelStatus
-        from mlflow.models import Model
-        from mlflow.tracking.context.registry import resolve_tags
-
-        run = self.client.get_run(run_id)
-        found = sorted(self._models(run_id), key=lambda one: one.status != LoggedModelStatus.READY)
-        for twin in found[1:]:
-            self.client.delete_logged_model(twin.model_id)
-        model = (
-            found[0]
-            if found
-            else self.client.create_logged_model(
-                run.info.experiment_id, "model", source_run_id=run_id, tags=resolve_tags(), params=run.data.params
-            )
-        )
-        if model.status != LoggedModelStatus.READY:
-            document = Model.load(str(folder))
-            document.run_id, document.artifact_path = run_id, model.artifact_location
-            document.model_id = document.model_uuid = model.model_id
-            with artifacts.whole_file(folder / "MLmodel") as temporary:
-                document.save(temporary)
-            self.client.log_model_artifacts(model.model_id, str(folder))
-            self.client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)
-        self._link_model(run_id, model.model_id)
-        for scalar in scalars:
-            scalar._model_id = model.model_id
-        self.client.log_batch(run_id, metrics=scalars)
-
-    def _link_model(self, run_id: str, model_id: str) -> None:
-        """Name the model in its run. MLflow takes that once, and an earlier try may arrive at any time."""
-        from mlflow.entities import LoggedModelOutput
-        from mlflow.exceptions import MlflowException
-
-        try:
-            self.client.log_outputs(run_id, [LoggedModelOutput(model_id, step=0)])
-        except MlflowException:
-            outputs = self.client.get_run(run_id).outputs
-            if outputs is None or model_id not in {output.model_id for output in outputs.model_outputs}:
-                raise
-
-    def _drop_models(self, run_id: str) -> None:
-        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
-
-        for model in self._models(run_id):
-            get_artifact_repository(model.artifact_location, tracking_uri=store.uri()).delete_artifacts()
-            self.client.delete_logged_model(model.model_id)
-
 
 def points(values: list[Any]) -> list[Metric]:
     """[name, value as text, milliseconds since 1970, step] of each point."""
     from mlflow.entities import Metric
 
     return [Metric(name, float(value), timestamp, step) for name, value, timestamp, step in values]
+
+
+def _tell_of_copy(run_id: str, tags: dict[str, str]) -> None:
+    shown = store.without_password(store.uri())
+    click.echo(
+        f"convtrack: MLflow at {shown} has no run of the training that made this model: it was recorded as run "
+        f"{tags.get(ORIGINAL, '(unknown)')} in {tags[COPIED]}. The new run {run_id} gets the training's record "
+        "from models/, and this evaluation",
+        err=True,
+    )
 
 
 def _dataset(fields: dict[str, str]) -> Any:

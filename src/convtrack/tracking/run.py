@@ -19,7 +19,6 @@ from convtrack.interruption import Interruption
 from convtrack.tracking import contents, facts, store, trials
 from convtrack.tracking.delivery import TAG
 from convtrack.tracking.sender import Sender
-from convtrack.tracking.spool import Fill
 from convtrack.tracking.trials import TrialLink
 
 if TYPE_CHECKING:
@@ -43,6 +42,7 @@ class TrackedRun:
         self._trained: int | None = None  # when, in milliseconds since 1970
         self._reopened: float | None = None
         self._monitor: Monitor | None = None
+        self._scalars: list[Any] = []  # what the training came to, which the model has too
 
     @property
     def id(self) -> str | None:
@@ -61,13 +61,35 @@ class TrackedRun:
         if self.params.tracking.system_metrics:
             self._begin_to_measure()
 
-    def reopen(self, run_id: str | None, trained: str | None) -> None:
-        """Go on with the run that models/run.json names. `trained` is when the training ended, in ISO 8601."""
-        self._trained = _milliseconds(datetime.fromisoformat(trained)) if trained else None
-        tags = contents.evaluation_setup(self.params)
-        self._sender.keep(lambda _: {"run_id": run_id, "status": "RUNNING", "tags": tags})
+    def reopen(self, document: dict[str, Any]) -> None:
+        """Go on with the run that models/run.json, whose content is `document`, names.
+
+        Where the store in use has no such run, it gets a new one with what the files tell of the training.
+        """
+        from convtrack.tracking import copies
+
+        said = document.get("trained")
+        trained = _milliseconds(datetime.fromisoformat(said) if said else datetime.now(UTC))
+        if said:
+            self._trained = trained
+        reopening = {
+            "run_id": document.get("run_id"),
+            "status": "RUNNING",
+            "tags": contents.evaluation_setup(self.params),
+            "start": copies.start(self.params, self.name, document, trained),
+            "experiment": store.experiment(self.params.tracking.experiment),
+        }
+        self._sender.keep(lambda _: reopening)
         self._opened, self._reopened = True, time.monotonic()
         self._sender.flush()
+        if self._sender.is_copy or self.id is None:  # as long as the store has not told, it may be one
+
+            def fill(folder: Path) -> dict[str, Any]:
+                content = copies.training(self.params, folder, trained)
+                self._scalars.extend(point for point in content["metrics"] if point[3] == 0)
+                return content
+
+            self._sender.keep(fill)
 
     def log_epoch(self, row: dict[str, float]) -> None:
         """A row of models/history.csv as points of curves, its epoch as step."""
@@ -87,20 +109,15 @@ class TrackedRun:
             "tracking_uri": store.without_password(store.uri()),
         }
         artifacts.write_json(artifacts.RUN, document)
-        scalars: list[Any] = []
 
         def fill(folder: Path) -> dict[str, Any]:
             content = contents.training(result, folder)
-            scalars.extend(content["metrics"])
+            self._scalars.extend(content["metrics"])
             return content
-
-        def fill_model(folder: Path) -> dict[str, Any]:
-            contents.model(folder)
-            return {"metrics": scalars}
 
         self._sender.keep(fill)
         if model and self.params.tracking.log_model:
-            self._keep_model(fill_model)
+            self._keep_model()
 
     def log_outcome(self, state: str, reason: str) -> None:
         """How a trial ended (a key of `trials.STATUS`), which is also how its run will end."""
@@ -108,8 +125,14 @@ class TrackedRun:
         self._sender.keep(lambda _: {"tags": trials.outcome(state, reason)})
 
     def log_evaluation(self, metrics: dict[str, Any]) -> None:
-        """What reports/evaluation.json says, and the tables and pictures of reports/."""
+        """What reports/evaluation.json says, and the tables and pictures of reports/.
+
+        A run that was made from files gets the model now and not earlier: TensorFlow takes the number of its threads,
+        which the stage sets, only before its first operation.
+        """
         self._sender.keep(lambda folder: contents.evaluation(metrics, folder))
+        if self._sender.is_copy and self.params.tracking.log_model:
+            self._keep_model()
 
     def end(self, status: str) -> None:
         """Close the run as FINISHED, FAILED or KILLED. An evaluation adds its own time to that of the training."""
@@ -154,8 +177,13 @@ class TrackedRun:
         with contextlib.suppress(StorageError):  # the training itself tells of a disk that is full
             self._sender.keep(lambda _: {"metrics": contents.points(sample, step)})
 
-    def _keep_model(self, fill: Fill) -> None:
+    def _keep_model(self) -> None:
         """Keep the model, if MLflow can write it. Raises StorageError."""
+
+        def fill(folder: Path) -> dict[str, Any]:
+            contents.model(folder)
+            return {"metrics": self._scalars}
+
         try:
             self._sender.keep(fill)
         except StorageError:
@@ -204,14 +232,13 @@ def evaluation_run(params: Params) -> Iterator[TrackedRun | Unrecorded]:
     """The run of the training whose model is in models/, open again until the block ends."""
     store.uri()  # as above
     found = artifacts.read_json(artifacts.RUN) if artifacts.RUN.exists() else {}
-    run_id = found.get("run_id")
-    name = found.get(TAG) or run_id
+    name = found.get(TAG) or found.get("run_id")
     if name is None:
         click.echo("convtrack: the training has no MLflow run, so the evaluation goes into reports/ only", err=True)
         yield Unrecorded()
         return
     run = TrackedRun(params, name)
-    with opened(lambda: run.reopen(run_id, found.get("trained")), run.end):
+    with opened(lambda: run.reopen(found), run.end):
         yield run
 
 

@@ -49,6 +49,11 @@ class Sender:
         """MLflow's id of the run, None as long as the store has not told."""
         return self._delivery.ids.get(self.run)
 
+    @property
+    def is_copy(self) -> bool:
+        """Whether MLflow's run was made from the files of a training, as far as the store has told."""
+        return self.run in self._delivery.copies
+
     def keep(self, fill: Fill, run: str | None = None) -> None:
         """Put an entry of our run, or of another, into the spool and begin to send. Raises StorageError."""
         self.spool.add(run or self.run, fill)
