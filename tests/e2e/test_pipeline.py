@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sys
 import time
 from collections.abc import Callable
 from datetime import datetime
@@ -211,3 +212,29 @@ def test_a_temporary_experiment_reopens_the_run_in_the_store_here(clone: Clone) 
     assert output.count(RESULTS) == 1
     assert len(runs(clone)) == count
     assert "7" in {run.data.tags["evaluate.calibration_bins"] for run in runs(clone)}
+
+
+@pytest.mark.slow
+def test_a_colleague_who_pulls_the_results_and_evaluates_has_a_run_with_the_record_of_the_training(
+    clone: Clone, tmp_path: Path
+) -> None:
+    clone.run("git", "commit", "-qam", "as it is", "--allow-empty")
+    remote = ("dvc", "remote", "add", "--local", "-d", "shared", str(tmp_path / "remote"))
+    clone.run(*remote)
+    clone.run("dvc", "push")
+    clone.run("git", "clone", "-q", ".", str(tmp_path / "colleague"))
+    (tmp_path / "colleague/.venv").symlink_to(Path(sys.prefix))
+    theirs = type(clone)(tmp_path / "colleague")
+    theirs.run(*remote)
+    theirs.run("dvc", "pull")
+    document = theirs.json(artifacts.RUN)
+    assert f"recorded as run {document['run_id']} in" in theirs.run("dvc", "repro", "-f", "-s", "evaluate")
+    (copied,) = runs(theirs)
+    original = client(clone).get_run(document["run_id"])
+    assert copied.data.tags["convtrack.original_run_id"] == original.info.run_id
+    assert (copied.info.status, copied.data.params) == ("FINISHED", original.data.params)
+    own = {name: value for name, value in original.data.metrics.items() if not name.startswith("system/")}
+    assert copied.data.metrics == pytest.approx(own, abs=1e-6)
+    assert len(client(theirs).get_run(copied.info.run_id).outputs.model_outputs) == 1
+    assert theirs.json(artifacts.RUN) == document
+    assert ran(theirs.run("dvc", "repro")) == []
