@@ -82,12 +82,13 @@ def as_params(values: dict[str, Any]) -> dict[str, str]:
 
 
 def points(values: dict[str, Any], step: int, at: int | None = None) -> list[Any]:
-    """[name, value, milliseconds since 1970, step] for each value that is a number; text, as JSON knows no infinity.
+    """[name, value as text, milliseconds since 1970, step] for each value that is a finite number.
 
     The time is `at`, or now.
     """
     at = time.time_ns() // 1_000_000 if at is None else at
-    return [[name, repr(float(value)), at, step] for name, value in values.items() if isinstance(value, int | float)]
+    finite = {name: value for name, value in values.items() if isinstance(value, int | float) and math.isfinite(value)}
+    return [[name, repr(float(value)), at, step] for name, value in finite.items()]
 
 
 def row(values: dict[str, float]) -> dict[str, Any]:
@@ -107,7 +108,7 @@ def training(result: dict[str, Any], folder: Path, at: int | None = None) -> dic
     for file in (artifacts.HISTORY, artifacts.TRAINING):
         _attach(file, folder)
     return {
-        "metrics": _finite({renamed.get(name, name): result[name] for name in result if name not in words}, at),
+        "metrics": points({renamed.get(name, name): result[name] for name in result if name not in words}, 0, at),
         "tags": {f"training.{name}": str(value)[:LONGEST_TAG] for name, value in words.items()},
     }
 
@@ -162,7 +163,7 @@ def evaluation(metrics: dict[str, Any], folder: Path) -> dict[str, Any]:
     tags = {"mlflow.loggedArtifacts": tables}  # the tag that makes it a table
     if left_out := bounds.left_out(len(classes)):
         tags["evaluate.left_out"] = left_out
-    return {"metrics": _finite(flat), "tags": tags}
+    return {"metrics": points(flat, 0), "tags": tags}
 
 
 def attached(file: Path, folder: Path) -> dict[str, Any]:
@@ -181,11 +182,6 @@ def _files(folder: Path) -> Path:
     files = folder / spool.FILES
     files.mkdir(exist_ok=True)
     return files
-
-
-def _finite(values: dict[str, Any], at: int | None = None) -> list[Any]:
-    finite = {name: value for name, value in values.items() if isinstance(value, int | float) and math.isfinite(value)}
-    return points(finite, 0, at)
 
 
 def confusion_table(classes: list[str]) -> pd.DataFrame:
