@@ -13,6 +13,8 @@ from pathlib import Path
 import psutil
 import pytest
 
+from convtrack import leash
+
 STAGES = """
 stages:
   slow:
@@ -23,6 +25,11 @@ stages:
     cmd: {python} -c "from convtrack import leash; leash.end_with_dvc(); {wait}"; true
   ours_alone:
     cmd: {python} -c "from convtrack import leash; leash.end_with_dvc(); {wait}"
+  ours_unreadable:
+    cmd: >-
+      {python} -c "import psutil;
+      psutil.Process.name = psutil.Process.cmdline = lambda process: exec('raise psutil.AccessDenied(process.pid)');
+      from convtrack import leash; leash.end_with_dvc(); {wait}"; true
   ours_later:
     cmd: touch begun && sleep 2 && {python} -c "from convtrack import leash; leash.end_with_dvc(); {wait}"
 """
@@ -75,6 +82,24 @@ def test_dvc_and_its_stage_end_with_a_command_that_is_killed(command: subprocess
 def test_dvcs_exit_code_is_that_of_the_command(repository: Path) -> None:
     assert subprocess.run([*COMMAND, "quick"], check=False).returncode == 0
     assert subprocess.run([*COMMAND, "unknown"], check=False).returncode != 0
+
+
+def test_a_stage_whose_dvc_may_not_be_read_goes_on(repository: Path) -> None:
+    dvc = subprocess.Popen([sys.executable, "-m", "dvc", "repro", "ours_unreadable"], start_new_session=True)
+    try:
+        while not (repository / "begun").exists():
+            assert dvc.poll() is None
+            time.sleep(0.05)
+        with pytest.raises(subprocess.TimeoutExpired):
+            dvc.wait(3 * leash.POLL)
+    finally:
+        children = psutil.Process(dvc.pid).children(recursive=True)
+        dvc.kill()
+        dvc.wait()
+        _, alive = psutil.wait_procs(children, timeout=60)
+        for child in alive:
+            child.kill()
+    assert not alive
 
 
 # with the shell between, with a shell that became it, and with a DVC that is gone before the stage looks for it

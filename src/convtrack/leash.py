@@ -55,11 +55,17 @@ def _belongs_to_a_stage(process: psutil.Process) -> bool:
 
 
 def _may_be_dvc(process: psutil.Process) -> bool:
-    """False for what takes in the children of a DVC that is gone, as init does."""
+    """False for what takes in the children of a DVC that is gone, as init does.
+
+    A process of which this one may read nothing, as where /proc is mounted with hidepid, may be DVC unless it is init:
+    what takes in orphans beside init belongs to the same user.
+    """
     try:
         command = " ".join([process.name(), *process.cmdline()[:1]])
-    except psutil.Error:
+    except psutil.NoSuchProcess:
         return False
+    except psutil.Error:
+        return process.pid != 1
     return "python" in command or "dvc" in command
 
 
