@@ -59,6 +59,16 @@ def test_stages_up_to_the_current_one_have_a_hash_that_follows_their_entry_in_dv
     assert first["dvc.stage.preprocess"] != second["dvc.stage.preprocess"]
 
 
+@pytest.mark.parametrize("lock", ["schema: '2.0'\n", "stages:\n", "stages: []\n", "stages: {preprocess: }\n"])
+def test_a_dvc_lock_without_stages_says_nothing(lock: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DVC_STAGE", "evaluate")
+    Path("dvc.lock").write_text(lock)
+    assert set(facts.dvc()) == {"dvc.stage.download", "dvc.stage.preprocess", "dvc.stage.train"}
+    (tmp_path / "data/processed").mkdir(parents=True)
+    assert facts.data_digest() == "d751713988987e9331980363e24189ce.dir"  # computed: DVC's hash of an empty folder
+
+
 def test_the_processor_has_the_name_its_maker_gave_it(tmp_path: Path) -> None:
     cpu_info = tmp_path / "cpuinfo"
     cpu_info.write_text("processor\t: 0\nmodel name\t: Fast: 9000\n")

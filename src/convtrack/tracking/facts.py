@@ -79,7 +79,7 @@ def cpu(cpu_info: Path = processor.CPU_INFO) -> str:
 def data_digest() -> str:
     """DVC's hash of data/processed: from dvc.lock under DVC, else computed the same way ("<md5>.dir")."""
     if os.environ.get("DVC_STAGE"):
-        outs = _locked_stages().get("preprocess", {}).get("outs", [])
+        outs = (_locked_stages().get("preprocess") or {}).get("outs") or []
         for out in outs:
             if out["path"] == str(artifacts.PROCESSED):
                 return str(out["md5"])
@@ -94,8 +94,10 @@ def data_digest() -> str:
 
 
 def _locked_stages() -> dict[str, Any]:
+    """The entries of dvc.lock, by stage; none where it has no stages, as after `dvc` removed the last one."""
     lock = project() / artifacts.LOCK
-    return config.read_yaml(lock)["stages"] if lock.exists() else {}
+    stages = config.read_yaml(lock).get("stages") if lock.exists() else None
+    return stages if isinstance(stages, dict) else {}
 
 
 def _md5(content: bytes) -> str:
