@@ -213,6 +213,30 @@ def test_an_archive_of_ones_own_is_reachable_without_network(binary):
     assert cifar10.reachable(data("cifar10", archive=str(binary[1])), [binary[0]]).where.startswith("data.archive")
 
 
+def test_what_cannot_be_looked_at_is_not_reachable_and_says_why(binary, tmp_path, monkeypatch):
+    form, path = binary
+    monkeypatch.chdir(tmp_path)
+    impossible = "n" * 300  # no file system has names of that length
+    reach = cifar10.reachable(data("cifar10", archive=impossible), [form])
+    assert reach == cifar10.Reach("", {"data.archive": f"{impossible} cannot be read: File name too long"})
+    monkeypatch.setenv(cifar10.MIRROR_VARIABLE, impossible)
+    form = with_urls(form)
+    assert "cannot be read" in cifar10.reachable(data("cifar10"), [form]).causes[f"{impossible}/{form.source.name}"]
+    path.chmod(0)
+    monkeypatch.setenv(cifar10.MIRROR_VARIABLE, str(path.parent))
+    user = os.geteuid()
+    try:
+        if user == 0:  # who may read everything
+            os.seteuid(65534)
+        own = cifar10.reachable(data("cifar10", archive=str(path)), [form])
+        mirror = cifar10.reachable(data("cifar10"), [form])
+    finally:
+        os.seteuid(user)
+    assert own == cifar10.Reach("", {"data.archive": f"{path} cannot be read: Permission denied"})
+    assert mirror.where == ""
+    assert mirror.causes[str(path)] == "cannot be read: Permission denied"
+
+
 @pytest.mark.parametrize(("form", "pack"), [(cifar10.BINARY, records), (cifar10.PYTHON, pickled)])
 def test_a_label_of_ten_is_refused_with_its_place(form, pack, tmp_path):
     labels = [label.copy() for label in LABELS]

@@ -242,13 +242,13 @@ def _local(forms: Sequence[Form], causes: dict[str, str]) -> Iterator[tuple[Form
         for form in forms:
             path = folder / form.source.name
             try:
-                is_whole = fetch.sha256(path) == form.source.sha256 if path.is_file() else None
+                got = fetch.sha256(path) if path.is_file() else None
             except OSError as error:
                 causes[str(path)] = f"cannot be read: {error.strerror}"
                 continue
-            if is_whole:
+            if got == form.source.sha256:
                 yield form, path
-            elif is_whole is not None:
+            elif got is not None:
                 causes[str(path)] = f"its SHA-256 is not {form.source.sha256}"
             elif folder != _downloads():
                 causes[str(path)] = "not there"
