@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 
-from convtrack import doctor, editing
+from convtrack import config, doctor, editing
 from convtrack.doctor import Finding
+from convtrack.stages import inspect
 
 
 def findings() -> dict[str, Finding]:
@@ -66,6 +69,23 @@ def test_a_broken_params_yaml_a_missing_folder_of_images_and_no_git_are_found(
     )
     assert "data.path: there is nothing at /nowhere" in findings()["data"].value
     assert "set data.path in params.yaml" in findings()["data"].remedy
+
+
+
+def test_a_link_to_images_on_a_disk_that_is_gone_is_found(healthy: Path) -> None:
+    editing.edit(lambda params: params["data"].__setitem__("name", "image_folder"), "the test")
+    (healthy / "data/images").rmdir()
+    (healthy / "disk/train/cat").mkdir(parents=True)
+    (healthy / "data/images").symlink_to(healthy / "disk")
+    inspect.run(config.load().data)
+    entry = {"path": f"{inspect.WATCHED}/data/images", "hash": "md5", "md5": "0" * 32 + ".dir"}
+    cmd = YAML(typ="safe").load(healthy / "dvc.yaml")["vars"][0]["convtrack"] + " inspect"
+    lock = {"schema": "2.0", "stages": {"inspect": {"cmd": cmd, "outs": [entry]}}}
+    (healthy / "dvc.lock").write_text(json.dumps(lock))
+    assert not findings()["pipeline"].remedy
+    (healthy / "disk").rename(healthy / "unmounted")
+    assert "a link to something that is not there" in findings()["pipeline"].value
+    assert "mount the disk" in findings()["pipeline"].remedy
 
 
 def test_an_old_store_and_data_that_are_here_are_named(healthy: Path) -> None:

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 Split = Literal["train", "val", "test"]
 
+INSPECTED = Path("data/inspected.json")  # inspect: the data section, and a digest of the images at data.path
 RAW = Path("data/raw")  # download: for train and test _images.npy, _labels.npy and _names.jsonl; source.json
 SOURCE = "source.json"
 PROCESSED = Path("data/processed")  # preprocess: the same three for train, val and test; dataset.json

@@ -86,6 +86,18 @@ def run() -> None:
     quickstart.run()
 
 
+@cli.command("inspect")
+def inspect() -> None:
+    """Stage 0: take note of the images at data.path -> data/inspected.json.
+
+    So that stage 1 runs again when they change. A data set that is fetched needs nothing there."""
+    params = _begin("inspect")
+    with nothing_to_tidy():
+        from convtrack.stages import inspect as stage
+
+    stage.run(params.data)
+
+
 @cli.command()
 def download() -> None:
     """Stage 1: fetch or read the images -> data/raw.

@@ -147,6 +147,11 @@ def _dvc() -> Finding:
             if re.search(sign, status.stderr):
                 value = f"DVC cannot read {name}, as where it was ended while writing it; what stages made is untouched"
                 return Finding("pipeline", value, remedy)
+        if re.search(rf"No such file.*{artifacts.STATE}/watched/", status.stderr):
+            value = "data.path leads by way of a link to something that is not there"
+            return Finding(
+                "pipeline", value, "mount the disk, or set data.path in params.yaml; then rm -r .convtrack/watched"
+            )
         cause = status.stderr.strip().splitlines() or ["no reason given"]
         return Finding("pipeline", cause[-1], f"{quickstart.commands_prefix()}dvc status says more")
     value = "up to date" if "up to date" in status.stdout else "dvc repro has work to do"
@@ -162,10 +167,10 @@ def _data(params: Params) -> str:
         if document["name"] == params.data.name:
             return f"{document['name']}: {document['counts']['train']:,} train and {document['counts']['test']:,} test"
     if params.data.name == "image_folder":
-        from convtrack.datasets import folder
+        from convtrack.datasets import where
 
-        if not folder.is_remote(params.data.path):
-            folder.find(params.data.path)
+        if not where.is_address(params.data.path):
+            where.find(params.data.path)
         return f"image_folder: {params.data.path}, not read yet"
     if params.data.name == "cifar10":
         from convtrack.datasets import cifar10

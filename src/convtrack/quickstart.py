@@ -14,7 +14,7 @@ from rich.console import Console
 
 from convtrack import artifacts, config
 from convtrack.config import Data
-from convtrack.datasets import cifar10, folder
+from convtrack.datasets import cifar10, where
 from convtrack.editing import edit
 from convtrack.errors import ConfigError
 from convtrack.report import tables
@@ -33,8 +33,8 @@ def run() -> None:
     data = config.load().data
     if data.name == "cifar10":
         data = _cifar10_or_digits(data, console)
-    elif data.name == "image_folder" and not folder.is_remote(data.path) and not artifacts.PROCESSED.exists():
-        folder.find(data.path)  # of a dependency that is not there DVC says its errno and nothing more
+    elif data.name == "image_folder" and not where.is_address(data.path) and not artifacts.PROCESSED.exists():
+        where.find(data.path)  # said before DVC starts
     console.print(f"[bold]dvc repro[/bold]: download, preprocess, train and evaluate on {data.name}")
     code = repro()
     if code:

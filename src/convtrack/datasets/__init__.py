@@ -1,8 +1,9 @@
 """The sources of images, one file each, and the one table of them.
 
 A source is a function `write(data, folder) -> dict`: it writes `{train,test}_{images,labels}.npy` into `folder`, and by
-`artifacts.write_names` what each image is called where it comes from; it returns the content of source.json. A new one
-is a new file here, an entry in SOURCES and a name in config.Data.
+`artifacts.write_names` what each image is called where it comes from; it returns the content of source.json. Beside it
+stands `ABOUT`, what the data set asks of a training. A new one is a new file here, an entry in SOURCES and a name in
+config.Data.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ from pathlib import Path
 from typing import Any
 
 from convtrack.config import Data
+from convtrack.datasets.about import About
 
 Write = Callable[[Data, Path], dict[str, Any]]
 
@@ -27,3 +29,9 @@ def source(name: str) -> Write:
     """The `write` function of the source `name`, one of SOURCES."""
     write: Write = importlib.import_module(SOURCES[name]).write
     return write
+
+
+def about(name: str) -> About:
+    """What the source `name`, one of SOURCES, asks of a training."""
+    stated: About = importlib.import_module(SOURCES[name]).ABOUT
+    return stated

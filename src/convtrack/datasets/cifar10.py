@@ -24,9 +24,11 @@ from rich.console import Console
 from convtrack import artifacts
 from convtrack.config import Data, expanded
 from convtrack.datasets import archive, fetch
+from convtrack.datasets.about import About
 from convtrack.datasets.arrays import ArrayWriter, write_array
 from convtrack.errors import DataError, DownloadError, shown, unreadable
 
+ABOUT = About()
 MIRROR_VARIABLE = "CONVTRACK_CIFAR10_MIRROR"  # a URL or a folder that has the archive under its official name
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 SHAPE = (32, 32, 3)
@@ -171,6 +173,8 @@ def reachable(data: Data, forms: Sequence[Form] = FORMS, limits: fetch.Limits = 
             _own_archive(expanded(data.archive), forms)
         except DataError as error:
             return Reach("", {"data.archive": error.message})
+        except OSError as error:
+            return Reach("", {"data.archive": f"{data.archive} cannot be read: {error.strerror}"})
         return Reach(f"data.archive ({data.archive})", {})
     causes: dict[str, str] = {}
     for _, path in _local(forms, causes):

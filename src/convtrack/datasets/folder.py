@@ -8,32 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
-from convtrack.config import expanded
 from convtrack.datasets.archive import Member
-from convtrack.errors import DataError, escaped, unreadable
+from convtrack.errors import escaped, unreadable
 
 DEPTH = 5  # a top folder, train, class, file, and one more; it also ends circles of links, which are followed
-
-
-def is_remote(place: str) -> bool:
-    """Whether data.path is an address to fetch from."""
-    return place.startswith(("http://", "https://"))
-
-
-def find(place: str) -> Path:
-    """The directory or archive that data.path names on this machine. Raises DataError where there is none."""
-    path = expanded(place)
-    try:
-        path.stat()
-    except (FileNotFoundError, NotADirectoryError, ValueError) as error:
-        what = f"{place} is {_leads_nowhere(path)}" if path.is_symlink() else f"there is nothing at {escaped(place)}"
-        raise DataError(
-            f"data.path: {what} (looked from {Path.cwd()}). Nothing was written",
-            "set data.path in params.yaml to the folder or archive that has train/<class>/*, or put your images there",
-        ) from error
-    except OSError as error:
-        raise unreadable(f"data.path: {path}", error) from error
-    return path
 
 
 def members(path: Path) -> Iterator[Member]:
@@ -66,13 +44,14 @@ def _problem(entry: os.DirEntry[str]) -> str:
         if entry.is_symlink():
             Path(entry.path).stat()
     except FileNotFoundError:
-        return _leads_nowhere(Path(entry.path))
+        return leads_nowhere(Path(entry.path))
     except OSError as error:
         return f"a link to {escaped(str(Path(entry.path).readlink()))}: {error.strerror}"
     return ""
 
 
-def _leads_nowhere(link: Path) -> str:
+def leads_nowhere(link: Path) -> str:
+    """What a link is that leads to nothing, in words."""
     return f"a link to {escaped(str(link.readlink()))}, which is not there"
 
 

@@ -23,11 +23,14 @@ from rich.progress import track
 
 from convtrack import artifacts
 from convtrack.config import Data
-from convtrack.datasets import archive, fetch, folder, images
+from convtrack.datasets import archive, fetch, folder, images, where
+from convtrack.datasets.about import About
 from convtrack.datasets.arrays import ArrayWriter, blocks, write_array
 from convtrack.datasets.layout import Layout, Place, RawSplit, in_order, locate
 from convtrack.datasets.split import held_out
 from convtrack.errors import DataError, escaped
+
+ABOUT = About(own=True)
 
 
 def write(data: Data, target: Path) -> dict[str, Any]:
@@ -130,7 +133,7 @@ class Stage:
 @contextlib.contextmanager
 def _at_hand(place: str) -> Iterator[Path]:
     """The directory or archive on this machine; what was fetched for it goes when the block ends."""
-    if folder.is_remote(place):
+    if where.is_address(place):
         downloads = artifacts.STATE / "downloads"
         name = f"{hashlib.sha256(place.encode()).hexdigest()[:16]}-{_base_name(place)}"
         with artifacts.storage_errors(downloads / name):
@@ -140,7 +143,7 @@ def _at_hand(place: str) -> Iterator[Path]:
         finally:
             path.unlink(missing_ok=True)
     else:
-        yield folder.find(place)
+        yield where.find(place)
 
 
 def _base_name(place: str) -> str:

@@ -22,7 +22,7 @@ from convtrack.errors import DataError, escaped, listed, shown
 
 RawSplit = Literal["train", "test"]
 VAL = ("val", "valid", "validation", "dev")  # folders for what the pipeline takes from train itself
-HINT = "lay the images out as train/<class>/*.png and, if you have them, test/<class>/*.png (see data/images/README.md)"
+HINT = "lay the images out as train/<class>/*.png and, if you have them, test/<class>/*.png (see data/README.md)"
 _LEAST = {"train": 2, "test": 1}  # images in a class: train gives one to val
 _LEAST_WITHOUT_TEST = 3
 
