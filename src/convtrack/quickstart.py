@@ -14,12 +14,10 @@ from rich.console import Console
 
 from convtrack import artifacts, config
 from convtrack.config import Data
-from convtrack.datasets import cifar10, where
+from convtrack.datasets import cifar10, digits, recipe, where
 from convtrack.editing import edit
 from convtrack.errors import ConfigError
 from convtrack.report import tables
-
-DIGITS_BATCH = 128  # images: 1,293 of them make ten steps an epoch
 
 
 def run() -> None:
@@ -90,7 +88,7 @@ def _cifar10_or_digits(data: Data, console: Console) -> Data:
         f"CIFAR-10 is out of reach: none of {len(reach.causes)} places answers ({cause}).\n"
         "So that there is something to see, [bold]data.name in params.yaml is now digits[/bold]: 1,797 handwritten "
         "digits that come with scikit-learn; train.augmentation.flip is none, as a mirrored digit is none, "
-        f"and train.batch_size at most {DIGITS_BATCH}, as they are few.\n"
+        f"and train.batch_size at most {digits.ABOUT.batch_size}, as they are few.\n"
         "To take it back: git checkout params.yaml. With an archive of your own: data.archive in params.yaml."
     )
     edit(_digits, "params.yaml with data.name: digits")
@@ -99,8 +97,7 @@ def _cifar10_or_digits(data: Data, console: Console) -> Data:
 
 def _digits(params: Any) -> None:
     params["data"]["name"] = "digits"
-    params["train"]["augmentation"]["flip"] = "none"
-    params["train"]["batch_size"] = min(params["train"]["batch_size"], DIGITS_BATCH)
+    recipe.suit(params, "train")
 
 
 def repro(*stages: str) -> int:

@@ -1,0 +1,73 @@
+"""What does not suit a data set, and the values that do."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from convtrack import artifacts, config, datasets
+from convtrack.datasets import recipe
+from convtrack.datasets.about import About
+
+
+def content(name: str, **train: Any) -> dict[str, Any]:
+    augmentation = {"flip": train.pop("flip", "none")}
+    evaluate = {"test_time_augmentation": train.pop("views", "none")}
+    return {"data": {"name": name}, "train": {"augmentation": augmentation, **train}, "evaluate": evaluate}
+
+
+def wanted(sections: dict[str, Any], images: int | None = None) -> dict[str, Any]:
+    return {one.path: one.value for one in recipe.unsuited(sections, images)}
+
+
+def test_every_source_states_what_it_asks_of_a_training() -> None:
+    assert all(isinstance(datasets.about(name), About) for name in datasets.SOURCES)
+    assert [name for name in datasets.SOURCES if datasets.about(name).own] == ["image_folder"]
+
+
+def test_digits_are_not_mirrored_and_are_few() -> None:
+    assert wanted(content("digits", batch_size=128)) == {}
+    assert wanted(content("digits", batch_size=129, flip="random", views="mirror_shift")) == {
+        "train.augmentation.flip": "none",
+        "evaluate.test_time_augmentation": "none",
+        "train.batch_size": 128,
+    }
+    assert wanted(content("cifar10", batch_size=512, flip="alternating", views="mirror"), 45_000) == {}
+
+
+@pytest.mark.parametrize(
+    ("images", "batch", "better"),
+    [
+        (6_144, 512, None),
+        (6_143, 512, 256),
+        (129, 16, 8),
+        (1_000, 512, 64),
+        (20, 4, 1),
+        (3, 1, None),
+        (None, 512, None),
+    ],
+)
+def test_an_epoch_has_a_dozen_steps(images: int | None, batch: int, better: int | None) -> None:
+    found = wanted(content("image_folder", batch_size=batch, flip="random"), images)
+    assert found == ({} if better is None else {"train.batch_size": better})
+    if better and images and images >= recipe.LEAST_STEPS:
+        assert images // better >= recipe.LEAST_STEPS > images // (2 * better) or 2 * better > batch
+
+
+def test_warnings_are_about_the_images_that_are_here(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    params = config.load()
+    recipe.warn(params, "train")
+    assert capsys.readouterr().err == ""
+    document = {"source": {"name": "cifar10"}, "counts": {"train": {"cat": 500, "dog": 500}}}
+    artifacts.write_json(artifacts.PROCESSED / artifacts.DATASET, document)
+    recipe.warn(params, "train")
+    assert (
+        "better set train.batch_size: 64 (1,000 images in batches of 512 make an epoch of 1 step,"
+        in capsys.readouterr().err
+    )
+    recipe.warn(params, "evaluate")
+    artifacts.write_json(artifacts.PROCESSED / artifacts.DATASET, document | {"source": {"name": "digits"}})
+    recipe.warn(params, "train")
+    assert capsys.readouterr().err == ""
