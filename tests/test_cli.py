@@ -12,9 +12,11 @@ import click
 import pytest
 from ruamel.yaml import YAML
 
-from convtrack import cli, config
+from convtrack import cli, config, editing
 
 HEAVY = ("pydantic", "ruamel", "rich", "pandas", "numpy", "tensorflow", "keras", "mlflow", "dvc", "optuna", "requests")
+
+AUTHOR = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
 
 
 def convtrack(*arguments: str, code: int = 0) -> str:
@@ -102,6 +104,28 @@ def test_presets_are_listed_with_what_they_are_for(workplace: Path) -> None:
 
 def test_a_preset_is_shown_as_it_is_written(workplace: Path) -> None:
     assert convtrack("preset", "show", "reference") == (workplace / "presets/reference.yaml").read_text()
+
+
+def test_edits_that_are_not_committed_are_asked_for_before_a_preset_is_written(workplace: Path) -> None:
+    for command in (["init", "-q"], ["add", "params.yaml"], [*AUTHOR, "commit", "-qm", "start"]):
+        subprocess.run(["git", *command], check=True)
+    params = workplace / "params.yaml"
+    assert "+  name: reference" in convtrack("preset", "use", "reference")
+    dirty = params.read_bytes()
+    output = convtrack("preset", "use", "sprint", code=2)
+    assert "params.yaml has changes that are not committed" in output
+    assert "say --yes" in output
+    assert params.read_bytes() == dirty
+    assert "already" in convtrack("preset", "use", "reference")  # nothing to lose
+    convtrack("preset", "use", "sprint", "--yes")
+    assert config.load().model.name == "vgg"
+
+
+def test_what_a_preset_has_otherwise_for_digits_is_said(workplace: Path) -> None:
+    editing.edit(lambda params: params["data"].update(name="digits"), "the test")
+    output = convtrack("preset", "use", "best")
+    assert "other than in best, train.augmentation.flip: none (digits has no class for an image that" in output
+    assert "other than in best, train.batch_size: 128 (digits has few images)" in output
 
 
 def test_using_a_preset_prints_the_difference_and_then_that_there_is_none(workplace: Path) -> None:

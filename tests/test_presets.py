@@ -40,6 +40,20 @@ def test_use_keeps_every_comment_outside_model_and_on_every_knob_that_stays(work
     assert comments(before[:start] + before[end:]) <= comments(after)
 
 
+@pytest.mark.parametrize("name", NAMES)
+def test_on_digits_no_preset_mirrors_them_or_makes_large_batches(name: str, workplace: Path) -> None:
+    edit(lambda params: params["data"].update(name="digits"), "the test")
+    preset = config.read_yaml(workplace / "presets" / f"{name}.yaml")
+    presets.use(name)
+    train = config.load().train
+    assert train.augmentation.flip == "none"
+    assert train.batch_size == min(128, preset["train"]["batch_size"])
+    changed = {one.path for one in presets.adjusted(name)}
+    assert ("train.augmentation.flip" in changed) == (preset["train"]["augmentation"]["flip"] != "none")
+    assert ("train.batch_size" in changed) == (preset["train"]["batch_size"] > 128)
+    assert presets.use(name) == ""
+
+
 def test_use_there_and_back_gives_the_same_values(workplace: Path) -> None:
     presets.use("fast")
     before = config.load()

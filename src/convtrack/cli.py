@@ -131,6 +131,7 @@ def train() -> None:
 
     A training that was stopped goes on after its last saved step, and with its run."""
     params = _begin("train")
+    _warn(params, "train")
     with nothing_to_tidy():
         from convtrack.training.native_logs import load_tensorflow_quietly
 
@@ -151,6 +152,7 @@ def evaluate() -> None:
 
     The results also go into the MLflow run of its training, which is opened again."""
     params = _begin("evaluate")
+    _warn(params, "evaluate")
     with nothing_to_tidy():
         from convtrack.training.native_logs import load_tensorflow_quietly
 
@@ -199,16 +201,23 @@ def show(name: str) -> None:
 
 @preset.command()
 @click.argument("name")
-def use(name: str) -> None:
+@click.option("--yes", is_flag=True, help="Don't ask, though params.yaml has changes that are not committed.")
+def use(*, name: str, yes: bool) -> None:
     """Write preset NAME's model and train sections into params.yaml, and show the difference.
 
-    The rest of params.yaml stays as it is, comments too. `git checkout params.yaml` takes it back.
+    The rest of params.yaml stays as it is, comments too, and what does not suit the data set is set to what does.
+    `git checkout params.yaml` takes it back.
     """
     go_to_root()
-    from convtrack import presets
+    from convtrack import config, editing, presets
+    from convtrack.datasets import recipe
 
+    editing.confirm_overwriting(presets.use(name, write=False), yes=yes)
     difference = presets.use(name)
     click.echo(difference or f"params.yaml has the model and train sections of {name} already", nl=not difference)
+    for one in presets.adjusted(name):
+        click.echo(f"other than in {name}, {one}", err=True)
+    recipe.warn(config.load(), "train")
 
 
 cli.add_command(study)
@@ -241,6 +250,13 @@ def doctor() -> None:
     from convtrack import doctor as room
 
     sys.exit(room.examine())
+
+
+def _warn(params: Params, section: str) -> None:
+    """Say what in `section` does not suit the images. A warning is in no result, so no stage depends on its code."""
+    from convtrack.datasets import recipe
+
+    recipe.warn(params, section)
 
 
 def _begin(stage: str) -> Params:

@@ -5,14 +5,18 @@ from __future__ import annotations
 import difflib
 import io
 import re
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import click
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
 from convtrack import artifacts, config
+from convtrack.errors import ConfigError
 
 Change = Callable[[CommentedMap], None]
 
@@ -37,6 +41,29 @@ def edit(change: Change, source: str, path: Path = config.PARAMS_FILE, *, write:
             temporary.write_text(after, encoding="utf-8")
     lines = difflib.unified_diff(before.splitlines(True), after.splitlines(True), str(path), str(path), n=0)
     return "".join(lines)
+
+
+def confirm_overwriting(difference: str, *, yes: bool) -> None:
+    """Ask before `difference` is written into a params.yaml with edits that git does not have.
+
+    `git checkout params.yaml` would take those back together with it. Raises ConfigError where there is no terminal to
+    ask at, click.Abort after a no. Nothing is asked with `yes`, nor where there is no difference.
+    """
+    if yes or not difference or not uncommitted():
+        return
+    said = f"{config.PARAMS_FILE} has changes that are not committed, and git checkout would take those back too."
+    if not sys.stdin.isatty():
+        raise ConfigError(f"{said} Nothing was written", f"git commit -m changes {config.PARAMS_FILE}, or say --yes")
+    click.confirm(f"{said} Go on?", abort=True)
+
+
+def uncommitted() -> bool:
+    """Whether git would lose something if params.yaml were checked out again; not so outside of a repository."""
+    command = ["git", "status", "--porcelain", "--", str(config.PARAMS_FILE)]
+    try:
+        return bool(subprocess.run(command, capture_output=True, check=True).stdout.strip())
+    except (OSError, subprocess.CalledProcessError):
+        return False
 
 
 def put(section: CommentedMap, key: str, value: Any) -> None:

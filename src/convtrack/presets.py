@@ -8,6 +8,7 @@ from pathlib import Path
 from ruamel.yaml.comments import CommentedMap
 
 from convtrack import config
+from convtrack.datasets import recipe
 from convtrack.editing import edit, put, round_trip
 from convtrack.errors import ConfigError
 
@@ -26,19 +27,28 @@ def text(name: str) -> str:
     return _path(name).read_text(encoding="utf-8")
 
 
-def use(name: str) -> str:
+def use(name: str, *, write: bool = True) -> str:
     """Write the sections of preset `name` into params.yaml; returns the difference as a patch.
 
-    A knob that both have keeps its comment in params.yaml. Raises ConfigError for a preset that is not there or not
-    valid; params.yaml is then as it was.
+    A knob that both have keeps its comment in params.yaml, and what does not suit data.name is set as `adjusted` says.
+    Raises ConfigError for a preset that is not there or not valid; params.yaml is then as it was, as without `write`.
     """
     preset = round_trip(text(name))
+    adjusted(name)  # a preset that is not valid ends here
 
     def swap(params: CommentedMap) -> None:
         for section in SECTIONS:
             _take_over(params, section, preset)
+        recipe.suit(params, "train")
 
-    return edit(swap, f"params.yaml with {_path(name)}")
+    return edit(swap, f"params.yaml with {_path(name)}", write=write)
+
+
+def adjusted(name: str) -> list[recipe.Unsuited]:
+    """What of preset `name` does not suit data.name in params.yaml, and which value `use` sets instead."""
+    content = config.read_yaml(config.PARAMS_FILE) | {section: _content(name)[section] for section in SECTIONS}
+    config.parse(content, f"params.yaml with {_path(name)}")
+    return [one for one in recipe.unsuited(content) if one.path.startswith("train.")]
 
 
 def _take_over(target: CommentedMap, key: str, source: CommentedMap) -> None:

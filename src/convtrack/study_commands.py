@@ -81,11 +81,13 @@ def run(
         content["study"]["name"] = name
         params = config.parse(content, "--name")
     from convtrack import artifacts, quickstart, tracking
+    from convtrack.datasets import recipe
     from convtrack.study import pages, session
 
     session.check(params, content, None)  # before anything is fetched
     if code := quickstart.repro("preprocess"):
         sys.exit(code)
+    recipe.warn(params, "train")
     dataset = artifacts.read_json(artifacts.PROCESSED / artifacts.DATASET)
     opened = session.open_session(params, content, dataset, new=new, allow_change=allow_change)
     opened.announce(trials, None if cluster else workers)
@@ -150,15 +152,15 @@ def apply(*, name: str | None, number: int | None, dry_run: bool, yes: bool) -> 
     too. Of a study with several objectives, --trial says which one.
     """
     _, opened, _ = _opened(name)
-    from convtrack import config, quickstart
+    from convtrack import config, editing, quickstart
     from convtrack.study import choice, results
 
     trial = choice.pick(results.read(opened), number)
     others = choice.other_knobs(opened.user_attrs, config.read_yaml(config.PARAMS_FILE))
     if others:
         click.echo("the trials had other values of these, which stay as they are:\n  " + "\n  ".join(others), err=True)
-    if not dry_run and not yes and choice.uncommitted():
-        _confirm("params.yaml has changes that are not committed, and git checkout would take those back too. Go on?")
+    if not dry_run:
+        editing.confirm_overwriting(choice.apply(trial, write=False), yes=yes)
     difference = choice.apply(trial, write=not dry_run)
     click.echo(difference or f"params.yaml has the values of trial {trial.number} already", nl=not difference)
     if dry_run:
@@ -232,9 +234,3 @@ def _opened(name: str | None) -> tuple[Params, Any, str]:
 
     opened = results.load(name or params.study.name, storage.open_storage(params.study.storage))
     return params, opened, storage.shown(params.study.storage)
-
-
-def _confirm(question: str) -> None:
-    if not sys.stdin.isatty():
-        raise ConfigError(question.removesuffix(" Go on?"), "commit them, or say --yes")
-    click.confirm(question, abort=True)

@@ -32,6 +32,8 @@ def clone(make_clone: Callable[[Path], Clone], tmp_path_factory: pytest.TempPath
     as_folder(tree(60, classes=("cat", "dog", "fox"), size=(16, 16)), clone.path / IMAGES)
     output = clone.run("dvc", "exp", "run", "--temp", "-n", "first")
     assert ran(output) == ["inspect", "download", "preprocess", "train", "evaluate"]
+    assert "129 images in batches of 16 make an epoch of 8 steps" in output
+    assert "better set train.batch_size: 8 " in output
     assert not (clone.path / "data/raw").exists()
     clone.run("dvc", "exp", "apply", "first")
     clone.run("git", "add", "-A")

@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 import pytest
 
-from convtrack import config
+from convtrack import config, editing
 from convtrack.errors import ConfigError
 from convtrack.study import choice, fingerprint, results, space
 
@@ -143,13 +143,13 @@ def test_knobs_that_the_trials_had_otherwise_are_named(vgg: Path) -> None:
 
 
 def test_changes_of_params_yaml_that_git_does_not_have_are_seen(workplace: Path) -> None:
-    assert not choice.uncommitted()  # no repository
+    assert not editing.uncommitted()  # no repository
     subprocess.run(["git", "init", "-q"], check=True)
-    assert choice.uncommitted()
+    assert editing.uncommitted()
     subprocess.run(["git", "add", "."], check=True)
     author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
     subprocess.run(["git", *author, "commit", "-qm", "start"], check=True)
-    assert not choice.uncommitted()
+    assert not editing.uncommitted()
     with (workplace / "params.yaml").open("a") as file:
         file.write("\n")
-    assert choice.uncommitted()
+    assert editing.uncommitted()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import subprocess
 from typing import Any
 
 from optuna.trial import FrozenTrial, TrialState
@@ -56,15 +55,6 @@ def other_knobs(study_attributes: dict[str, Any], content: dict[str, Any]) -> li
     fixed = study_attributes.get(fingerprint.ATTRIBUTE, {}).get("fixed", {})
     now = {path: _value(content, path) for path in fixed}
     return [f"{path}: {fixed[path]!r} then, {now[path]!r} now" for path in fixed if not same(fixed[path], now[path])]
-
-
-def uncommitted() -> bool:
-    """Whether git would lose something if params.yaml were checked out again; not so outside of a repository."""
-    command = ["git", "status", "--porcelain", "--", str(config.PARAMS_FILE)]
-    try:
-        return bool(subprocess.run(command, capture_output=True, check=True).stdout.strip())
-    except (OSError, subprocess.CalledProcessError):
-        return False
 
 
 def _best(found: Found) -> FrozenTrial:
