@@ -71,7 +71,6 @@ def test_a_broken_params_yaml_a_missing_folder_of_images_and_no_git_are_found(
     assert "set data.path in params.yaml" in findings()["data"].remedy
 
 
-
 def test_a_link_to_images_on_a_disk_that_is_gone_is_found(healthy: Path) -> None:
     editing.edit(lambda params: params["data"].__setitem__("name", "image_folder"), "the test")
     (healthy / "data/images").rmdir()

@@ -89,6 +89,19 @@ def test_a_data_path_that_is_not_there_is_said_before_dvc_is_asked(
         quickstart.run()
 
 
+def test_a_result_that_git_does_not_have_is_to_be_committed_first(workplace: Path) -> None:
+    author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    for command in (["init", "-q"], ["add", "."], [*author, "commit", "-qm", "start"]):
+        subprocess.run(["git", *command], check=True)
+    (workplace / "note").touch()  # not of the result
+    assert not any(command.startswith("git") for command in quickstart.next_commands())
+    (workplace / "dvc.lock").write_text("schema: '2.0'\n")
+    edit(lambda params: params["train"].update(epochs=1), "the test")
+    keep = next(iter(quickstart.next_commands()))
+    subprocess.run(keep.replace("git commit", f"git {' '.join(author)} commit"), shell=True, check=True)
+    assert "git" not in next(iter(quickstart.next_commands()))
+
+
 def test_commands_are_named_as_they_can_be_typed(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     programs = Path(sys.executable).parent
     monkeypatch.setenv("PATH", str(programs))

@@ -63,7 +63,7 @@ def cli() -> None:
       convtrack run                          the whole pipeline, and where to look next
       convtrack preset use fast              swap in another network and recipe
       dvc repro                              run again what changed, and only that
-      dvc exp run -S model.dropout=0.4       try an idea
+      dvc exp run --temp -S model.dropout=0.4  try an idea, and leave params.yaml as it is
       dvc exp show --only-changed            compare what was tried
       convtrack study run --trials 20        search the knobs of study.space
       make ui                                the runs in MLflow

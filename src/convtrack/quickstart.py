@@ -21,7 +21,7 @@ from convtrack.report import tables
 
 
 def run() -> None:
-    """Choose the data, run `dvc repro`, print the results and three commands to go on with.
+    """Choose the data, run `dvc repro`, print the results and the commands to go on with.
 
     Exits with DVC's code where a stage fails, which has then said why. Raises ConfigError where this is no repository,
     DataError where there is nothing at data.path.
@@ -40,13 +40,22 @@ def run() -> None:
     console.print()
     console.print(tables.summary())
     console.print(f"\nPictures are in {artifacts.PICTURES}, every number in {artifacts.METRICS.parent}. Next:")
-    prefix = commands_prefix()
-    for command, purpose in {
+    for command, purpose in next_commands().items():
+        console.print(f"  {command:55} {purpose}", highlight=False, soft_wrap=True)
+
+
+def next_commands() -> dict[str, str]:
+    """What to type after a run, and what for. A result that git lacks comes first: DVC compares with commits."""
+    prefix, results = commands_prefix(), f"{config.PARAMS_FILE} {artifacts.LOCK}"
+    status = subprocess.run(
+        ["git", "status", "--porcelain", "--", *results.split()], capture_output=True, text=True, check=False
+    )
+    keep = {f"git add {results} && git commit -m baseline": "keep this result, for others to be compared with"}
+    return (keep if status.stdout else {}) | {
         "make ui": "curves, confusion, data and code of every run, in MLflow",
-        f"{prefix}dvc exp run -S model.dropout=0.2": "try an idea; params.yaml explains every knob",
+        f"{prefix}dvc exp run --temp -n dropout -S model.dropout=0.2": "try an idea; params.yaml explains every knob",
         f"{prefix}dvc exp show --only-changed": "compare what was tried",
-    }.items():
-        console.print(f"  {command:46} {purpose}", highlight=False, soft_wrap=True)
+    }
 
 
 def check_repository() -> None:
