@@ -150,7 +150,8 @@ def train() -> None:
 def evaluate() -> None:
     """Stage 4: judge the network on test -> reports, and print the results.
 
-    The results also go into the MLflow run of its training, which is opened again."""
+    The results also go into the MLflow run of its training, which is opened again. A store without that run gets a new
+    one with the training's record."""
     params = _begin("evaluate")
     _warn(params, "evaluate")
     with nothing_to_tidy():
