@@ -62,6 +62,7 @@ def test_changed_images_are_read_again_and_the_first_ones_come_from_the_cache(cl
     assert clone.run("git", "status", "--porcelain") == ""
 
 
+@pytest.mark.slow
 def test_a_queued_experiment_finds_the_images(clone: Clone) -> None:
     clone.activate()
     clone.run("dvc", "exp", "run", "--queue", "-n", "queued", "-S", "evaluate.calibration_bins=7")
@@ -73,6 +74,7 @@ def test_a_queued_experiment_finds_the_images(clone: Clone) -> None:
     assert "queued" in clone.run("dvc", "exp", "list")
 
 
+@pytest.mark.slow
 def test_the_images_may_be_on_another_disk(clone: Clone, tmp_path: Path) -> None:
     shutil.move(clone.path / IMAGES, tmp_path / "pictures")
     (clone.path / IMAGES).symlink_to(tmp_path / "pictures")
