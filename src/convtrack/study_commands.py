@@ -82,9 +82,10 @@ def run(
         params = config.parse(content, "--name")
     from convtrack import artifacts, quickstart, tracking
     from convtrack.datasets import recipe
-    from convtrack.study import pages, session
+    from convtrack.study import pages, session, storage
 
     session.check(params, content, None)  # before anything is fetched
+    storage.address(params.study.storage)
     if code := quickstart.repro("preprocess"):
         sys.exit(code)
     recipe.warn(params, "train")
@@ -132,7 +133,7 @@ def report(name: str | None, output: Path | None) -> None:
     _, opened, _ = _opened(name)
     from convtrack import tracking
     from convtrack.study import pages
-    from convtrack.study.run import identity
+    from convtrack.study.storage import identity
 
     path = started_in / output if output else pages.default_path(opened.study_name)
     pages.write(opened, path)
@@ -180,7 +181,7 @@ def clean(name: str | None, other_hosts: bool) -> None:
     params, opened, shown = _opened(name)
     from convtrack import tracking
     from convtrack.study import cleaning
-    from convtrack.study.run import identity
+    from convtrack.study.storage import identity
 
     with tracking.study_run(params, opened.study_name, identity(opened), shown) as record:
         found = cleaning.clean(opened, record, other_hosts=other_hosts)
@@ -208,7 +209,8 @@ def trial(folder: Path) -> None:
         os.sched_setaffinity(0, spec.cores)  # before any library starts threads
     from convtrack.study import trial as room
 
-    with room.leaving_room(), room.Trial(params, spec, line) as claimed:
+    with room.leaving_room():
+        claimed = room.Trial(params, spec, line)
         with line.before_anything():
             from convtrack import tracking
             from convtrack.training.native_logs import load_tensorflow_quietly
@@ -232,5 +234,5 @@ def _opened(name: str | None) -> tuple[Params, Any, str]:
     params = config.load()
     from convtrack.study import results, storage
 
-    opened = results.load(name or params.study.name, storage.open_storage(params.study.storage))
+    opened = results.load(name or params.study.name, storage.open_storage(params.study.storage, create=False))
     return params, opened, storage.shown(params.study.storage)

@@ -20,17 +20,16 @@ import optuna
 import psutil
 import pytest
 from mlflow import MlflowClient
-from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import TrialState
 
 from convtrack import artifacts, config
-from convtrack.errors import StorageError
+from convtrack.errors import ConfigError, StorageError
 from convtrack.study import folders, session, storage
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Clone
 
-LIMIT = 100_000  # bytes a file may have on a "full" disk
+LIMIT = 1_000_000  # bytes a file may have on a "full" disk
 LONG = 100_000  # epochs: a training that waits to be stopped
 DROPOUT = {"model.dropout": {"type": "float", "low": 0.0, "high": 0.5}}
 QUIET = {"tracking.log_model": False, "tracking.system_metrics": False, "study.sampler": "random"}
@@ -71,8 +70,15 @@ class Listener:
 
 
 def study(clone: Clone, name: str) -> optuna.Study:
-    journal = JournalStorage(JournalFileBackend(str(clone.path / ".convtrack/study.journal")))
-    return optuna.load_study(study_name=name, storage=journal)
+    return optuna.load_study(study_name=name, storage=f"sqlite:///{clone.path}/.convtrack/study.db")
+
+
+def names(clone: Clone) -> list[str]:
+    """All studies that are there by now."""
+    try:
+        return optuna.get_all_study_names(storage.open_storage(f"sqlite:///{clone.path}/{storage.FILE}", create=False))
+    except ConfigError:
+        return []
 
 
 def states(clone: Clone, name: str) -> list[str]:
@@ -331,10 +337,10 @@ def test_a_pruned_trial_is_killed_in_mlflow_and_not_failed(clone: Clone) -> None
 
 @pytest.mark.slow
 def test_a_full_disk_stops_the_study_and_nothing_is_lost(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
-    clone.change({"model.filters": [64, 64]})  # a checkpoint of more than LIMIT
+    clone.change({"model.filters": [256, 256]})  # a checkpoint of more than LIMIT
     clone.run("dvc", "repro", "preprocess")
     monkeypatch.chdir(clone.path)
-    monkeypatch.setenv(storage.VARIABLE, str(clone.path / "full.journal"))  # that of the other tests may be larger
+    monkeypatch.setenv(storage.VARIABLE, f"sqlite:///{clone.path}/full.db")  # that of the other tests may be larger
     dataset = artifacts.read_json(artifacts.PROCESSED / artifacts.DATASET)
     content = config.read_yaml(config.PARAMS_FILE)
     opened = session.open_session(config.load(), content, dataset, new=False, allow_change=False)
@@ -363,7 +369,7 @@ def test_kills_at_random_moments_change_nothing_about_what_gets_done(clone: Clon
         command = start(clone, "chaos", wanted, "--workers", "2")
         time.sleep(chance.uniform(0, 40))
         running = []
-        if (clone.path / ".convtrack/study.journal").exists():
+        if "chaos" in names(clone):
             trials = [trial for trial in study(clone, "chaos").trials if trial.state == TrialState.RUNNING]
             # a trial has no process before its first and after its last attempt
             running = [process["pid"] for trial in trials if (process := trial.user_attrs.get("process"))]

@@ -23,7 +23,6 @@ import numpy as np
 import optuna
 import pytest
 from mlflow import MlflowClient
-from optuna.storages.journal import JournalFileBackend, JournalStorage
 from PIL import Image
 
 from convtrack import artifacts
@@ -266,8 +265,8 @@ def test_a_study_goes_on_whoever_found_the_disk_full(undisturbed: Undisturbed, m
     assert f"{pages.default_path('full')} cannot be written: File too large" in output
     assert (page.read_bytes() if page.exists() else None) == before
     assert "2 complete, 0 pruned, 0 failed" in clone.run(*command)
-    journal = JournalStorage(JournalFileBackend(str(clone.path / ".convtrack/study.journal")))
-    states = [trial.state.name for trial in optuna.load_study(study_name="full", storage=journal).trials]
+    kept = f"sqlite:///{clone.path}/.convtrack/study.db"
+    states = [trial.state.name for trial in optuna.load_study(study_name="full", storage=kept).trials]
     assert states == ["COMPLETE", "COMPLETE"]
     assert set(recorded(clone)) == {"FINISHED"}
 

@@ -98,7 +98,7 @@ def test_of_two_trainings_by_hand_the_second_waits_for_the_first(undisturbed: Un
     assert made_here.items() >= undisturbed.made["train"].items()
 
 
-def test_a_repro_beside_a_study_and_two_studies_in_one_journal_all_come_to_their_ends(undisturbed: Undisturbed) -> None:
+def test_a_repro_beside_a_study_and_two_studies_in_one_file_all_come_to_their_ends(undisturbed: Undisturbed) -> None:
     clone = undisturbed.clone
     clone.run("dvc", "repro")
 
@@ -147,7 +147,7 @@ def wait_for_all():
 
 @pytest.fixture
 def folder(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """Where nothing was ever recorded: no store, no journal, no .convtrack."""
+    """Where nothing was ever recorded: no store, no study, no .convtrack."""
     shutil.copy(root / "params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
     return tmp_path
@@ -194,13 +194,13 @@ def test_processes_that_begin_one_study_at_once_agree_on_it_and_lose_no_trial(fo
         + """
         import optuna
         from convtrack import config
-        from convtrack.study import run, storage
+        from convtrack.study import session, storage
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         params = config.load()
         fixed = {"objectives": ["val_accuracy"], "space": {}, "fixed": {}, "data": {}}
         wait_for_all()
-        study = storage.open_study(params, storage.open_storage(None), fixed)
-        print(run.identity(study))
+        study = session.open_study(params, storage.open_storage(None), fixed)
+        print(storage.identity(study))
         for _ in range(5):
             trial = study.ask()
             trial.suggest_float("x", 0, 1)

@@ -1,18 +1,24 @@
-"""`convtrack study show`, `report`, `apply` and `clean` on a study in the journal, called in this process."""
+"""`convtrack study show`, `report`, `apply` and `clean` on a study in SQLite, called in this process."""
 
 from __future__ import annotations
 
 import contextlib
+import os
+import re
 import subprocess
+import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import optuna
 import pytest
+import sqlalchemy
+from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import TrialState
 
 from convtrack import cli, config
-from convtrack.errors import ConfigError
-from convtrack.study import results, storage
+from convtrack.errors import ConfigError, StorageError
+from convtrack.study import inside, results, storage
 from convtrack.study.processes import this_process
 
 from .searched import empty, searched
@@ -39,7 +45,7 @@ def test_the_study_of_params_yaml_is_meant_where_none_is_named(
     convtrack_study("show")
     shown = capsys.readouterr().out
     assert study.study_name in shown
-    assert str(workplace / ".convtrack/study.journal") in shown.replace("\n", "")
+    assert str(workplace / ".convtrack/study.db") in shown.replace("\n", "")
     with pytest.raises(ConfigError, match="did you mean"):
         convtrack_study("show", study.study_name + "x")
 
@@ -84,23 +90,92 @@ def test_changes_that_git_does_not_have_are_not_mixed_with_others_unasked(
 
 
 def test_clean_puts_trials_of_a_command_that_is_gone_back_into_the_queue(
-    study: optuna.Study, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+    study: optuna.Study, capsys: pytest.CaptureFixture[str]
 ) -> None:
     study.set_user_attr("id", "0" * 32)
     gone, there, elsewhere = study.ask(), study.ask(), study.ask()
     here = this_process()
-    gone.set_user_attr("command", here | {"started": here["started"] - 1000})
-    there.set_user_attr("command", here)
-    elsewhere.set_user_attr("command", here | {"host": "another"})
-    monkeypatch.setattr("convtrack.study.reclaim.UNNAMED", 0.0)  # they began this moment
+    commands = [here | {"started": here["started"] - 1000}, here, here | {"system": "another"}]
+    for trial, command in zip((gone, there, elsewhere), commands, strict=True):
+        trial.set_user_attr("command", command | {"claim": inside.claim(study.trials[trial.number])})
     convtrack_study("clean")
     said = capsys.readouterr().out
     states = {trial.number: trial.state for trial in results.read(study).trials[12:]}
     assert states == {12: TrialState.WAITING, 13: TrialState.RUNNING, 14: TrialState.RUNNING}
     assert "trials 12: back in the queue" in said
-    assert "trials 14: on other hosts" in said
+    assert "trials 13, 14: at work" in said
     convtrack_study("clean", "--other-hosts")
     assert results.read(study).trials[14].state == TrialState.WAITING
+
+
+COMMANDS = [("show",), ("report",), ("apply", "--dry-run"), ("clean",), ("run", "--trials", "1")]
+
+
+def test_a_storage_that_is_no_address_is_refused_by_every_command_and_nothing_is_made(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    before = sorted(workplace.rglob("*"))
+    for garbage in ("garbage", "a/garbage.db", "study.journal", "sqlite://", "sqlite:///:memory:", "http://host/db"):
+        monkeypatch.setenv(storage.VARIABLE, garbage)
+        for command in COMMANDS:
+            with pytest.raises(ConfigError, match=r"Allowed: .*sqlite:///path/to/study.db") as refused:
+                convtrack_study(*command)
+            assert "CONVTRACK_STUDY_STORAGE" in refused.value.hint
+    monkeypatch.delenv(storage.VARIABLE)
+    assert sorted(workplace.rglob("*")) == before
+    params = workplace / "params.yaml"
+    params.write_text(re.sub(r"(?m)^  storage: \S+", "  storage: garbage", params.read_text()))
+    for command in COMMANDS:
+        with pytest.raises(ConfigError, match="Received: 'garbage'"):
+            convtrack_study(*command)
+    assert sorted(workplace.rglob("*")) == before
+
+
+def test_a_command_that_reads_makes_no_storage(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, new_database: Callable[[], str]
+) -> None:
+    before = sorted(workplace.rglob("*"))
+    database = new_database()
+    for address in ("", "sqlite:///mistyped.db", database):
+        monkeypatch.setenv(storage.VARIABLE, address)
+        for command in COMMANDS[:-1]:
+            with pytest.raises(ConfigError, match="there are no studies in"):
+                convtrack_study(*command)
+    assert sorted(workplace.rglob("*")) == before
+    with sqlalchemy.create_engine(database).connect() as connection:
+        assert sqlalchemy.inspect(connection).get_table_names() == []
+
+
+def test_studies_of_the_journal_that_was_before_are_named_and_copied_by_what_is_said(
+    workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (workplace / ".convtrack").mkdir()
+    journal = JournalStorage(JournalFileBackend(str(workplace / ".convtrack/study.journal")))
+    kept = searched(empty(config.load().study.name, storage=journal), 3)
+    with pytest.raises(ConfigError, match="there are no studies in"):
+        convtrack_study("show")
+    said = capsys.readouterr().err
+    assert ".convtrack/study.journal has studies of an earlier version" in said
+    command = said[said.index("python -c") : said.index("Then remove")]
+    subprocess.run(command, shell=True, check=True, env=os.environ | {"PATH": str(Path(sys.executable).parent)})
+    convtrack_study("show")
+    copied = results.read(results.load(kept.study_name, storage.open_storage(None))).trials
+    assert [(one.state, one.params, one.user_attrs) for one in copied] == [
+        (one.state, one.params, one.user_attrs) for one in kept.trials
+    ]
+
+
+def test_a_database_of_another_program_gets_no_studies(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = sqlalchemy.create_engine("sqlite:///mlflow.db")
+    with engine.begin() as connection:  # as MLflow's
+        connection.execute(sqlalchemy.text("CREATE TABLE alembic_version (version_num TEXT)"))
+    before = Path("mlflow.db").read_bytes()
+    with pytest.raises(ConfigError, match="is the database of another program"):
+        storage.open_storage("sqlite:///mlflow.db")
+    assert Path("mlflow.db").read_bytes() == before
+    Path("text.db").write_text("no database" * 100)
+    with pytest.raises(StorageError, match=r"text.db cannot be used for studies: file is not a database"):
+        storage.open_storage("sqlite:///text.db")
 
 
 @pytest.mark.parametrize("option", ["--cpus", "--gpus"])

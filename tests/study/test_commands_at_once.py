@@ -1,4 +1,4 @@
-"""Two commands on one study, in a real journal; their trials train nothing."""
+"""Two commands on one study, in a real SQLite; their trials train nothing."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from optuna.trial import TrialState
 from rich.console import Console
 
 from convtrack.config import Params
-from convtrack.study import run, storage
+from convtrack.study import run, session, storage
 from convtrack.study.folders import Spec
 from convtrack.study.live import View
 from convtrack.study.processes import this_process
@@ -102,7 +102,7 @@ def _at_once(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def study(params: Params, path: str) -> optuna.Study:
-    return storage.open_study(params, storage.open_storage(path), FIXED)
+    return session.open_study(params, storage.open_storage(path), FIXED)
 
 
 def searched(params: Params, content: Content, path: str, trials: int, moment: int | None = None) -> optuna.Study:
@@ -123,11 +123,11 @@ def made(with_space: Callable[..., tuple[Params, Content]]) -> tuple[Params, Con
 def test_a_trial_that_another_command_took_meanwhile_is_not_done_twice(
     made: tuple[Params, Content], moment: int
 ) -> None:
-    found = searched(*made, "two.journal", 3, moment).trials
+    found = searched(*made, "sqlite:///two.db", 3, moment).trials
     assert sum(trial.state == TrialState.COMPLETE for trial in found) == 3
     # what was asked for too much has no values yet, and is the first that a larger number begins with
     assert [(trial.number, trial.params) for trial in found if trial.state == TrialState.WAITING] in ([], [(3, {})])
-    more = searched(*made, "two.journal", 4).trials
+    more = searched(*made, "sqlite:///two.db", 4).trials
     assert [trial.state for trial in more] == [TrialState.COMPLETE] * 4
 
 
@@ -140,10 +140,10 @@ def test_nor_is_it_in_a_database(made: tuple[Params, Content], new_database: Cal
 
 
 def test_two_commands_draw_what_one_would_have_drawn(made: tuple[Params, Content]) -> None:
-    alone = [trial.params for trial in searched(*made, "alone.journal", 4).trials]
+    alone = [trial.params for trial in searched(*made, "sqlite:///alone.db", 4).trials]
     assert alone[0] == {"model.dropout": 0.125}
     assert len({str(params) for params in alone}) == 4
-    crossed = searched(*made, "two.journal", 4, 2).trials
+    crossed = searched(*made, "sqlite:///two.db", 4, 2).trials
     assert [trial.params for trial in crossed if trial.number != 2] == [alone[0], alone[1], alone[3]]
 
 
@@ -152,5 +152,5 @@ def test_a_grid_without_a_point_left_is_not_begun_again(with_space: Callable[...
         {"model.convs_per_block.0": {"type": "int", "low": 1, "high": 2}}, {"study.sampler": "grid"}
     )
     for _ in range(2):
-        found = searched(params, content, "grid.journal", 10).trials
+        found = searched(params, content, "sqlite:///grid.db", 10).trials
         assert sorted(trial.params["model.convs_per_block.0"] for trial in found) == [1, 2]

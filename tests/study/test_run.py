@@ -2,16 +2,26 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 import warnings
+from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState
 
+from convtrack import artifacts
 from convtrack.errors import StorageError
-from convtrack.study.best import best
-from convtrack.study.run import exhausted, identity, storage_failures
+from convtrack.study import folders
+from convtrack.study.best import best, drop_other_models
+from convtrack.study.processes import describe, this_process
+from convtrack.study.run import storage_failures
+from convtrack.study.sampling import exhausted
+from convtrack.study.storage import identity
 
 
 def brute_force() -> optuna.Study:
@@ -85,3 +95,107 @@ def test_a_full_disk_and_a_dead_database_are_said_in_our_words() -> None:
             raise error
     with pytest.raises(PermissionError), storage_failures():
         raise PermissionError(13, "Permission denied")
+
+
+class Dropped:
+    """Notes whose models are dropped; the `rival` is faster and has deleted the file by then."""
+
+    def __init__(self, rival: int) -> None:
+        self.rival = rival
+        self.numbers: list[int] = []
+
+    def drop_model(self, number: int) -> None:
+        self.numbers.append(number)
+        if number == self.rival:
+            model(number).unlink()
+
+
+def model(number: int) -> Path:
+    return folders.trial_folder("one", number) / artifacts.MODEL
+
+
+def test_models_of_a_rival_that_is_at_work_are_left_to_it_and_a_file_that_is_gone_is_no_error(workplace: Path) -> None:
+    study = optuna.create_study(study_name="one", direction="maximize")
+    rival = subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE)
+    dead = this_process() | {"started": 0.0}
+    theirs = {"command": describe(rival.pid), "process": dead}
+    ours = {"command": this_process(), "process": dead}
+    gone = {"command": dead, "process": dead}
+    saving = {"command": dead, "process": describe(rival.pid)}  # hands its model to MLflow, without a command
+    abroad = {"command": this_process() | {"system": "another"}, "process": None}
+    made: list[dict[str, Any]] = [ours, theirs, theirs, ours, ours, gone, saving, abroad, {}, theirs]
+    for number, attributes in enumerate(made):
+        trial = study.ask()
+        for name, value in attributes.items():
+            trial.set_user_attr(name, value)
+        if number not in {1, 4}:  # those run
+            study.tell(trial, 1.0 if number == 9 else 0.5)
+        model(number).parent.mkdir(parents=True)
+        model(number).touch()
+    study._storage.set_trial_state_values(study.trials[4]._trial_id, TrialState.WAITING)
+    (folders.STUDIES / "one/trials/notes/models").mkdir(parents=True)
+    (folders.STUDIES / "one/trials/notes" / artifacts.MODEL).touch()
+    record = Dropped(rival=5)
+    drop_other_models(study, 1, record, mine=[0, 3], at_work=[3])
+    assert record.numbers == [0, 5, 8]
+    assert [number for number in range(10) if not model(number).exists()] == [0, 5, 8]
+    rival.kill()
+    rival.wait()
+    drop_other_models(study, 1, record, mine=[0, 3], at_work=[])
+    assert [number for number in range(10) if model(number).exists()] == [1, 4, 7, 9]
+
+
+STOPPED = """
+import os, signal, sys
+from convtrack import config
+from convtrack import interruption
+interruption.raise_on_signals()
+from tests.study.test_commands_at_once import *
+
+class Slow(Workers):
+    def start(self, spec, content):
+        super().start(spec, content)
+        os.kill(os.getpid(), signal.SIGTERM)
+    def ended(self):
+        return []
+    def stop(self, number, why):
+        os.kill(os.getpid(), signal.SIGTERM)
+        os.kill(os.getpid(), getattr(signal, sys.argv[1]))
+        self.ended = self.have_ended
+    def have_ended(self):
+        gone = [Ended(number, 143, "", 0, False) for number in self.running]
+        self.running.clear()
+        print("ended in order")
+        return gone
+    def kill(self):
+        print("killed")
+
+content = config.read_yaml(config.PARAMS_FILE)
+params = config.parse(content)
+mine = study(params, None)
+view = View(["val_accuracy"], ["maximize"], 1, Console(file=io.StringIO()))
+try:
+    Search(mine, params, content, order=Order(1, None), workers=Slow(mine, None, 0), record=Nobody(), view=view).run()
+finally:
+    print(mine.trials[0].state.name)
+"""
+
+
+@pytest.mark.parametrize(
+    ("again", "said", "code"),
+    [("SIGTERM", "ended in order\nWAITING\n", 143), ("SIGINT", "killed\nRUNNING\n", 130)],
+)
+def test_only_ctrl_c_ends_a_study_at_once_that_is_stopping(
+    again: str, said: str, code: int, workplace: Path, root: Path
+) -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", STOPPED, again],
+        env={**os.environ, "PYTHONPATH": str(root)},
+        text=True,
+        capture_output=True,
+        check=False,
+    )
+    assert done.stdout == said, done.stderr
+    assert "Ctrl-C again stops at once" in done.stderr
+    if code == 143:
+        assert done.returncode == code

@@ -15,7 +15,8 @@ from convtrack import config
 from convtrack.errors import ConfigError, ConvtrackError, StorageError
 from convtrack.study import space, storage
 from convtrack.study.fingerprint import fingerprint
-from convtrack.study.storage import VARIABLE, address, open_storage, open_study, shown
+from convtrack.study.session import open_study
+from convtrack.study.storage import VARIABLE, address, open_storage, shown
 
 Content = dict[str, Any]
 SECRET = "ge:h@im/ö %"  # as it is, and as it stands in an address
@@ -43,16 +44,16 @@ def go_on(content: Content, **how: bool) -> optuna.Study:
 
 def test_studies_are_kept_in_this_repository_unless_told_otherwise(tmp_path: Path) -> None:
     open_storage(None)
-    assert (tmp_path / ".convtrack/study.journal").is_file()
-    assert shown(None) == str(tmp_path / ".convtrack/study.journal")
-    assert address("other/journal") == str(tmp_path / "other/journal")
+    assert (tmp_path / ".convtrack/study.db").is_file()
+    assert shown(None) == f"sqlite:///{tmp_path}/.convtrack/study.db"
+    assert address("sqlite:///other/s.db") == f"sqlite:///{tmp_path}/other/s.db"
 
 
 def test_the_environment_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv(VARIABLE, str(tmp_path / "elsewhere"))
+    monkeypatch.setenv(VARIABLE, "sqlite:///elsewhere.db")
     open_storage("postgresql+psycopg://ann@host/db")
-    assert (tmp_path / "elsewhere").is_file()
-    assert shown(None) == str(tmp_path / "elsewhere")
+    assert (tmp_path / "elsewhere.db").is_file()
+    assert shown(None) == f"sqlite:///{tmp_path}/elsewhere.db"
 
 
 @pytest.mark.parametrize(
@@ -77,7 +78,10 @@ def test_an_address_is_shown_without_its_password(url: str, seen: str, monkeypat
         (f"postgresql+psycopg://127.0.0.1:PORT/db?user=ann&password={QUOTED}", "cannot be reached"),
         (f"postgresql+nosuchdriver://ann:{QUOTED}@127.0.0.1/db", "needs a package that is not installed"),
         (f"mysql+mysqlconnector://ann:{QUOTED}@127.0.0.1/db", "needs a package that is not installed"),
-        (f"sqlite:///{QUOTED}.db", "sqlite is not for studies"),
+        (f"sqlite:///{QUOTED}.db?key={QUOTED}", "sqlite needs a file"),
+        (f"sqlite://ann:{QUOTED}@host/study.db", "sqlite needs a file"),
+        (f"mssql://ann:{QUOTED}@host/db", "mssql is not for studies"),
+        (f"postgresql:ann:{QUOTED}@host", "study.storage is no address"),
         (f"postgresql://ann:{QUOTED}@host:{QUOTED}/db", "study.storage is no address"),
         (f"://{QUOTED}", "study.storage is no address"),
         ("grpc://127.0.0.1", "grpc needs a host and a port"),

@@ -15,7 +15,7 @@ from .searched import HARD_NAME, empty, searched
 
 def printed(study: optuna.Study) -> str:
     console = Console(file=io.StringIO(), width=200)
-    console.print(summary.summary(results.read(study), "/work place/study.journal"), highlight=False)
+    console.print(summary.summary(results.read(study), "sqlite:////work place/study.db"), highlight=False)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 
@@ -34,8 +34,8 @@ def test_counts_failures_and_the_next_commands_are_there() -> None:
     text = printed(searched(empty(), 20))
     assert "2 failed" in text
     assert "2x, as trial 7: killed by SIGKILL, out of memory?" in text
-    assert "optuna trials --storage '/work place/study.journal' --study-name layers" in text
-    assert "optuna-dashboard '/work place/study.journal'" in text
+    assert "optuna trials --storage 'sqlite:////work place/study.db' --study-name layers" in text
+    assert "optuna-dashboard 'sqlite:////work place/study.db'" in text
 
 
 @pytest.mark.parametrize("trials", [0, 1, 2])

@@ -6,16 +6,28 @@ import errno
 import os
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
+import optuna
 import pytest
+from optuna.trial import TrialState
 
 from convtrack import config
 from convtrack.errors import ConfigError, StorageError
-from convtrack.study import results, storage
+from convtrack.study import folders, inside, results, storage, telling
 from convtrack.study.folders import Spec
 from convtrack.study.lifeline import Lifeline
-from convtrack.study.trial import NO_ROOM, Trial, is_disk_full, leaving_room
+from convtrack.study.processes import this_process
+from convtrack.study.trial import (
+    NO_ROOM,
+    UNREACHABLE,
+    Outcome,
+    Trial,
+    _interrupted_or_failed,
+    is_disk_full,
+    leaving_room,
+)
 
 from .searched import empty
 
@@ -32,8 +44,8 @@ class Idle(Lifeline):
 @pytest.mark.parametrize("objectives", [["val_accuracy"], ["flops", "val_accuracy"], ["flops"]])
 def test_a_trial_has_a_learning_curve_whatever_is_searched_for(objectives: list[str], workplace: Path) -> None:
     content = config.read_yaml(config.PARAMS_FILE)
-    content["study"] |= {"objectives": objectives, "storage": "one.journal"}
-    params, study = config.parse(content), empty("one", tuple(objectives), storage.open_storage("one.journal"))
+    content["study"] |= {"objectives": objectives, "storage": "sqlite:///one.db"}
+    params, study = config.parse(content), empty("one", tuple(objectives), storage.open_storage("sqlite:///one.db"))
     asked = study.ask()
     for rows in (ROWS[:2], ROWS[1:]):  # a second process goes on, from its last checkpoint
         trial = Trial(params, Spec("one", "id", asked._trial_id, 0, None, None), Idle())
@@ -43,6 +55,34 @@ def test_a_trial_has_a_learning_curve_whatever_is_searched_for(objectives: list[
     assert results.curve(found.trials[0]) == {25: 0.125, 50: 0.25, 75: 0.375, 100: 0.5}
     # what is reported is compared, so it has to be of the objective
     assert bool(found.trials[0].intermediate_values) == (objectives == ["val_accuracy"])
+
+
+def test_a_trial_that_another_command_has_by_now_is_neither_begun_nor_told(workplace: Path) -> None:
+    content = config.read_yaml(config.PARAMS_FILE)
+    content["study"] |= {"storage": "sqlite:///one.db"}
+    params, study = config.parse(content), empty("one", ("val_accuracy",), storage.open_storage("sqlite:///one.db"))
+    asked = study.ask()
+    spec = Spec("one", "id", asked._trial_id, 0, None, None, inside.claim(study.trials[0]))
+    trial = Trial(params, spec, Idle())
+    assert study.trials[0].user_attrs["process"] == this_process()
+    telling.wait_again(study, study.trials[0])  # its command was suspended, and taken for dead
+    study.ask()
+    trial.tell(Outcome("complete", "", [0.5], {"seconds": 1.0}))
+    assert study.trials[0].state == TrialState.RUNNING
+    assert not folders.RESULT.exists()
+    with pytest.raises(StorageError, match="is another command's by now"):
+        Trial(params, spec, Idle())
+    Trial(params, replace(spec, claim=inside.claim(study.trials[0])), Idle()).tell(Outcome("complete", "", [0.75]))
+    assert study.trials[0].value == 0.75
+    assert folders.RESULT.exists()
+
+
+def test_a_trial_that_lost_the_database_is_interrupted_and_not_failed(capsys: pytest.CaptureFixture[str]) -> None:
+    gone = optuna.exceptions.StorageInternalError("An exception is raised during the commit.")
+    gone.__cause__ = OSError("server closed the connection unexpectedly")
+    outcome = _interrupted_or_failed(gone)
+    assert (outcome.state, outcome.exit_code) == ("interrupted", UNREACHABLE)
+    assert "server closed the connection" in outcome.reason
 
 
 def wrapped(number: int) -> StorageError:

@@ -28,7 +28,7 @@ def wait(local: LocalWorkers) -> Ended:
 @pytest.fixture
 def local(workplace: Path) -> LocalWorkers:
     """Two workers of a study that does not exist, so that every trial fails at once."""
-    return LocalWorkers(2, config.load(), str(workplace / "study.journal"), workplace)
+    return LocalWorkers(2, config.load(), f"sqlite:///{workplace}/study.db", workplace)
 
 
 def spec(number: int) -> Spec:
@@ -106,7 +106,7 @@ def test_a_process_that_does_not_react_is_killed(local: LocalWorkers, monkeypatc
 def test_a_trial_is_asked_to_end_after_its_time(workplace: Path) -> None:
     content = config.read_yaml(config.PARAMS_FILE)
     content["study"]["trial_timeout"] = 0.01
-    local = LocalWorkers(1, config.parse(content), str(workplace / "study.journal"), workplace)
+    local = LocalWorkers(1, config.parse(content), f"sqlite:///{workplace}/study.db", workplace)
     local.start(spec(0), content)
     assert "study.trial_timeout, 0.01 s" in wait(local).why
 

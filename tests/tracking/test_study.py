@@ -27,14 +27,14 @@ def status(client: MlflowClient, run_id: str | None) -> tuple[str, str]:
 def test_a_study_goes_on_with_its_run_and_another_of_its_name_has_another(
     params: Params, mlflow_client: MlflowClient
 ) -> None:
-    with study_run(params, "mine", "goes-on", "a.journal") as first:
+    with study_run(params, "mine", "goes-on", "sqlite:///a.db") as first:
         assert status(mlflow_client, first.id)[0] == "RUNNING"
     assert status(mlflow_client, first.id)[0] == "FINISHED"
-    with pytest.raises(KeyboardInterrupt), study_run(params, "mine", "goes-on", "a.journal") as again:
+    with pytest.raises(KeyboardInterrupt), study_run(params, "mine", "goes-on", "sqlite:///a.db") as again:
         raise KeyboardInterrupt
     assert again.id == first.id
     assert status(mlflow_client, first.id)[0] == "KILLED"
-    with study_run(params, "mine", "another", "a.journal") as other:
+    with study_run(params, "mine", "another", "sqlite:///a.db") as other:
         assert other.id != first.id
 
 
@@ -55,7 +55,7 @@ def test_a_studys_run_tells_space_sampler_and_storage(params: Params, mlflow_cli
 def test_a_trials_run_is_a_child_and_ends_as_the_trial_does(
     state: str, expected: str, params: Params, mlflow_client: MlflowClient
 ) -> None:
-    with study_run(params, "mine", state, "a.journal") as parent:
+    with study_run(params, "mine", state, "sqlite:///a.db") as parent:
         with training_run(params, link(3, parent.id, state)) as run:
             run.log_epoch({"epoch": 1, "loss": 0.5})
             run.log_outcome(state, "so it was")
@@ -95,7 +95,7 @@ def test_the_study_ends_the_run_of_a_trial_whose_process_was_killed(
 ) -> None:
     log = tmp_path / "trial.log"
     log.write_text("epoch 1")
-    with study_run(params, "mine", "killed", "a.journal") as parent:
+    with study_run(params, "mine", "killed", "sqlite:///a.db") as parent:
         run = training_run(params, link(7, parent.id, "killed"))
         opened = run.__enter__()
         assert parent.unsettled() == [7]
@@ -111,7 +111,7 @@ def test_a_server_that_is_down_costs_a_study_one_warning(
     params: Params, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://someone:secret@127.0.0.1:9")  # discard: nobody listens
-    with study_run(params, "mine", "down", "a.journal") as run:
+    with study_run(params, "mine", "down", "sqlite:///a.db") as run:
         assert run.id is None
         assert run.unsettled() == []
         run.progress({"complete": 1, "pruned": 0, "failed": 0}, {})

@@ -17,14 +17,10 @@ from convtrack.study.storage import refused_writes
 def clean(study: optuna.Study, record: Record, *, other_hosts: bool) -> Reclaimed:
     """End or put back into the queue every trial whose processes are gone, and tell `record`, as the next run would.
 
-    With `other_hosts` also those of which this host cannot know; they are put back into the queue. StorageError.
+    With `other_hosts` also those of which this host cannot know. StorageError.
     """
     reader = telling.load(study.study_name, inside.storage_of(study), optuna.pruners.NopPruner())
-    found = reclaim(reader, Path.cwd(), [])
-    if other_hosts:
-        for number in found.unknown:
-            telling.wait_again(reader, reader.get_trials(deepcopy=False)[number])
-        found.waiting, found.unknown = [*found.waiting, *found.unknown], []
+    found = reclaim(reader, Path.cwd(), [], other_hosts=other_hosts)
     for number in record.unsettled():
         trial = reader.get_trials(deepcopy=False)[number]
         if trial.state != TrialState.RUNNING:

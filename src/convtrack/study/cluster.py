@@ -52,7 +52,7 @@ class ClusterWorkers:
     """
 
     def __init__(self, count: int | None, params: Params, storage: str, root: Path, cluster: Cluster) -> None:
-        if "://" not in storage:
+        if storage.startswith("sqlite:"):
             raise ConfigError(
                 f"a study on a cluster needs a storage that every machine reaches. Received: {storage}",
                 "set study.storage or CONVTRACK_STUDY_STORAGE to a PostgreSQL, see docs/scaling.md",

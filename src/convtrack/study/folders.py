@@ -32,7 +32,7 @@ class Spec:
     """What a trial's process is told.
 
     `trial_id` is the storage's, `number` counts from 0 in the study; `parent_run` is the study's MLflow run; `cores`
-    are those that the process keeps to, None for all that it finds.
+    are those that the process keeps to, None for all that it finds; `claim` is that of the command, see inside.py.
     """
 
     study: str
@@ -41,6 +41,7 @@ class Spec:
     number: int
     parent_run: str | None
     cores: list[int] | None
+    claim: str = ""
 
 
 def trial_folder(study: str, number: int) -> Path:

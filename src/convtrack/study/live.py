@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
-from datetime import datetime
 from types import TracebackType
 
 from optuna.trial import FrozenTrial, TrialState
@@ -37,6 +36,7 @@ class View:
         self.console = console or Console(stderr=True, soft_wrap=True)
         self._live = Live(console=self.console, auto_refresh=False, transient=True)
         self._began = time.monotonic()
+        self._started: dict[int, float] = {}  # by this clock: what the storage says may be the time of another host
         self._done_before: int | None = None
         self._best: float | None = None
 
@@ -49,6 +49,7 @@ class View:
         self._live.stop()
 
     def started(self, trial: FrozenTrial) -> None:
+        self._started[trial.number] = time.monotonic()
         if not self.console.is_terminal:
             self._say(Text(f"trial {trial.number} begins: {describe(trial)}"))
 
@@ -76,12 +77,7 @@ class View:
 
     def stopping(self, numbers: list[int]) -> None:
         """Ctrl-C came, and the trials that run are asked to end, which may take them some seconds."""
-        self._say(
-            Text(
-                f"stopping trial {', '.join(map(str, numbers))}; the same command goes on with what they have "
-                "(a second Ctrl-C ends them at once)"
-            )
-        )
+        self._say(Text(f"stopping trial {', '.join(map(str, numbers))}; the same command goes on with what they have"))
 
     def show(self, trials: list[FrozenTrial], running: list[int]) -> None:
         """Draw the table, with a curve for each of `running`."""
@@ -109,7 +105,7 @@ class View:
         for name in ("trial", "done", results.followed(self.objectives), "", "time"):
             table.add_column(name)
         for number in running:
-            table.add_row(*_row(trials[number]))
+            table.add_row(*_row(trials[number], time.monotonic() - self._started.get(number, self._began)))
         return Group(head, table)
 
     def _left(self, finished: int) -> str:
@@ -159,12 +155,11 @@ def clock(seconds: float) -> str:
     return f"{hours}:{minutes:02d}:{rest:02d}"
 
 
-def _row(trial: FrozenTrial) -> list[str]:
+def _row(trial: FrozenTrial, seconds: float) -> list[str]:
     reported = results.curve(trial)
     curve = [reported[percent] for percent in sorted(reported)]
     last = f"{curve[-1]:.4f}" if curve else ""
     done = f"{max(reported, default=0)} %"
     if trial.state.is_finished():
         done = "saving"  # its result is known, and its process is at the files for MLflow
-    seconds = (datetime.now() - trial.datetime_start).total_seconds() if trial.datetime_start else 0.0
     return [str(trial.number), done, last, sparkline(curve), clock(seconds)]

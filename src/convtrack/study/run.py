@@ -7,9 +7,7 @@ does, or the next command of the same study.
 from __future__ import annotations
 
 import contextlib
-import signal
 import time
-import uuid
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -19,23 +17,21 @@ from typing import Any, Protocol
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from convtrack import artifacts, config
+from convtrack import config
 from convtrack.config import Params
 from convtrack.errors import ConfigError, StorageError, TrainingError
+from convtrack.interruption import Interruption
 from convtrack.study import folders, inside, space, telling
-from convtrack.study.best import best
+from convtrack.study.best import best, drop_other_models
 from convtrack.study.folders import Spec
 from convtrack.study.live import View
-from convtrack.study.processes import this_process
-from convtrack.study.reclaim import failed, losses, reclaim
-from convtrack.study.sampling import fixed, make_pruner, make_sampler
-from convtrack.study.signals import stop_signals
-from convtrack.study.storage import ID, what_it_said
-from convtrack.study.trial import NO_ROOM, is_disk_full
+from convtrack.study.reclaim import failed, lost, reclaim, sign, signs_of_life
+from convtrack.study.sampling import exhausted, fixed, make_pruner, make_sampler
+from convtrack.study.storage import identity, what_it_said
+from convtrack.study.trial import NO_ROOM, UNREACHABLE, is_disk_full
 from convtrack.study.workers import Ended, Workers, why_it_ended
 
 POLL, LOOK, RECLAIM = 0.2, 1.0, 5.0  # seconds between looks at processes, at the storage, for dead commands
-CREATION = 2.0  # seconds from the making of a study to its having a name
 MOST_FAILURES = 5  # trials in a row that fail before the study gives up
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
 WORDS = {state: word for word, state in telling.STATES.items()}
@@ -62,20 +58,10 @@ class Order:
     timeout: float | None
 
 
-def identity(study: optuna.Study) -> str:
-    """What tells this study from every other one, also from one of the same name that was deleted."""
-    until = time.monotonic() + CREATION
-    while ID not in study.user_attrs and time.monotonic() < until:  # another command has made it in this very moment
-        time.sleep(0.1)
-    if ID not in study.user_attrs:
-        study.set_user_attr(ID, uuid.uuid4().hex)
-    return str(study.user_attrs[ID])
-
-
 class Search:
     """One command's work on a study.
 
-    `study` is one of `storage.open_study`, `content` that of params.yaml, `workers` run the trials, `record` and `view`
+    `study` is one of `session.open_study`, `content` that of params.yaml, `workers` run the trials, `record` and `view`
     are told of them. Paths are relative to the current folder.
     """
 
@@ -97,18 +83,22 @@ class Search:
         self._began = time.monotonic()
         self._looked = self._reclaimed = float("-inf")
         self._unknown: list[int] = []  # running trials of other hosts that may be dead
+        self._claims: dict[int, FrozenTrial] = {}  # what this command has asked for, as it was then
         self._failures = 0  # in a row
 
     def run(self) -> None:
-        """Work until the order is done. Raises KeyboardInterrupt or SystemExit after Ctrl-C or SIGTERM, when the trials
-        are stopped; TrainingError where trials fail one after the other; StorageError where the disk is full.
+        """Work until the order is done. After Ctrl-C or SIGTERM the trials are stopped, then the process ends by it.
+        Raises TrainingError where trials fail one after the other; StorageError where the disk is full.
         """
-        with stop_signals() as stop, storage_failures(), self._workers_ended():
+        interruption = Interruption("the trials, whose checkpoints are kept")
+        alive = signs_of_life(self._told, self._ids)
+        with interruption.put_off(), storage_failures(), alive, self._workers_ended():
             self._reclaim()
-            while stop.signal is None and self._work():
-                stop.wait(POLL)
-        if stop.signal is not None:
-            raise KeyboardInterrupt if stop.signal == signal.SIGINT else SystemExit(128 + stop.signal)
+            while interruption.wished is None and self._work():
+                time.sleep(POLL)
+
+    def _ids(self) -> list[int]:
+        return [inside.trial_id(trial) for number in self.workers.running if (trial := self._claims.get(number))]
 
     def _work(self) -> bool:
         """Look at everything once; returns whether there is more to do."""
@@ -158,13 +148,16 @@ class Search:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Heartbeat of storage")  # a trial's own process sees to it
             trial = self.study.ask()
-        # one that goes on has the heartbeat of its last process until the next one is up
-        inside.beat_once(self.study, trial)
+        inner = inside.trial_id(trial)
+        inside.beat(self.study, inner)  # one that goes on has the heartbeat of its last command until now
+        claimed = self._frozen(trial.number)
         if trial.number != expected or not self._is_wanted(trial.number):
-            telling.wait_again(self._told, self._frozen(trial.number))
+            telling.wait_again(self._told, claimed)
             return False
-        trial.set_user_attr("command", this_process())
-        trial.set_user_attr("process", None)  # until there is one; it says so itself
+        # the trial's process says itself when there is one
+        if not inside.update_held(self.study, claimed, sign(claimed) | {"process": None}):
+            return False
+        self._claims[trial.number] = claimed
         content = space.apply(self.content, space.suggest(trial, self.params.study, self.content))
         self.study.sampler = sampler
         try:
@@ -172,9 +165,8 @@ class Search:
         except ConfigError as error:
             self._end(self._frozen(trial.number), failed(error.message))
             return True
-        inner = inside.trial_id(trial)
-        spec = Spec(self.study.study_name, identity(self.study), inner, trial.number, self.record.id, None)
-        self.workers.start(spec, content)
+        ours = (self.study.study_name, identity(self.study), inner, trial.number, self.record.id, None)
+        self.workers.start(Spec(*ours, inside.claim(claimed)), content)
         self.view.started(self._frozen(trial.number))
         return True
 
@@ -195,6 +187,8 @@ class Search:
         trial = self._frozen(ended.number)
         if trial.state.is_finished():
             self._ended(trial)
+        elif self._is_anothers(trial):
+            return
         elif ended.exit_code == NO_ROOM:
             telling.wait_again(self._told, trial)
             raise StorageError(
@@ -203,11 +197,14 @@ class Search:
             )
         elif result := folders.read_result(folder, identity(self.study)):
             self._end(trial, result)
-        elif ended.lost and not (result := losses(self._told, trial, f"its machine was lost ({ended.why})")):
-            telling.wait_again(self._told, trial)
-            self.record.trial_ended(trial.number, "interrupted", ended.why, None)
+        elif ended.lost or ended.exit_code == UNREACHABLE:
+            why = f"its machine was lost ({ended.why})" if ended.lost else "its process lost the study's database"
+            if result := lost(self._told, trial, why):
+                self._end(trial, result)
+            else:
+                self.record.trial_ended(trial.number, "interrupted", why, None)
         else:
-            self._end(trial, result or failed(why_it_ended(ended, folders.last_line(folder))))
+            self._end(trial, failed(why_it_ended(ended, folders.last_line(folder))))
 
     def _end(self, trial: FrozenTrial, result: dict[str, Any]) -> None:
         telling.tell(self._told, trial, result)
@@ -220,7 +217,9 @@ class Search:
         reason = str(trial.user_attrs.get("reason", ""))
         self.record.trial_ended(trial.number, WORDS[trial.state], reason, folder / folders.LOG)
         self.view.ended(trial)
-        self._keep_best_models()
+        drop_other_models(
+            self.study, self.params.study.keep_models, self.record, mine=self._claims, at_work=self.workers.running
+        )
         trials = self.study.get_trials(deepcopy=False)
         counts = {word: sum(other.state == state for other in trials) for state, word in WORDS.items()}
         leaders = best(self.study, 1)
@@ -232,14 +231,6 @@ class Search:
                 f"{MOST_FAILURES} trials in a row failed, the last one because: {reason}",
                 f"less {folder / folders.LOG}; the same command goes on",
             )
-
-    def _keep_best_models(self) -> None:
-        kept = {trial.number for trial in best(self.study, self.params.study.keep_models)}
-        for model in (folders.STUDIES / self.study.study_name / "trials").glob(f"*/{artifacts.MODEL}"):
-            number = int(model.parents[1].name)
-            if number not in kept and number not in self.workers.running:
-                self.record.drop_model(number)
-                model.unlink()
 
     def _reclaim(self) -> None:
         found = reclaim(self._told, Path.cwd(), self.workers.running)
@@ -277,12 +268,18 @@ class Search:
                 folder = folders.trial_folder(self.study.study_name, ended.number)
                 if trial.state.is_finished():
                     self._ended(trial)
+                elif self._is_anothers(trial):
+                    continue
                 elif result := folders.read_result(folder, identity(self.study)):
                     self._end(trial, result)
                 else:
                     telling.wait_again(self._told, trial)
                     self.record.trial_ended(ended.number, "interrupted", "", None)
             time.sleep(POLL)
+
+    def _is_anothers(self, trial: FrozenTrial) -> bool:
+        """Whether this command was taken for dead, and another one has put `trial` back or runs it."""
+        return inside.claim(trial) != inside.claim(self._claims[trial.number])
 
     def _frozen(self, number: int) -> FrozenTrial:
         return self.study.get_trials(deepcopy=False)[number]
@@ -300,22 +297,3 @@ def storage_failures() -> Iterator[None]:
             f"the study cannot be written: {what_it_said(error)}. Its trials are stopped, and wait",
             "mend that (make room, start the database) and run the same command again",
         ) from error
-
-
-class _Stoppable(optuna.Study):
-    """A study whose sampler may say that there is nothing left, outside of Optuna's own loop."""
-
-    stopped = False
-
-    def stop(self) -> None:
-        self.stopped = True
-
-
-def exhausted(study: optuna.Study, trials: list[FrozenTrial]) -> bool:
-    """Whether a grid has no point left that no trial has or had."""
-    asked = [trial for trial in trials if trial.state != TrialState.WAITING]
-    if not isinstance(study.sampler, optuna.samplers.BruteForceSampler) or not asked or len(asked) < len(trials):
-        return False
-    watched = _Stoppable(study_name=study.study_name, storage=inside.storage_of(study), sampler=study.sampler)
-    study.sampler.after_trial(watched, asked[-1], TrialState.FAIL, None)
-    return watched.stopped

@@ -8,8 +8,10 @@ from typing import Any, Literal
 import numpy as np
 import optuna
 from optuna.exceptions import ExperimentalWarning
+from optuna.trial import FrozenTrial, TrialState
 
 from convtrack.config import Objective, Study
+from convtrack.study import inside
 from convtrack.study.results import EACH_EPOCH
 
 DIRECTIONS: dict[Objective, Literal["minimize", "maximize"]] = {
@@ -81,3 +83,22 @@ def make_pruner(study: Study) -> optuna.pruners.BasePruner:
             return optuna.pruners.SuccessiveHalvingPruner(min_resource=FIRST_RUNG, reduction_factor=2)
         case "hyperband":
             return optuna.pruners.HyperbandPruner(min_resource=WHOLE // 2, max_resource=WHOLE, reduction_factor=2)
+
+
+class _Stoppable(optuna.Study):
+    """A study whose sampler may say that there is nothing left, outside of Optuna's own loop."""
+
+    stopped = False
+
+    def stop(self) -> None:
+        self.stopped = True
+
+
+def exhausted(study: optuna.Study, trials: list[FrozenTrial]) -> bool:
+    """Whether a grid has no point left that no trial has or had."""
+    asked = [trial for trial in trials if trial.state != TrialState.WAITING]
+    if not isinstance(study.sampler, optuna.samplers.BruteForceSampler) or not asked or len(asked) < len(trials):
+        return False
+    watched = _Stoppable(study_name=study.study_name, storage=inside.storage_of(study), sampler=study.sampler)
+    study.sampler.after_trial(watched, asked[-1], TrialState.FAIL, None)
+    return watched.stopped

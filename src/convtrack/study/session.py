@@ -2,21 +2,25 @@
 
 from __future__ import annotations
 
+import uuid
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import optuna
+from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
+from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 from rich.console import Console
 
 from convtrack.config import Params
-from convtrack.study import storage
+from convtrack.errors import ConfigError
+from convtrack.study import fingerprint, storage
 from convtrack.study.best import best
 from convtrack.study.cluster import Cluster, ClusterWorkers
-from convtrack.study.fingerprint import fingerprint
 from convtrack.study.live import View
-from convtrack.study.run import FINISHED, Order, Record, Search, identity
+from convtrack.study.run import FINISHED, Order, Record, Search
 from convtrack.study.sampling import can_prune, directions
 from convtrack.study.space import check
 from convtrack.study.workers import LocalWorkers, Workers
@@ -41,7 +45,7 @@ class Session:
 
     @property
     def id(self) -> str:
-        return identity(self.study)
+        return storage.identity(self.study)
 
     def announce(self, trials: int | None, workers: int | None) -> None:
         """Say what will happen."""
@@ -96,15 +100,87 @@ def open_session(
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     check(params, content, dataset["image_shape"])
-    study = storage.open_study(
+    study = open_study(
         params,
         storage.open_storage(params.study.storage),
-        fingerprint(content, dataset["digests"]),
+        fingerprint.fingerprint(content, dataset["digests"]),
         new=new,
         allow_change=allow_change,
     )
     where = params.study.storage
     return Session(study, params, content, storage.address(where), storage.shown(where))
+
+
+@storage.refused_writes()
+def open_study(
+    params: Params,
+    kept: BaseStorage,
+    made_with: dict[str, Any],
+    *,
+    new: bool = False,
+    allow_change: bool = False,
+) -> optuna.Study:
+    """The study that study.name names, made where there is none yet; with `new` always another one, `name-2` and so on.
+
+    Raises ConfigError where the study there has another fingerprint than `made_with`, unless `allow_change` and Optuna
+    allow it; StorageError where it cannot be written.
+    """
+    name = params.study.name
+    known = set(optuna.get_all_study_names(kept))
+    if new and name in known:
+        name = next(other for number in range(2, len(known) + 3) if (other := f"{name}-{number}") not in known)
+    try:  # who makes a study also names it, so that commands which begin it at once agree on its name
+        study = optuna.create_study(storage=kept, study_name=name, directions=directions(params.study))
+        study.set_user_attr(storage.ID, uuid.uuid4().hex)
+    except DuplicatedStudyError:
+        study = optuna.load_study(storage=kept, study_name=name)
+    before = study.user_attrs.get(fingerprint.ATTRIBUTE)
+    if before == made_with:
+        return study
+    _refuse_other_directions(study, params)
+    if before is not None:
+        _refuse_another_search(study, before, made_with, allow_change)
+    elif study.get_trials(deepcopy=False) and not allow_change:
+        raise ConfigError(
+            f"study {name} was not made by convtrack, so that nobody knows what its trials have in common",
+            f"{_start_another(name)}; --allow-change goes on with it",
+        )
+    study.set_user_attr(fingerprint.ATTRIBUTE, made_with)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", ExperimentalWarning)
+        study.set_metric_names(list(params.study.objectives))
+    return study
+
+
+def _refuse_other_directions(study: optuna.Study, params: Params) -> None:
+    has, wanted = [one.name.lower() for one in study.directions], directions(params.study)
+    if has != wanted:
+        raise ConfigError(
+            f"study {study.study_name} is to {', '.join(has)}, and study.objectives "
+            f"({', '.join(params.study.objectives)}) to {', '.join(wanted)}",
+            _start_another(study.study_name),
+        )
+
+
+def _refuse_another_search(
+    study: optuna.Study, before: dict[str, Any], now: dict[str, Any], allow_change: bool
+) -> None:
+    name = study.study_name
+    different = "\n".join(f"  {line}" for line in fingerprint.differences(before, now))
+    if not allow_change:
+        raise ConfigError(
+            f"study {name} searched something else:\n{different}",
+            f"{_start_another(name)}; --allow-change goes on with this one where Optuna can; or take the changes back",
+        )
+    if obstacles := fingerprint.obstacles(before, now):
+        lines = "\n".join(f"  {line}" for line in obstacles)
+        raise ConfigError(
+            f"study {name} cannot go on with these changes, which Optuna refuses:\n{lines}", _start_another(name)
+        )
+
+
+def _start_another(name: str) -> str:
+    return f"convtrack study run --new starts another study than {name}, or set study.name to another name"
 
 
 def _say(text: str) -> None:

@@ -1,9 +1,11 @@
-"""Where studies are kept: a journal beside the repository's other state, or a database that several machines reach."""
+"""Where studies are kept: SQLite beside the repository's other state, or a database that several machines reach."""
 
 from __future__ import annotations
 
 import contextlib
+import fcntl
 import os
+import time
 import uuid
 import warnings
 from collections.abc import Callable, Iterator
@@ -11,53 +13,105 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote, quote_plus, urlsplit
 
+import click
 import optuna
-from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
+import sqlalchemy
+from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
-from convtrack import artifacts
-from convtrack.config import Params
+from convtrack import artifacts, errors
 from convtrack.errors import ConfigError, StorageError
-from convtrack.study import fingerprint as fingerprints
-from convtrack.study.journal import open_journal
-from convtrack.study.sampling import directions
+from convtrack.study.inside import Database
 
-JOURNAL = artifacts.STATE / "study.journal"
+FILE = artifacts.STATE / "study.db"
+JOURNAL = artifacts.STATE / "study.journal"  # where earlier versions kept studies
 ID = "id"  # the user attribute that tells a study from another one of the same name
 VARIABLE = "CONVTRACK_STUDY_STORAGE"
-ANSWER = 10  # seconds to wait for a server
+ANSWER = 10  # seconds to wait for a server when it is first asked
+RETURN = 60  # seconds to wait for one that answered before, while it is started again
+TURN = 120  # seconds that a process waits for others to have written to SQLite
+CREATION = 2.0  # seconds from the making of a study to its having an identity
 HEARTBEAT, GRACE = 30, 120  # seconds between signs of life of a trial, and without one until it counts as dead
-KNOWN = "a path, postgresql+psycopg://user@host/database, mysql+pymysql://user@host/database or grpc://host:port"
+KNOWN = (
+    "sqlite:///path/to/study.db, postgresql+psycopg://user@host/database, mysql+pymysql://user@host/database "
+    "or grpc://host:port"
+)
+MEND = "mend study.storage or CONVTRACK_STUDY_STORAGE"
+COPY = """\
+python -c 'import optuna
+from optuna.storages import JournalStorage, journal
+old = JournalStorage(journal.JournalFileBackend("{old}"))
+for name in optuna.get_all_study_names(old):
+    optuna.copy_study(from_study_name=name, from_storage=old, to_storage="{new}")'"""
+
+
+class UnreachableError(StorageError):
+    """A server that does not answer, now."""
 
 
 def address(url: str | None) -> str:
-    """What CONVTRACK_STUDY_STORAGE says, else `url`, else this repository's journal; paths are made absolute.
+    """What CONVTRACK_STUDY_STORAGE says, else `url`, else this repository's file; paths are made absolute.
 
-    It may hold a password: hand it on by that variable, and print `shown` instead.
+    It may hold a password: hand it on by that variable, and print `shown` instead. Raises ConfigError where it is none.
     """
-    chosen = os.environ.get(VARIABLE) or url or str(JOURNAL)
-    return chosen if "://" in chosen else str(Path(chosen).absolute())
+    chosen = os.environ.get(VARIABLE) or url
+    if not chosen:
+        return _sqlite(FILE)
+    if chosen.startswith("grpc://"):
+        return chosen
+    parsed = _database_url(chosen)
+    return _sqlite(Path(str(parsed.database))) if parsed.get_backend_name() == "sqlite" else chosen
 
 
 def shown(url: str | None) -> str:
     """`address` without its password, as `optuna --storage` and optuna-dashboard take it."""
     chosen = address(url)
-    if "://" not in chosen or chosen.startswith("grpc://"):
-        return chosen
-    return _hidden(_database_url(chosen))
+    return chosen if chosen.startswith("grpc://") else _hidden(_database_url(chosen))
 
 
-def open_storage(url: str | None) -> BaseStorage:
-    """The storage at `address`, made where there is none.
+def open_storage(url: str | None, *, create: bool = True) -> BaseStorage:
+    """The storage at `address`; with `create`, made where there is none.
 
-    Raises StorageError where it cannot be reached, read or written, or is of another version of Optuna.
+    Raises ConfigError where there is none and it is not to be made, or `url` is no address; StorageError where it
+    cannot be reached, read or written, or is of another version of Optuna.
     """
     chosen = address(url)
-    if "://" not in chosen:
-        return open_journal(Path(chosen))
-    return _server(chosen) if chosen.startswith("grpc://") else _database(chosen)
+    if chosen.startswith("grpc://"):
+        return _server(chosen)
+    if chosen == _sqlite(FILE) and JOURNAL.exists():
+        command = COPY.format(old=JOURNAL.absolute(), new=chosen)
+        click.echo(
+            f"convtrack: {JOURNAL} has studies of an earlier version, which are not looked at. To copy them:\n"
+            f"{command}\nThen remove or rename it.",
+            err=True,
+        )
+    parsed = _database_url(chosen)
+    if parsed.get_backend_name() != "sqlite":
+        return _database(parsed, create=create)
+    path = Path(str(parsed.database))
+    if not path.exists():
+        if not create:
+            raise _nothing_in(parsed)
+        with artifacts.storage_errors(path):
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    try:
+        with _alone_in(path.parent):
+            return _database(parsed, create=create)
+    except OSError as error:
+        raise StorageError(f"{path} cannot be opened: {error.strerror}", MEND) from error
+
+
+def identity(study: optuna.Study) -> str:
+    """What tells this study from every other one, also from one of the same name that was deleted."""
+    until = time.monotonic() + CREATION
+    while ID not in study.user_attrs and time.monotonic() < until:  # another command has made it in this very moment
+        time.sleep(0.1)
+    if ID not in study.user_attrs:
+        study.set_user_attr(ID, uuid.uuid4().hex)
+    return str(study.user_attrs[ID])
 
 
 def what_it_said(error: BaseException) -> str:
@@ -78,103 +132,54 @@ def refused_writes() -> Iterator[None]:
         ) from error
 
 
-@refused_writes()
-def open_study(
-    params: Params,
-    storage: BaseStorage,
-    fingerprint: dict[str, Any],
-    *,
-    new: bool = False,
-    allow_change: bool = False,
-) -> optuna.Study:
-    """The study that study.name names, made where there is none yet; with `new` always another one, `name-2` and so on.
-
-    Raises ConfigError where the study there is one of another `fingerprint`, unless `allow_change` and Optuna allow it;
-    StorageError where it cannot be written.
-    """
-    name = params.study.name
-    known = set(optuna.get_all_study_names(storage))
-    if new and name in known:
-        name = next(other for number in range(2, len(known) + 3) if (other := f"{name}-{number}") not in known)
-    try:  # who makes a study also names it, so that commands which begin it at once agree on its name
-        study = optuna.create_study(storage=storage, study_name=name, directions=directions(params.study))
-        study.set_user_attr(ID, uuid.uuid4().hex)
-    except DuplicatedStudyError:
-        study = optuna.load_study(storage=storage, study_name=name)
-    before = study.user_attrs.get(fingerprints.ATTRIBUTE)
-    if before == fingerprint:
-        return study
-    _refuse_other_directions(study, params)
-    if before is not None:
-        _refuse_another_search(study, before, fingerprint, allow_change)
-    elif study.get_trials(deepcopy=False) and not allow_change:
-        raise ConfigError(
-            f"study {name} was not made by convtrack, so that nobody knows what its trials have in common",
-            f"{_start_another(name)}; --allow-change goes on with it",
-        )
-    study.set_user_attr(fingerprints.ATTRIBUTE, fingerprint)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        study.set_metric_names(list(params.study.objectives))
-    return study
+def _sqlite(path: Path) -> str:
+    return URL.create("sqlite", database=str(path.absolute())).render_as_string()
 
 
-def _refuse_other_directions(study: optuna.Study, params: Params) -> None:
-    has, wanted = [one.name.lower() for one in study.directions], directions(params.study)
-    if has != wanted:
-        raise ConfigError(
-            f"study {study.study_name} is to {', '.join(has)}, and study.objectives "
-            f"({', '.join(params.study.objectives)}) to {', '.join(wanted)}",
-            _start_another(study.study_name),
-        )
+@contextlib.contextmanager
+def _alone_in(folder: Path) -> Iterator[None]:
+    """A block that one process at a time is in: two at once would make the tables of a new file twice."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(descriptor)
 
 
-def _refuse_another_search(
-    study: optuna.Study, before: dict[str, Any], now: dict[str, Any], allow_change: bool
-) -> None:
-    name = study.study_name
-    different = "\n".join(f"  {line}" for line in fingerprints.differences(before, now))
-    if not allow_change:
-        raise ConfigError(
-            f"study {name} searched something else:\n{different}",
-            f"{_start_another(name)}; --allow-change goes on with this one where Optuna can; or take the changes back",
-        )
-    if obstacles := fingerprints.obstacles(before, now):
-        lines = "\n".join(f"  {line}" for line in obstacles)
-        raise ConfigError(
-            f"study {name} cannot go on with these changes, which Optuna refuses:\n{lines}", _start_another(name)
-        )
+def _nothing_in(url: URL) -> ConfigError:
+    return ConfigError(f"there are no studies in {_hidden(url)}", f"convtrack study run starts one; or {MEND}")
 
 
-def _start_another(name: str) -> str:
-    return f"convtrack study run --new starts another study than {name}, or set study.name to another name"
-
-
-def _database(url: str) -> BaseStorage:
-    parsed = _database_url(url)
+def _database(parsed: URL, *, create: bool) -> BaseStorage:
     hide = _without_password(parsed)
     try:
+        _check_tables(parsed, create=create)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ExperimentalWarning)
-            return optuna.storages.RDBStorage(
-                _with_timeout(parsed).render_as_string(hide_password=False),
-                engine_kwargs={"pool_pre_ping": True},  # a server that was started again in mid-study
+            storage = Database(
+                _readable(parsed).render_as_string(hide_password=False),
+                engine_kwargs=_engine(parsed),
                 heartbeat_interval=HEARTBEAT,
                 grace_period=GRACE,
             )
+        sqlalchemy.event.listen(storage.engine, "do_connect", _connect_again)
+        return storage
     except (ImportError, NoSuchModuleError) as error:
         raise StorageError(
             f"{parsed.drivername} of study.storage needs a package that is not installed: {error.__cause__ or error}",
             "pip install 'convtrack[postgres]' for postgresql+psycopg, pip install pymysql for mysql+pymysql",
         ) from None
-    except OperationalError as error:
-        raise StorageError(
-            f"{_hidden(parsed)} cannot be reached: {hide(str(error.orig))}",
-            "start the server, or mend study.storage or CONVTRACK_STUDY_STORAGE; nothing was changed",
-        ) from None
     except SQLAlchemyError as error:
+        said = hide(str(getattr(error, "orig", error)))
+        if parsed.get_backend_name() == "sqlite":
+            raise StorageError(f"{parsed.database} cannot be used for studies: {said}", MEND) from None
+        if isinstance(error, OperationalError):
+            raise UnreachableError(
+                f"{_hidden(parsed)} cannot be reached: {said}", f"start the server, or {MEND}; nothing was changed"
+            ) from None
         raise StorageError(
-            f"{_hidden(parsed)} cannot be used: {hide(str(getattr(error, 'orig', error)))}",
+            f"{_hidden(parsed)} cannot be used: {said}",
             "the user of that address must be allowed to make tables and to write",
         ) from None
     except RuntimeError as error:  # of Optuna's version manager
@@ -197,7 +202,7 @@ def _server(url: str) -> BaseStorage:
     try:
         storage.wait_server_ready(timeout=ANSWER)
     except ConnectionError:
-        raise StorageError(
+        raise UnreachableError(
             f"grpc://{split.hostname}:{split.port} does not answer", "start Optuna's gRPC proxy, or mend study.storage"
         ) from None
     return storage
@@ -207,24 +212,72 @@ def _database_url(url: str) -> URL:
     try:
         parsed = make_url(url)
     except (ArgumentError, ValueError):
+        raise ConfigError(f"study.storage is no address.{_received(url)} Allowed: {KNOWN}", MEND) from None
+    backend = parsed.get_backend_name()
+    if backend not in {"sqlite", "postgresql", "mysql", "mariadb"}:
+        raise ConfigError(f"study.storage: {parsed.drivername} is not for studies. Allowed: {KNOWN}", MEND)
+    # in memory, or with options of SQLite, a file would be another one for each process
+    if backend == "sqlite" and (parsed.host or parsed.query or parsed.database in {None, "", ":memory:"}):
         raise ConfigError(
-            f"study.storage is no address. Allowed: {KNOWN}", "mend study.storage or CONVTRACK_STUDY_STORAGE"
-        ) from None
-    if parsed.get_backend_name() not in {"postgresql", "mysql", "mariadb"}:
-        raise ConfigError(
-            f"study.storage: {parsed.drivername} is not for studies. Allowed: {KNOWN}",
-            "set study.storage to null for a file of this repository, see docs/decisions/study-storage.md",
+            "study.storage: sqlite needs a file, and nothing else. Allowed: sqlite:///path/to/study.db", MEND
         )
     return parsed
+
+
+def _received(url: str) -> str:
+    """What was received, where it is nothing that may hold a password."""
+    return f" Received: {errors.shown(url)}." if not set(url) & set("@:=") else ""
 
 
 def _hidden(url: URL) -> str:
     return (url.update_query_dict({"password": "***"}) if "password" in url.query else url).render_as_string()
 
 
-def _with_timeout(url: URL) -> URL:
+def _engine(url: URL) -> dict[str, Any]:
+    """How SQLAlchemy connects."""
+    if url.get_backend_name() == "sqlite":
+        return {"connect_args": {"timeout": TURN}}
     # both kinds of driver call it so; without, a machine that is off takes minutes
-    return url if "connect_timeout" in url.query else url.update_query_dict({"connect_timeout": str(ANSWER)})
+    patience = {} if "connect_timeout" in url.query else {"connect_timeout": ANSWER}
+    return {"connect_args": patience, "pool_pre_ping": True}  # a server that was started again in mid-study
+
+
+def _readable(url: URL) -> URL:
+    """`url`; of a file of SQLite in a folder that may only be read, so that none is to be written beside it."""
+    if url.get_backend_name() != "sqlite":
+        return url
+    path = Path(str(url.database))
+    if os.access(path.parent, os.W_OK) or Path(f"{path}-wal").exists():
+        return url
+    return url.set(database=f"file:{quote(str(path))}", query={"immutable": "1", "uri": "true"})
+
+
+def _check_tables(url: URL, *, create: bool) -> None:
+    """Refuse a database that has no studies, unless they are to be made, and one of another program."""
+    engine = sqlalchemy.create_engine(_readable(url), **_engine(url))
+    try:
+        tables = set(sqlalchemy.inspect(engine).get_table_names())
+        if "studies" not in tables and not create:
+            raise _nothing_in(url)
+        if "studies" not in tables and "alembic_version" in tables:
+            raise ConfigError(f"{_hidden(url)} is the database of another program, as of MLflow", MEND)
+        if create and url.get_backend_name() == "sqlite" and os.access(str(url.database), os.W_OK):
+            with engine.connect() as connection:  # from now on, who reads waits for nobody
+                connection.exec_driver_sql("PRAGMA journal_mode=WAL")
+    finally:
+        engine.dispose()
+
+
+def _connect_again(dialect: Any, _: Any, arguments: list[Any], options: dict[str, Any]) -> Any:
+    """Connect as SQLAlchemy does, and wait for a server that has answered before."""
+    until = time.monotonic() + RETURN
+    while True:
+        try:
+            return dialect.connect(*arguments, **options)
+        except dialect.dbapi.OperationalError:
+            if time.monotonic() > until:
+                raise
+            time.sleep(1)
 
 
 def _without_password(url: URL) -> Callable[[str], str]:

@@ -26,16 +26,20 @@ def tell(study: optuna.Study, trial: FrozenTrial, result: dict[str, Any]) -> Non
 
     `study` is one of `load`. Nothing happens where the trial has ended already.
     """
-    attributes = result["attributes"]
-    if result["reason"]:
-        attributes = attributes | {"reason": result["reason"][:LONGEST_REASON]}
+    attributes = result["attributes"] | {"reason": result["reason"][:LONGEST_REASON]}
+    if not attributes["reason"] and "reason" not in trial.user_attrs:  # else that of an interruption before goes
+        del attributes["reason"]
     with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
         for name, value in attributes.items():
             inside.set_attribute(study, trial, name, value)
         study.tell(trial.number, result["values"], STATES[result["state"]], skip_if_finished=True)
 
 
-def wait_again(study: optuna.Study, trial: FrozenTrial) -> None:
-    """Put an interrupted trial back into the queue: the next to be asked for is this one, with the values it has."""
-    with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
-        inside.put_back(study, trial)
+def wait_again(study: optuna.Study, trial: FrozenTrial, reason: str = "", **attributes: Any) -> bool:
+    """Put an interrupted trial back into the queue: the next to be asked for is this one, with the values it has.
+
+    Returns False where it has ended, or somebody else holds it by now; it is left alone then.
+    """
+    if reason:
+        attributes["reason"] = reason[:LONGEST_REASON]
+    return inside.update_held(study, trial, attributes, TrialState.WAITING)

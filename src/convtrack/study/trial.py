@@ -25,9 +25,10 @@ from convtrack.study.folders import Spec
 from convtrack.study.lifeline import STOPPED, Lifeline, Stopped
 from convtrack.study.processes import this_process
 from convtrack.study.sampling import WHOLE, can_prune, make_pruner
-from convtrack.study.storage import open_storage
+from convtrack.study.storage import UnreachableError, open_storage, what_it_said
 
-NO_ROOM = os.EX_TEMPFAIL  # exit code: the disk is full, which is not the trial's fault
+# exit codes of what is not the trial's fault: the disk is full, the database is away
+NO_ROOM, UNREACHABLE = os.EX_TEMPFAIL, os.EX_UNAVAILABLE
 # of training.json, what Optuna gets beside the values
 ATTRIBUTES = ("seconds", "epochs_run", "best_epoch", "gap_at_best", "parameters", "gflop_per_image")
 
@@ -54,27 +55,21 @@ class Outcome:
 class Trial:
     """A trial that this process was started for.
 
-    Raises StorageError where the trial is not to be run. As a context, it beats its heart where the storage listens.
+    Raises StorageError where the trial is not to be run.
     """
 
     def __init__(self, params: Params, spec: Spec, lifeline: Lifeline) -> None:
         self.params, self.spec, self.lifeline = params, spec, lifeline
-        self._storage = open_storage(params.study.storage)
+        self._storage = open_storage(params.study.storage, create=False)
         self._study = telling.load(spec.study, self._storage, make_pruner(params.study))
         self._trial = optuna.trial.Trial(self._study, spec.trial_id)
-        frozen = self._storage.get_trial(spec.trial_id)
-        if frozen.state != TrialState.RUNNING:
-            raise StorageError(f"trial {spec.number} of {spec.study} is {frozen.state.name}, not to be run")
-        self._curve = results.curve(frozen)
-        self._trial.set_user_attr("process", this_process())
-        self._heart = inside.get_heartbeat_thread(spec.trial_id, self._storage)
-
-    def __enter__(self) -> Trial:
-        self._heart.start()
-        return self
-
-    def __exit__(self, *_: Any) -> None:
-        self._heart.join()
+        self._claimed = self._storage.get_trial(spec.trial_id)
+        if self._claimed.state != TrialState.RUNNING:
+            raise StorageError(f"trial {spec.number} of {spec.study} is {self._claimed.state.name}, not to be run")
+        other = spec.claim not in {"", inside.claim(self._claimed)}
+        if other or not inside.update_held(self._study, self._claimed, {"process": this_process()}):
+            raise StorageError(f"trial {spec.number} of {spec.study} is another command's by now, and not run here")
+        self._curve = results.curve(self._claimed)
 
     def train(self, run_id: str | None, on_epoch: Callable[[dict[str, float]], None]) -> Outcome:
         """Train with the parameters of this folder; `on_epoch` gets each row of the history.
@@ -92,15 +87,11 @@ class Trial:
         except TrainingError as error:
             return self._diverged(error)
         except Exception as error:
-            if is_disk_full(error):
-                _log(error)
-                return Outcome("interrupted", f"the disk is full: {error}", exit_code=NO_ROOM)
-            traceback.print_exc()
-            return Outcome("failed", _reason(error))
+            return _interrupted_or_failed(error)
 
     def tell(self, outcome: Outcome) -> None:
         """Write result.json, then tell Optuna. An interrupted trial is not over, and nobody is told."""
-        if outcome.state == "interrupted":
+        if outcome.state == "interrupted" or self._is_taken():
             return
         attributes = {name: outcome.training[name] for name in ATTRIBUTES if name in outcome.training}
         result = {
@@ -118,6 +109,13 @@ class Trial:
         kept = best(self._study, self.params.study.keep_models)
         return self.spec.number in {trial.number for trial in kept}
 
+    def _is_taken(self) -> bool:
+        """Whether another command has the trial by now; not where the storage cannot say."""
+        try:
+            return not inside.is_held(self._study, self._claimed)
+        except optuna.exceptions.StorageInternalError:
+            return False
+
     def _train(self, on_epoch: Callable[[dict[str, float]], None]) -> Outcome:
         from convtrack.stages import train
 
@@ -126,6 +124,8 @@ class Trial:
 
         def report(row: dict[str, float]) -> None:
             with self.lifeline.whole():
+                if not inside.is_held(self._study, self._claimed):
+                    raise Stopped  # another command took this one for dead, and may train it by now
                 on_epoch(row)
                 worse = self._report(row, epochs)
             if worse:
@@ -169,9 +169,14 @@ class Trial:
 
 @contextlib.contextmanager
 def leaving_room() -> Iterator[None]:
-    """A block after which a full disk ends the process with NO_ROOM, whatever it was that could not be written."""
+    """A block after which a full disk ends the process with NO_ROOM, whatever it was that could not be written, and a
+    study that cannot be reached with UNREACHABLE.
+    """
     try:
         yield
+    except (UnreachableError, optuna.exceptions.StorageInternalError) as error:
+        _log(error)
+        leave(UNREACHABLE)
     except Exception as error:
         if not is_disk_full(error):
             raise
@@ -199,6 +204,17 @@ def is_disk_full(error: BaseException | None) -> bool:
             return True
         error = error.__cause__ or error.__context__
     return False
+
+
+def _interrupted_or_failed(error: Exception) -> Outcome:
+    """What is not the trial's fault costs it nothing: it goes on after its last checkpoint."""
+    if is_disk_full(error):
+        _log(error)
+        return Outcome("interrupted", f"the disk is full: {error}", exit_code=NO_ROOM)
+    traceback.print_exc()
+    if isinstance(error, optuna.exceptions.StorageInternalError):
+        return Outcome("interrupted", f"the study cannot be reached: {what_it_said(error)}", exit_code=UNREACHABLE)
+    return Outcome("failed", _reason(error))
 
 
 def _reason(error: Exception) -> str:
