@@ -34,8 +34,6 @@ import numpy as np
 import optuna
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from optuna.storages import JournalStorage
-from optuna.storages.journal import JournalFileBackend
 
 import presets
 from convtrack import artifacts, config
@@ -167,8 +165,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 def trials(folder: Path, began: datetime, ended: datetime) -> list[dict[str, Any]]:
     """The trials of the study in `folder` that had finished by then, with seconds since the studies began."""
-    storage = JournalStorage(JournalFileBackend(str(folder / ".convtrack/study.journal")))
-    found = results.read(results.load(NAME, storage))
+    found = results.read(optuna.load_study(study_name=NAME, storage=f"sqlite:///{folder}/.convtrack/study.db"))
     return [
         {
             "number": trial.number,

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import optuna
+import sqlalchemy
 from optuna.storages import BaseStorage, RDBStorage
 
 from convtrack import config
@@ -20,20 +22,67 @@ warnings.filterwarnings("ignore", "Heartbeat of storage")  # these trials have n
 ATTRIBUTES = {"mlflow_run_id": "0" * 32, "seconds": 1.0, "epochs_run": 4, "best_epoch": 4, "parameters": 10**6}
 
 
-def in_storage(url: str) -> BaseStorage:
-    """What `open_storage` opens, and SQLite, which it refuses."""
-    return RDBStorage(url) if url.startswith("sqlite:") else open_storage(url)
+# SQLite in other ways than ours: how writers exclude one another, and for how many seconds one waits for the others
+SQLITE = {"sqlite-rollback": ("DELETE", 120), "sqlite-5s": ("DELETE", 5)}
 
 
-def one_trial(study: optuna.Study, reports: int) -> None:
-    """Ask, suggest, report, note and tell, as a trial of a study does, without anything between."""
+def in_storage(url: str, kind: str) -> BaseStorage:
+    """The storage of a `kind` at `url`, opened for the first time or again."""
+    if kind not in SQLITE:
+        return open_storage(url)
+    mode, seconds = SQLITE[kind]
+    engine = sqlalchemy.create_engine(url, connect_args={"timeout": seconds})
+    with engine.connect() as connection:
+        connection.execute(sqlalchemy.text(f"PRAGMA journal_mode={mode}"))
+    engine.dispose()
+    return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": seconds}})
+
+
+def nobody(*_: Any) -> None:
+    """Hears of what is written, and keeps nothing."""
+
+
+def one_trial(study: optuna.Study, reports: int, written: Callable[..., None] = nobody) -> None:
+    """Ask, suggest, report, note and tell, as a trial of a study does, without anything between.
+
+    `written` is told of each write that the storage has acknowledged: trial number, what, and its key and value.
+    """
     trial = study.ask()
+    written(trial.number, "asked")
     space.suggest(trial, PARAMS.study, CONTENT)
+    written(trial.number, "params", trial.params)
     for step in range(reports):
-        trial.report(0.5 + step / 100, 100 * (step + 1) // reports)
+        value, at = 0.5 + step / 100, 100 * (step + 1) // reports
+        trial.report(value, at)
+        written(trial.number, "report", at, value)
     for name, value in ATTRIBUTES.items():
         trial.set_user_attr(name, value)
-    study.tell(trial, 0.5 + trial.number % 7 / 100)
+        written(trial.number, "attribute", name, value)
+    value = 0.5 + trial.number % 7 / 100
+    study.tell(trial, value)
+    written(trial.number, "told", value)
+
+
+def missing(study: optuna.Study, acknowledged: list[list[Any]]) -> list[list[Any]]:
+    """Those of the `acknowledged` writes that `study` does not have."""
+    trials = study.get_trials(deepcopy=False)
+
+    def there(number: int, what: str, *rest: Any) -> bool:
+        if number >= len(trials):
+            return False
+        trial = trials[number]
+        match what:
+            case "params":
+                return trial.params == rest[0]
+            case "report":
+                return trial.intermediate_values.get(rest[0]) == rest[1]
+            case "attribute":
+                return trial.user_attrs.get(rest[0]) == rest[1]
+            case "told":
+                return trial.state.is_finished() and trial.values == [rest[0]]
+        return True
+
+    return [one for one in acknowledged if not there(*one)]
 
 
 def fill(study: optuna.Study, trials: int, reports: int) -> None:
