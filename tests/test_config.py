@@ -153,7 +153,13 @@ def test_a_study_that_cannot_be_a_folder_is_refused(name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "address", ["postgresql://ann:geheim@host/db", "mysql+pymysql://host/db?user=ann&password=geheim"]
+    "address",
+    [
+        "postgresql://ann:geheim@host/db",
+        "postgresql://ann:gehe/geheim@host/db",
+        "mysql+pymysql://host/db?user=ann&password=geheim",
+        "postgresql+psycopg://host/db?sslpassword=geheim",
+    ],
 )
 def test_a_password_in_params_yaml_is_refused_and_not_shown(address: str) -> None:
     with pytest.raises(ConfigError, match="study.storage: has a password") as raised:

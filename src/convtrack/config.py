@@ -12,7 +12,6 @@ import textwrap
 import typing
 from pathlib import Path
 from typing import Annotated, Any, ClassVar, Literal
-from urllib.parse import parse_qs, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
@@ -20,6 +19,7 @@ from ruamel.yaml.error import YAMLError
 
 from convtrack import wording
 from convtrack.errors import ConfigError, shown
+from convtrack.redact import has_password
 
 PARAMS_FILE = Path("params.yaml")
 
@@ -38,11 +38,6 @@ def expanded(path: str) -> Path:
         return Path(path).expanduser()
     except RuntimeError:  # ~ of a user who has none, or whom nobody knows
         return Path(path)
-
-
-def _has_password(address: str) -> bool:
-    parts = urlsplit(address)
-    return bool(parts.password or "password" in parse_qs(parts.query))
 
 
 class Section(BaseModel):
@@ -73,7 +68,7 @@ class Data(Section):
     @field_validator("path")
     @classmethod
     def _no_password(cls, path: str) -> str:
-        if path.startswith(("http://", "https://")) and _has_password(path):
+        if path.startswith(("http://", "https://")) and has_password(path):
             raise ValueError(f"{_PASSWORD}; leave it out here, and put it into ~/.netrc")
         return path
 
@@ -266,7 +261,7 @@ class Study(Section):
     @field_validator("storage")
     @classmethod
     def _no_password(cls, storage: str | None) -> str | None:
-        if storage and _has_password(storage):
+        if storage and has_password(storage):
             raise ValueError(f"{_PASSWORD}; leave it out here, and set CONVTRACK_STUDY_STORAGE to the whole address")
         return storage
 

@@ -128,7 +128,9 @@ def test_a_mirror_of_ones_own_goes_first_as_url(binary, server, tmp_path, monkey
     form, path = binary
     server.serve(f"/mine/{form.source.name}", path.read_bytes())
     form = with_urls(form, server.serve("/public", path.read_bytes()))
-    monkeypatch.setenv(cifar10.MIRROR_VARIABLE, f"{server.address}/mine/")
+    with_password = server.address.replace("http://", "http://ann:geheim@")
+    monkeypatch.setenv(cifar10.MIRROR_VARIABLE, f"{with_password}/mine/")
+    # where it is shown, the password is not
     assert cifar10.reachable(data("cifar10"), [form], LIMITS).where == f"{server.address}/mine/{form.source.name}"
     server.ranges.clear()
     written(tmp_path, [form])

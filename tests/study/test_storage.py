@@ -60,15 +60,17 @@ def test_the_environment_goes_first(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     ("url", "seen"),
     [
         (f"postgresql+psycopg://ann:{QUOTED}@host:5432/db", "postgresql+psycopg://ann:***@host:5432/db"),
-        (f"mysql+pymysql://host/db?user=ann&password={QUOTED}", "mysql+pymysql://host/db?password=***&user=ann"),
+        (f"mysql+pymysql://host/db?user=ann&password={QUOTED}", "mysql+pymysql://host/db?user=ann&password=***"),
         ("postgresql+psycopg://ann@host/db", "postgresql+psycopg://ann@host/db"),
+        (f"postgresql+psycopg://host/db?sslpassword={QUOTED}", "postgresql+psycopg://host/db?sslpassword=***"),
         ("grpc://127.0.0.1:13000", "grpc://127.0.0.1:13000"),
+        ("grpc://ann:geheim@127.0.0.1:13000", "grpc://127.0.0.1:13000"),
     ],
 )
 def test_an_address_is_shown_without_its_password(url: str, seen: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv(VARIABLE, url)
     assert address(None) == url
-    assert shown(None).replace("%2A", "*") == seen
+    assert shown(None) == seen
 
 
 @pytest.mark.parametrize(

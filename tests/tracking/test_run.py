@@ -199,7 +199,7 @@ def test_an_evaluation_of_a_run_that_the_store_does_not_know_says_so_and_has_a_n
 def test_a_server_that_is_down_costs_one_warning(
     params: Params, result: dict[str, Any], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://someone:secret@127.0.0.1:9")  # discard: nobody listens
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://someone:secret@secret@127.0.0.1:9")  # discard: nobody listens
     with training_run(params) as run:
         run.log_epoch({"epoch": 1, "loss": 0.5})
         run.log_training(result)

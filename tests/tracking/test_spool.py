@@ -168,7 +168,7 @@ def test_each_store_has_its_own_entries_and_no_password_is_written(
     entries: Spool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entries.add("one", lambda _: {})
-    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://someone:secret@127.0.0.1:9")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://someone:s@c/secret@127.0.0.1:9")
     elsewhere = Spool()
     assert elsewhere.entries() == []
     elsewhere.add("two", lambda _: {})

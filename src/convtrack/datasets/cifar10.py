@@ -27,6 +27,7 @@ from convtrack.datasets import archive, fetch
 from convtrack.datasets.about import About
 from convtrack.datasets.arrays import ArrayWriter, write_array
 from convtrack.errors import DataError, DownloadError, shown, unreadable
+from convtrack.redact import redacted_uri
 
 ABOUT = About()
 MIRROR_VARIABLE = "CONVTRACK_CIFAR10_MIRROR"  # a URL or a folder that has the archive under its official name
@@ -180,8 +181,8 @@ def reachable(data: Data, forms: Sequence[Form] = FORMS, limits: fetch.Limits = 
     for _, path in _local(forms, causes):
         return Reach(str(path), causes)
     answers = fetch.answering([url for _, url in _remote(forms)], limits)
-    causes |= {url: cause for url, cause in answers.items() if cause}
-    return Reach(next((url for url, cause in answers.items() if not cause), ""), causes)
+    causes |= {redacted_uri(url): cause for url, cause in answers.items() if cause}
+    return Reach(next((redacted_uri(url) for url, cause in answers.items() if not cause), ""), causes)
 
 
 def _find(data: Data, forms: Sequence[Form], limits: fetch.Limits) -> tuple[Form, Path]:
@@ -202,9 +203,9 @@ def _find(data: Data, forms: Sequence[Form], limits: fetch.Limits) -> tuple[Form
                 return form, fetch.fetch(dataclasses.replace(form.source, urls=(url,)), _downloads(), limits)
         except fetch.MirrorsFailedError as error:
             answers |= error.causes
-            say.print(f"{url}: {answers[url]}; trying the next mirror", markup=False, highlight=False)
+            say.print(f"{redacted_uri(url)}: {answers[url]}; trying the next mirror", markup=False, highlight=False)
     causes |= answers
-    lines = "\n".join(f"  {place}: {cause}" for place, cause in causes.items())
+    lines = "\n".join(f"  {redacted_uri(place)}: {cause}" for place, cause in causes.items())
     raise DownloadError(
         f"no mirror gives CIFAR-10. Nothing was written to {artifacts.RAW}\n{lines}",
         "one of these three:\n"

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 from convtrack import artifacts
 from convtrack.errors import DownloadError
+from convtrack.redact import redacted, redacted_uri
 
 if TYPE_CHECKING:
     import requests
@@ -59,7 +60,7 @@ class MirrorsFailedError(DownloadError):
     """No mirror gave the file; `causes` tells why, by URL."""
 
     def __init__(self, name: str, causes: dict[str, str]) -> None:
-        lines = "\n".join(f"  {url}: {cause}" for url, cause in causes.items())
+        lines = "\n".join(f"  {redacted_uri(url)}: {cause}" for url, cause in causes.items())
         super().__init__(
             f"{name} could not be fetched; nothing was written\n{lines}",
             "check the address and the network, and run the same command again",
@@ -333,7 +334,7 @@ def _cause(error: Exception) -> str:
 
 def _short(text: str) -> str:
     """What a server may have had a hand in: on one line, and without what a terminal would obey."""
-    return textwrap.shorten("".join(c if c.isprintable() else " " for c in text), 200, placeholder=" …")
+    return textwrap.shorten("".join(c if c.isprintable() else " " for c in redacted(text)), 200, placeholder=" …")
 
 
 def _progress() -> Progress:

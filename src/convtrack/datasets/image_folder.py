@@ -29,6 +29,7 @@ from convtrack.datasets.arrays import ArrayWriter, blocks, write_array
 from convtrack.datasets.layout import Layout, Place, RawSplit, in_order, locate
 from convtrack.datasets.split import held_out
 from convtrack.errors import DataError, escaped
+from convtrack.redact import redacted_uri
 
 ABOUT = About(own=True)
 
@@ -43,7 +44,7 @@ def write(data: Data, target: Path) -> dict[str, Any]:
     does not give a file.
     """
     with _at_hand(data.path) as path:
-        layout = _listed(path, data.path)
+        layout = _listed(path, redacted_uri(data.path))
         stage = Stage(target / "decoded.raw", layout)
         unreadable = _decode(path, stage, data)
     _check(layout, unreadable, data)

@@ -17,6 +17,7 @@ from typing import Any
 from convtrack import artifacts, config
 from convtrack.config import Params
 from convtrack.errors import ConfigError, ConvtrackError, StorageError
+from convtrack.redact import redacted, redacted_uri
 from convtrack.study import folders
 from convtrack.study.cores import claimed
 from convtrack.study.folders import Spec
@@ -54,7 +55,7 @@ class ClusterWorkers:
     def __init__(self, count: int | None, params: Params, storage: str, root: Path, cluster: Cluster) -> None:
         if storage.startswith("sqlite:"):
             raise ConfigError(
-                f"a study on a cluster needs a storage that every machine reaches. Received: {storage}",
+                f"a study on a cluster needs a storage that every machine reaches. Received: {redacted_uri(storage)}",
                 "set study.storage or CONVTRACK_STUDY_STORAGE to a PostgreSQL, see docs/scaling.md",
             )
         self._ray = _connect(cluster.address)
@@ -122,7 +123,7 @@ class ClusterWorkers:
             return Ended(number, STOPPED, why, 0, False)
         except RayError as error:
             # its machine, or Ray's process on it: not the trial's fault, which can go on elsewhere
-            return Ended(number, STOPPED, " ".join(str(error).split())[:300], 0, False, lost=True)
+            return Ended(number, STOPPED, _in_short(error, ""), 0, False, lost=True)
         if not path.exists():  # the trial ran on another machine, whose disk is not ours
             with artifacts.whole_file(path) as temporary:
                 temporary.write_bytes(log)
@@ -207,10 +208,14 @@ def _connect(address: str) -> Any:
         ray.init(address=address, logging_level="ERROR", log_to_driver=False, namespace="convtrack")
     except (OSError, RuntimeError, ValueError) as error:
         raise StorageError(
-            f"the Ray cluster {address} does not answer: {' '.join(str(error).split())[:300]}",
+            f"the Ray cluster {redacted_uri(address)} does not answer: {_in_short(error, address)}",
             "ray start --head on one machine and ray start --address=HOST:6379 on the others, see docs/scaling.md",
         ) from None
     return ray
+
+
+def _in_short(error: Exception, address: str) -> str:
+    return " ".join(redacted(str(error), address).split())[:300]
 
 
 def _environment() -> dict[str, str]:

@@ -8,10 +8,10 @@ import os
 import time
 import uuid
 import warnings
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
-from urllib.parse import quote, quote_plus, urlsplit
+from urllib.parse import quote, urlsplit
 
 import click
 import optuna
@@ -23,6 +23,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, S
 
 from convtrack import artifacts, errors
 from convtrack.errors import ConfigError, StorageError
+from convtrack.redact import redacted, redacted_uri
 from convtrack.study.inside import Database
 
 FILE = artifacts.STATE / "study.db"
@@ -68,7 +69,9 @@ def address(url: str | None) -> str:
 def shown(url: str | None) -> str:
     """`address` without its password, as `optuna --storage` and optuna-dashboard take it."""
     chosen = address(url)
-    return chosen if chosen.startswith("grpc://") else _hidden(_database_url(chosen))
+    if not chosen.startswith("grpc://"):
+        _database_url(chosen)
+    return redacted_uri(chosen)
 
 
 def open_storage(url: str | None, *, create: bool = True) -> BaseStorage:
@@ -117,7 +120,8 @@ def identity(study: optuna.Study) -> str:
 def what_it_said(error: BaseException) -> str:
     """The database's own words, in one line: Optuna's speak of a commit and of too long values, whatever it was."""
     cause = error.__cause__ or error
-    return " ".join(str(getattr(cause, "orig", cause)).split())[:300]
+    said = redacted(str(getattr(cause, "orig", cause)), os.environ.get(VARIABLE, ""))
+    return " ".join(said.split())[:300]
 
 
 @contextlib.contextmanager
@@ -152,7 +156,6 @@ def _nothing_in(url: URL) -> ConfigError:
 
 
 def _database(parsed: URL, *, create: bool) -> BaseStorage:
-    hide = _without_password(parsed)
     try:
         _check_tables(parsed, create=create)
         with warnings.catch_warnings():
@@ -171,7 +174,8 @@ def _database(parsed: URL, *, create: bool) -> BaseStorage:
             "pip install 'convtrack[postgres]' for postgresql+psycopg, pip install pymysql for mysql+pymysql",
         ) from None
     except SQLAlchemyError as error:
-        said = hide(str(getattr(error, "orig", error)))
+        address_of = parsed.render_as_string(hide_password=False)
+        said = " ".join(redacted(str(getattr(error, "orig", error)), address_of).split())
         if parsed.get_backend_name() == "sqlite":
             raise StorageError(f"{parsed.database} cannot be used for studies: {said}", MEND) from None
         if isinstance(error, OperationalError):
@@ -184,7 +188,7 @@ def _database(parsed: URL, *, create: bool) -> BaseStorage:
         ) from None
     except RuntimeError as error:  # of Optuna's version manager
         raise StorageError(
-            f"{_hidden(parsed)} was made by another version of Optuna: {hide(str(error))}",
+            f"{_hidden(parsed)} was made by another version of Optuna: {' '.join(str(error).split())}",
             f"make a copy, then optuna storage upgrade --storage {_hidden(parsed)}",
         ) from None
 
@@ -230,7 +234,7 @@ def _received(url: str) -> str:
 
 
 def _hidden(url: URL) -> str:
-    return (url.update_query_dict({"password": "***"}) if "password" in url.query else url).render_as_string()
+    return redacted_uri(url.render_as_string(hide_password=False))
 
 
 def _engine(url: URL) -> dict[str, Any]:
@@ -278,16 +282,3 @@ def _connect_again(dialect: Any, _: Any, arguments: list[Any], options: dict[str
             if time.monotonic() > until:
                 raise
             time.sleep(1)
-
-
-def _without_password(url: URL) -> Callable[[str], str]:
-    """A function that takes the password of `url`, as it is and as it stands in an address, out of a text."""
-    secrets = {str(url.password or ""), str(url.query.get("password", ""))}
-    forms = {form for secret in secrets for form in (secret, quote(secret, safe=""), quote_plus(secret))} - {""}
-
-    def hide(text: str) -> str:
-        for form in forms:
-            text = text.replace(form, "***")
-        return " ".join(text.split())
-
-    return hide

@@ -19,13 +19,14 @@ from optuna.trial import TrialState
 from convtrack import artifacts
 from convtrack.config import Params
 from convtrack.errors import ConvtrackError, DataError, StorageError, TrainingError
+from convtrack.redact import redacted
 from convtrack.study import fingerprint, folders, inside, objectives, results, telling
 from convtrack.study.best import best
 from convtrack.study.folders import Spec
 from convtrack.study.lifeline import STOPPED, Lifeline, Stopped
 from convtrack.study.processes import this_process
 from convtrack.study.sampling import WHOLE, can_prune, make_pruner
-from convtrack.study.storage import UnreachableError, open_storage, what_it_said
+from convtrack.study.storage import VARIABLE, UnreachableError, open_storage, what_it_said
 
 # exit codes of what is not the trial's fault: the disk is full, the database is away
 NO_ROOM, UNREACHABLE = os.EX_TEMPFAIL, os.EX_UNAVAILABLE
@@ -211,7 +212,7 @@ def _interrupted_or_failed(error: Exception) -> Outcome:
     if is_disk_full(error):
         _log(error)
         return Outcome("interrupted", f"the disk is full: {error}", exit_code=NO_ROOM)
-    traceback.print_exc()
+    sys.stderr.write(_without_secrets(traceback.format_exc()))
     if isinstance(error, optuna.exceptions.StorageInternalError):
         return Outcome("interrupted", f"the study cannot be reached: {what_it_said(error)}", exit_code=UNREACHABLE)
     return Outcome("failed", _reason(error))
@@ -221,7 +222,16 @@ def _reason(error: Exception) -> str:
     import tensorflow as tf
 
     if isinstance(error, MemoryError | tf.errors.ResourceExhaustedError):
-        return f"out of memory: {' '.join(str(error).split())[:300]}"
+        return f"out of memory: {_in_short(error)}"
     if isinstance(error, ConvtrackError):
         return error.message
-    return f"{type(error).__name__}: {' '.join(str(error).split())[:300]}"
+    return f"{type(error).__name__}: {_in_short(error)}"
+
+
+def _in_short(error: Exception) -> str:
+    return " ".join(_without_secrets(str(error)).split())[:300]
+
+
+def _without_secrets(text: str) -> str:
+    """The log and the reason of a trial go to MLflow."""
+    return redacted(text, os.environ.get(VARIABLE, ""), os.environ.get("MLFLOW_TRACKING_URI", ""))

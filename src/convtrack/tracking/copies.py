@@ -12,6 +12,7 @@ from typing import Any
 
 from convtrack import artifacts, config
 from convtrack.config import PARAMS_FILE, Params
+from convtrack.redact import redacted_uri
 from convtrack.tracking import contents, facts, store
 from convtrack.tracking.delivery import COPIED, ORIGINAL, TAG
 
@@ -24,7 +25,7 @@ def start(params: Params, name: str, document: dict[str, Any], trained: int) -> 
     store.set_patience()
     from mlflow.tracking.context.registry import resolve_tags
 
-    place = store.without_password(str(document.get("tracking_uri") or "a store that models/run.json does not name"))
+    place = redacted_uri(str(document.get("tracking_uri") or "a store that models/run.json does not name"))
     original = {ORIGINAL: str(document["run_id"])} if document.get("run_id") else {}
     # who made this run, but not the commit: that of the training may be another one
     own = {name: value for name, value in resolve_tags().items() if "git" not in name}

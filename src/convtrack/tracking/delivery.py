@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from convtrack.redact import redacted_uri
 from convtrack.tracking import health, logged_models, spool, store, trials
 from convtrack.tracking.spool import Entry, Spool
 
@@ -90,7 +91,7 @@ class Delivery:
         if (entry.run, cause) in self._told:
             return
         self._told.add((entry.run, cause))
-        shown = store.without_password(store.uri())
+        shown = redacted_uri(store.uri())
         click.echo(f"convtrack: MLflow at {shown} refuses a part of a run: {cause}. It is kept in {aside}", err=True)
 
     @property
@@ -248,7 +249,7 @@ def points(values: list[Any]) -> list[Metric]:
 
 
 def _tell_of_copy(run_id: str, tags: dict[str, str]) -> None:
-    shown = store.without_password(store.uri())
+    shown = redacted_uri(store.uri())
     click.echo(
         f"convtrack: MLflow at {shown} has no run of the training that made this model: it was recorded as run "
         f"{tags.get(ORIGINAL, '(unknown)')} in {tags[COPIED]}. The new run {run_id} gets the training's record "

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from convtrack.errors import TrackingError
+from convtrack.redact import redacted_uri
 from convtrack.tracking import store
 
 if TYPE_CHECKING:
@@ -78,7 +79,7 @@ class BlockedError(TrackingError):
 
 def state() -> str:
     """Whether runs can be recorded, in words. Raises TrackingError where the store does not answer."""
-    shown = store.without_password(store.uri())
+    shown = redacted_uri(store.uri())
     if not store.exists():
         return f"{shown}, made by the first run"
     try:
@@ -90,7 +91,7 @@ def state() -> str:
 
 def trouble(error: Exception) -> TrackingError:
     """The store's name, what is wrong with it in our words where we know them, and the next step."""
-    shown, said = store.without_password(store.uri()), str(error)
+    shown, said = redacted_uri(store.uri()), str(error)
     if (found := re.search(r"found version (\w+),", said)) and not _is_known(found[1]):
         said = "can't locate revision"
     for sign, meaning, hint in SIGNS:
@@ -109,7 +110,7 @@ def is_forbidden(error: Exception) -> bool:
 def deleted_experiment(experiment: Experiment) -> BlockedError:
     """How to get back an experiment that is marked as deleted, and with it its runs."""
     return BlockedError(
-        f"MLflow's experiment {experiment.name} was deleted in {store.without_password(store.uri())}",
+        f"MLflow's experiment {experiment.name} was deleted in {redacted_uri(store.uri())}",
         f"restore it: {_command(f'mlflow experiments restore -x {experiment.experiment_id}')}; "
         "or set tracking.experiment to another name for later runs",
     )
@@ -118,7 +119,7 @@ def deleted_experiment(experiment: Experiment) -> BlockedError:
 def deleted_run(run: Run, waiting: Path) -> BlockedError:
     """How to get back a run that is marked as deleted, or to give up what waits for it, all of `waiting`."""
     return BlockedError(
-        f"MLflow's run {run.info.run_name} ({run.info.run_id}) was deleted in {store.without_password(store.uri())}",
+        f"MLflow's run {run.info.run_name} ({run.info.run_id}) was deleted in {redacted_uri(store.uri())}",
         f"restore it: {_command(f'mlflow runs restore --run-id {run.info.run_id}')}; "
         f"or delete {waiting}, which wait for it",
     )

@@ -16,6 +16,7 @@ from convtrack import artifacts, interruption
 from convtrack.config import Params
 from convtrack.errors import StorageError
 from convtrack.interruption import Interruption
+from convtrack.redact import redacted_uri
 from convtrack.tracking import contents, facts, store, trials
 from convtrack.tracking.delivery import TAG
 from convtrack.tracking.sender import Sender
@@ -106,7 +107,7 @@ class TrackedRun:
             "run_id": self.id,
             TAG: self.name,
             "trained": now.isoformat(timespec="milliseconds"),
-            "tracking_uri": store.without_password(store.uri()),
+            "tracking_uri": redacted_uri(store.uri()),
         }
         artifacts.write_json(artifacts.RUN, document)
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 import click
 
 from convtrack.errors import ConvtrackError, TrackingError
+from convtrack.redact import redacted_uri
 from convtrack.tracking import health, spool, store
 from convtrack.tracking.delivery import Delivery
 from convtrack.tracking.spool import Fill, Spool
@@ -165,7 +166,7 @@ def sync() -> str:
     entries = Spool()
     entries.clean()
     delivery = Delivery(entries)
-    shown, sent = store.without_password(store.uri()), 0
+    shown, sent = redacted_uri(store.uri()), 0
     runs, blocked = entries.runs(), dict[str, None]()
     try:
         for run in runs:

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 
 from convtrack import artifacts
 from convtrack.errors import TrackingError
+from convtrack.redact import redacted, redacted_uri
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -48,20 +49,15 @@ def uri() -> str:
     if scheme not in SCHEMES:
         raise TrackingError(
             f"MLFLOW_TRACKING_URI should begin with one of {', '.join(f'{name}:' for name in SCHEMES)}. "
-            f"Received: {without_password(wanted)}",
+            f"Received: {redacted_uri(wanted)}",
             "unset MLFLOW_TRACKING_URI, which records in mlflow.db here",
         )
     return wanted
 
 
-def without_password(address: str) -> str:
-    """`address` with user and password taken out."""
-    return re.sub(r"//[^/@]*@", "//", address)
-
-
 def in_short(error: Exception) -> str:
     """What an error says, on one line and without a password."""
-    return f"{type(error).__name__}: {' '.join(without_password(str(error)).split())[:300]}"
+    return f"{type(error).__name__}: {' '.join(redacted(str(error), uri()).split())[:300]}"
 
 
 def exists() -> bool:
@@ -71,8 +67,8 @@ def exists() -> bool:
 
 
 def place() -> str:
-    """The tracking URI as it may be written down: no password in it, and the same when the repository is moved."""
-    return without_password(uri()).replace(str(root()), ".")
+    """The tracking URI as it may be written down: no user in it, and the same when the repository is moved."""
+    return re.sub(r"//[^/@]*@", "//", redacted_uri(uri())).replace(str(root()), ".")
 
 
 def set_patience() -> None:
