@@ -40,6 +40,7 @@ bench: $(READY) ## name the benchmarks, or run one: make bench NAME=machine (all
 	@$(BIN)/python benchmarks $(NAME) $(ARGS)
 
 ui: $(READY) ## look at the runs: MLflow's pages on http://127.0.0.1:5000
+	@$(BIN)/convtrack tracking follow
 	$(BIN)/mlflow ui
 
 lock: $(READY) ## resolve pyproject.toml again into the lock files

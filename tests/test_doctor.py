@@ -13,6 +13,7 @@ from ruamel.yaml import YAML
 from convtrack import config, doctor, editing
 from convtrack.doctor import Finding
 from convtrack.stages import inspect
+from convtrack.tracking import store
 
 
 def findings() -> dict[str, Finding]:
@@ -85,6 +86,25 @@ def test_a_link_to_images_on_a_disk_that_is_gone_is_found(healthy: Path) -> None
     (healthy / "disk").rename(healthy / "unmounted")
     assert "a link to something that is not there" in findings()["pipeline"].value
     assert "mount the disk" in findings()["pipeline"].remedy
+
+
+def test_an_experiment_that_the_store_does_not_have_is_found(healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "4711")
+    assert "made by the first run" in doctor._mlflow()
+    store.connect()
+    found = doctor._checked("MLflow", doctor._mlflow)
+    assert "MLFLOW_EXPERIMENT_ID is 4711" in found.value
+    assert "unset MLFLOW_EXPERIMENT_ID" in found.remedy
+
+
+def test_a_path_in_which_dvc_runs_no_temporary_experiments_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name, found in {"C#": "#", "a?b": "?", "été": "é", "it's, [x]": ""}.items():
+        (tmp_path / name).mkdir()
+        monkeypatch.chdir(tmp_path / name)
+        note = f"; dvc exp run --temp and --queue do not work in a path with {found}" if found else ""
+        assert doctor._folder() == Finding("folder", f"{tmp_path / name}{note}")
 
 
 def test_an_old_store_and_data_that_are_here_are_named(healthy: Path) -> None:

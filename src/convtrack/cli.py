@@ -241,6 +241,15 @@ def sync() -> None:
     click.echo(tracking.sync())
 
 
+@tracking_group.command(hidden=True)
+def follow() -> None:
+    """Have MLflow look for artifacts where this repository is now, as `make ui` does first."""
+    go_to_root()
+    from convtrack.tracking import store
+
+    store.follow_repository()
+
+
 @cli.command()
 def doctor() -> None:
     """Say what is wrong here, and how to mend it.

@@ -21,7 +21,7 @@ from rich.text import Text
 from convtrack import artifacts, config, processor, quickstart
 from convtrack.config import Params
 from convtrack.errors import ConvtrackError
-from convtrack.tracking import facts, health
+from convtrack.tracking import facts, health, store
 from convtrack.training import precision, threads
 
 GIB = 2**30
@@ -69,7 +69,18 @@ def examine() -> int:
 
 def findings() -> Iterator[Finding]:
     """Everything there is to look at, the machine first."""
-    yield from (_python(), *_packages(), _processor(), _features(), _cores(), _memory(), _disk(), _git(), _dvc())
+    yield from (
+        _python(),
+        *_packages(),
+        _processor(),
+        _features(),
+        _cores(),
+        _memory(),
+        _disk(),
+        _folder(),
+        _git(),
+        _dvc(),
+    )
     try:
         params = config.load()
     except ConvtrackError as error:
@@ -77,7 +88,7 @@ def findings() -> Iterator[Finding]:
     else:
         yield Finding("params.yaml", f"{len(params.flat())} knobs, all valid")
         yield _checked("data", lambda: _data(params))
-    yield _checked("MLflow", health.state)
+    yield _checked("MLflow", _mlflow)
 
 
 def _checked(name: str, look: Callable[[], str]) -> Finding:
@@ -129,6 +140,14 @@ def _disk() -> Finding:
     return Finding("disk", f"{free / GIB:.1f} GiB free", "" if free >= LEAST_DISK else remedy)
 
 
+def _folder() -> Finding:
+    path = str(Path.cwd())
+    # what DVC makes of such a path as an address; everything else works there
+    odd = re.search(r"[?#]|[^\x00-\x7f]", path)
+    note = f"; dvc exp run --temp and --queue do not work in a path with {odd[0]}" if odd else ""
+    return Finding("folder", f"{path}{note}")
+
+
 def _git() -> Finding:
     try:
         quickstart.check_repository()
@@ -158,6 +177,14 @@ def _dvc() -> Finding:
     if quickstart.commands_prefix():  # the queue starts its worker by that name, and waits for ever where there is none
         value += "; this environment's dvc is not in PATH, as dvc exp run --queue needs: . .venv/bin/activate"
     return Finding("pipeline", value)
+
+
+def _mlflow() -> str:
+    state = health.state()
+    wanted = store.experiment("")
+    if store.exists() and not isinstance(wanted, str):
+        store.experiment_id(store.connect(), wanted)
+    return state
 
 
 def _data(params: Params) -> str:

@@ -17,7 +17,7 @@ from mlflow import MlflowClient
 from convtrack import artifacts, interruption
 from convtrack.config import Params
 from convtrack.errors import TrackingError
-from convtrack.tracking import evaluation_run, training_run
+from convtrack.tracking import evaluation_run, study_run, training_run
 from convtrack.tracking.run import opened
 
 HOUR = 3_600_000  # milliseconds
@@ -230,6 +230,22 @@ def test_the_experiment_is_that_of_the_environment_variable_if_set(
     experiment = mlflow_client.get_experiment(run.info.experiment_id)
     assert experiment.name == "elsewhere"
     assert experiment.artifact_location == str(Path.cwd() / "mlartifacts")
+
+
+def test_the_experiment_is_that_of_an_id_and_an_unknown_one_ends_the_command_before_the_training(
+    params: Params, result: dict[str, Any], mlflow_client: MlflowClient, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    train(params, result)
+    number = mlflow_client.create_experiment("by its id")
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", number)
+    assert mlflow_client.get_run(train(params, result)).info.experiment_id == number
+    waiting = sorted(Path(artifacts.STATE, "tracking").rglob("*"))
+    monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "4711")
+    with pytest.raises(TrackingError, match="MLFLOW_EXPERIMENT_ID is 4711"), training_run(params):
+        pytest.fail("the training began")
+    with pytest.raises(TrackingError, match="MLFLOW_EXPERIMENT_ID is 4711"), study_run(params, "s", "study", "here"):
+        pytest.fail("the study began")
+    assert sorted(Path(artifacts.STATE, "tracking").rglob("*")) == waiting
 
 
 def test_a_run_in_a_temporary_folder_of_dvc_is_recorded_in_the_repository_it_came_from(

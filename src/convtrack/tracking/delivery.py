@@ -165,7 +165,9 @@ class Delivery:
                 raise health.deleted_experiment(experiment)
             raise health.deleted_run(run, self.spool.folder / f"{run.data.tags.get(TAG, '')}@*")
 
-    def _start(self, experiment: str, *, name: str, tags: dict[str, str], start_time: int, parent: str | None) -> str:
+    def _start(
+        self, experiment: store.Experiment, *, name: str, tags: dict[str, str], start_time: int, parent: str | None
+    ) -> str:
         from mlflow.entities import LifecycleStage
         from mlflow.exceptions import MlflowException
 

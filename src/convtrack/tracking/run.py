@@ -14,7 +14,7 @@ import click
 
 from convtrack import artifacts, interruption
 from convtrack.config import Params
-from convtrack.errors import StorageError
+from convtrack.errors import StorageError, TrackingError
 from convtrack.interruption import Interruption
 from convtrack.redact import redacted_uri
 from convtrack.tracking import contents, facts, store, trials
@@ -23,6 +23,8 @@ from convtrack.tracking.sender import Sender
 from convtrack.tracking.trials import TrialLink
 
 if TYPE_CHECKING:
+    from mlflow import MlflowClient
+
     from convtrack.tracking.system import Monitor
 
 FILES = "models/ and reports/"
@@ -54,6 +56,7 @@ class TrackedRun:
 
         A trial that was interrupted goes on with the run that it has.
         """
+        check_experiment(self._sender)
         start = self._start()
         self._sender.keep(lambda _: start)
         self._opened = True
@@ -266,6 +269,25 @@ def opened(begin: Callable[[], None], end: Callable[[str], None]) -> Iterator[No
 
 def _ending() -> contextlib.AbstractContextManager[None]:
     return Interruption("when MLflow has the end of this run").put_off()
+
+
+def check_experiment(sender: Sender) -> None:
+    """Raise TrackingError where the store answers that it has not the experiment that MLFLOW_EXPERIMENT_ID names."""
+    wanted = store.experiment("")
+    if isinstance(wanted, str):  # a name is made
+        return
+    wrong: list[TrackingError] = []
+
+    def look(client: MlflowClient) -> list[int]:
+        try:
+            store.experiment_id(client, wanted)
+        except TrackingError as error:
+            wrong.append(error)
+        return []
+
+    sender.ask(look)
+    if wrong:
+        raise wrong[0]
 
 
 def _milliseconds(moment: datetime) -> int:

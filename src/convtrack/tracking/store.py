@@ -9,13 +9,18 @@ import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
+from urllib.parse import unquote
 
 from convtrack import artifacts
 from convtrack.errors import TrackingError
 from convtrack.redact import redacted, redacted_uri
+from convtrack.tracking import relocation
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
+
+# an experiment by its name, or by its id and the name that it should have, if any
+Experiment = str | dict[str, str | None]
 
 # dialects as in mysql+pymysql:// count as their database
 SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
@@ -41,11 +46,16 @@ def root() -> Path:
 
 
 def uri() -> str:
-    """The tracking URI. Raises TrackingError for one that MLflow has no store for."""
+    """The tracking URI, a relative one resolved against the repository: processes have folders of their own.
+
+    Raises TrackingError for one that MLflow has no store for.
+    """
     wanted = os.environ.get("MLFLOW_TRACKING_URI")
     if not wanted:
-        return f"sqlite:///{root() / 'mlflow.db'}"
+        return _sqlite(root() / "mlflow.db")
     scheme = wanted.partition(":")[0].partition("+")[0]
+    if scheme == "sqlite":
+        return _against_root(wanted)
     if scheme not in SCHEMES:
         raise TrackingError(
             f"MLFLOW_TRACKING_URI should begin with one of {', '.join(f'{name}:' for name in SCHEMES)}. "
@@ -55,6 +65,29 @@ def uri() -> str:
     return wanted
 
 
+def _against_root(wanted: str) -> str:
+    _, _, rest = wanted.partition(":///")
+    name, question, query = rest.partition("?")
+    form = "file:" if name.startswith("file:") else ""  # SQLite's own URIs
+    file = name.removeprefix(form)
+    if file in {"", ":memory:"} or "mode=memory" in query:
+        raise TrackingError(
+            f"MLFLOW_TRACKING_URI should name the file of a database, which other processes find. Received: {wanted}",
+            "set it to sqlite:///runs.db, a file in the repository, or to sqlite:////path/to/runs.db",
+        )
+    if file.startswith("/"):
+        return wanted
+    start, _, folder = _sqlite(root()).partition(":///")
+    return f"{start}:///{form}{os.path.normpath(f'{folder}/{file}')}{question}{query}"
+
+
+def _sqlite(path: Path) -> str:
+    """The URI of a database at `path`, in which SQLAlchemy takes ? for the beginning of options, and decodes %."""
+    escaped = str(path).replace("%", "%25").replace("?", "%3F")
+    # MLflow makes the folder of what begins with sqlite:///, and takes the escaped name for that of the folder
+    return f"sqlite:///{path}" if escaped == str(path) else f"sqlite+pysqlite:///{escaped}"
+
+
 def in_short(error: Exception) -> str:
     """What an error says, on one line and without a password."""
     return f"{type(error).__name__}: {' '.join(redacted(str(error), uri()).split())[:300]}"
@@ -62,13 +95,14 @@ def in_short(error: Exception) -> str:
 
 def exists() -> bool:
     """False where the store is a file that the first run will make."""
-    file = _file()
+    file = database()
     return file is None or file.exists()
 
 
 def place() -> str:
     """The tracking URI as it may be written down: no user in it, and the same when the repository is moved."""
-    return re.sub(r"//[^/@]*@", "//", redacted_uri(uri())).replace(str(root()), ".")
+    folder = _sqlite(root()).partition(":///")[2]
+    return re.sub(r"//[^/@]*@", "//", redacted_uri(uri())).replace(folder, ".")
 
 
 def set_patience() -> None:
@@ -83,18 +117,35 @@ def connect() -> MlflowClient:
     logging.getLogger("alembic").setLevel(logging.WARNING)  # the steps in which a new database is made
     logging.getLogger("mlflow.store").setLevel(logging.CRITICAL)  # what it logs with a traceback it also raises
     _make_database()
+    follow_repository()
     import mlflow
 
     mlflow.set_tracking_uri(uri())
     return mlflow.MlflowClient()
 
 
-def _file() -> Path | None:
-    """The file of a database that is one."""
-    address = uri()
-    if not address.startswith("sqlite:///"):
+def database() -> Path | None:
+    """The file of a store that is one."""
+    scheme, _, rest = uri().partition(":///")
+    if scheme.partition("+")[0] != "sqlite":
         return None
-    return Path(address.removeprefix("sqlite:///").removeprefix("file:").partition("?")[0])
+    return Path(unquote(rest.removeprefix("file:").partition("?")[0]))
+
+
+def artifacts_folder(file: Path) -> Path:
+    """Where the runs of database `file` have their artifacts: in the repository, or beside a database elsewhere."""
+    return (root() if _is_here(file) else file.parent) / relocation.ARTIFACTS
+
+
+def follow_repository() -> None:
+    """Where the store is a database in a repository that was moved, have it look for artifacts where they are now."""
+    file = database()
+    if file and _is_here(file):
+        relocation.follow(file, root())
+
+
+def _is_here(file: Path) -> bool:
+    return file.parent.resolve().is_relative_to(root())
 
 
 def _make_database() -> None:
@@ -103,7 +154,7 @@ def _make_database() -> None:
     MLflow makes it in place, in more than fifty migrations. A kill would leave a schema between two of them, and
     processes that do it at once trip over each other's.
     """
-    path = _file()
+    path = database()
     if path is None or path.exists() or "?" in uri():
         return
     turn = root() / artifacts.STATE / "database.turn"
@@ -119,7 +170,7 @@ def _make_whole(path: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     with artifacts.whole_file(path) as temporary:
-        SqlAlchemyStore(f"sqlite:///{temporary}", str(root() / "mlartifacts")).engine.dispose()
+        SqlAlchemyStore(_sqlite(temporary), relocation.location(artifacts_folder(path))).engine.dispose()
         try:
             os.link(temporary, path)  # a replacement would take what is there from whoever has it open
         except FileExistsError:
@@ -128,22 +179,54 @@ def _make_whole(path: Path) -> None:
             return
 
 
-def experiment(name: str) -> str:
-    """MLFLOW_EXPERIMENT_NAME, or `name`."""
-    return os.environ.get("MLFLOW_EXPERIMENT_NAME") or name
+def experiment(name: str) -> Experiment:
+    """What MLFLOW_EXPERIMENT_ID and MLFLOW_EXPERIMENT_NAME choose, or `name`."""
+    chosen, number = os.environ.get("MLFLOW_EXPERIMENT_NAME"), os.environ.get("MLFLOW_EXPERIMENT_ID")
+    if number:
+        return {"id": number, "name": chosen or None}
+    return chosen or name
 
 
-def experiment_id(client: MlflowClient, name: str) -> str:
-    """The id of experiment `name`, made where it is not there yet."""
+def experiment_id(client: MlflowClient, wanted: Experiment) -> str:
+    """The id of the experiment that is `wanted`, made where only its name is, and it is not there yet.
+
+    Raises TrackingError where the store has none of that id, or its name is another.
+    """
+    if not isinstance(wanted, str):
+        return _known(client, str(wanted["id"]), wanted["name"])
+    return _by_name(client, wanted)
+
+
+def _known(client: MlflowClient, number: str, name: str | None) -> str:
+    from mlflow.exceptions import MlflowException
+
+    shown = redacted_uri(uri())
+    hint = "unset MLFLOW_EXPERIMENT_ID, or set it to one of these: mlflow experiments search"
+    try:
+        found = client.get_experiment(number)
+    except MlflowException as error:
+        if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
+            raise
+        raise TrackingError(f"MLFLOW_EXPERIMENT_ID is {number}, and {shown} has no such experiment", hint) from error
+    if name not in {None, found.name}:
+        raise TrackingError(
+            f"MLFLOW_EXPERIMENT_ID is {number}, which is experiment {found.name!r} in {shown}, "
+            f"and MLFLOW_EXPERIMENT_NAME is {name!r}",
+            "unset one of the two",
+        )
+    return number
+
+
+def _by_name(client: MlflowClient, name: str) -> str:
     from mlflow.exceptions import MlflowException
 
     found = client.get_experiment_by_name(name)
     if found:
         return str(found.experiment_id)
-    local = uri().startswith("sqlite:")
+    file = database()
     try:
-        location = str(root() / "mlartifacts") if local else None
-        return str(client.create_experiment(name, artifact_location=location, tags=TRAINING_PAGES))
+        place = relocation.location(artifacts_folder(file)) if file else None
+        return str(client.create_experiment(name, artifact_location=place, tags=TRAINING_PAGES))
     except MlflowException:
         found = client.get_experiment_by_name(name)  # another process was a moment faster
         if not found:

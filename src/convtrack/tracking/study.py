@@ -14,7 +14,7 @@ from convtrack import artifacts
 from convtrack.config import PARAMS_FILE, Params
 from convtrack.tracking import contents, facts, store, trials
 from convtrack.tracking.delivery import TAG
-from convtrack.tracking.run import opened
+from convtrack.tracking.run import check_experiment, opened
 from convtrack.tracking.sender import Sender
 
 if TYPE_CHECKING:
@@ -28,6 +28,7 @@ class StudyRun:
 
     def __init__(self, params: Params, name: str, study_id: str) -> None:
         self.params, self.name, self.study_id = params, name, study_id
+        self._opened = False
         self._sender = Sender(study_id, f"the study and {artifacts.STATE}/studies/{name}")
 
     @property
@@ -36,8 +37,10 @@ class StudyRun:
 
     def open(self, storage: str) -> None:
         """Go on with the run that the study has, or start one. `storage` is Optuna's address, without a password."""
+        check_experiment(self._sender)
         start = self._start(storage)
         self._sender.keep(lambda _: start)
+        self._opened = True
         self._sender.keep(lambda folder: _setup(self.params, folder))
         self._sender.flush()
 
@@ -74,6 +77,8 @@ class StudyRun:
 
     def end(self, status: str) -> None:
         """Close the run; a later command goes on with it."""
+        if not self._opened:
+            return
         end = _now()
         self._sender.keep(lambda _: {"status": status, "end_time": end})
         self._sender.close()

@@ -1,0 +1,94 @@
+"""A repository that was moved or copied: MLflow's database has absolute addresses of artifacts, which follow it."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+import sqlite3
+from pathlib import Path
+from urllib.parse import unquote, urlsplit
+
+import click
+
+ARTIFACTS = "mlartifacts"  # in the folder of the repository
+FOLDERS = {(ARTIFACTS,), ("mlruns",)}  # the second one is MLflow's own choice
+PATIENCE = 20.0  # seconds that another program may hold the database, as MLflow has it
+# where MLflow's schema keeps addresses of artifacts: table, column, and of which rows
+COLUMNS = (
+    ("experiments", "artifact_location", "1"),
+    ("runs", "artifact_uri", "1"),
+    ("logged_models", "artifact_location", "1"),
+    ("model_versions", "source", "1"),
+    ("model_versions", "storage_location", "1"),
+    ("trace_tags", "value", "key = 'mlflow.artifactLocation'"),
+)
+
+
+def location(folder: Path) -> str:
+    """`folder` as MLflow's artifact location: a plain path, or a URI where MLflow would not take it for a path."""
+    return folder.as_uri() if re.search(r"[%?#]", str(folder)) else str(folder)
+
+
+def follow(database: Path, home: Path) -> None:
+    """Have the artifacts of a database whose repository is in `home` by now looked for, and written, there.
+
+    What is only in the old folder still is kept where it is. Raises sqlite3.Error where the database cannot be written.
+    """
+    if not database.exists():
+        return
+    with contextlib.closing(sqlite3.connect(database, timeout=PATIENCE, isolation_level=None)) as connection:
+        if not _former_homes(connection, home):
+            return
+        connection.execute("BEGIN IMMEDIATE")
+        with connection:  # one transaction; another process may have been a moment faster
+            former = _former_homes(connection, home)
+            for old in former:
+                _rewrite(connection, old, home)
+    for old in former:
+        click.echo(
+            f"convtrack: this repository was in {old} before; its MLflow runs have their artifacts here now", err=True
+        )
+
+
+def _former_homes(connection: sqlite3.Connection, home: Path) -> list[Path]:
+    """Other folders than `home` which the experiments that convtrack made take for the repository."""
+    if "experiments" not in _tables(connection):
+        return []
+    found = set()
+    for number, address in connection.execute("SELECT experiment_id, artifact_location FROM experiments"):
+        path = _path(address)
+        # MLflow makes the first experiment itself, in a folder of its own
+        folder = path.parent if path is not None and number == 0 else path
+        if folder is not None and folder.name == ARTIFACTS:
+            found.add(folder.parent)
+    return sorted(found - {home})
+
+
+def _tables(connection: sqlite3.Connection) -> set[str]:
+    return {name for (name,) in connection.execute("SELECT name FROM sqlite_master WHERE type = 'table'")}
+
+
+def _rewrite(connection: sqlite3.Connection, old: Path, home: Path) -> None:
+    def moved(address: str | None, always: int) -> str | None:
+        path = _path(address)
+        if path is None or not path.is_relative_to(old) or path.relative_to(old).parts[:1] not in FOLDERS:
+            return address
+        target = home / path.relative_to(old)
+        return address if path.exists() and not target.exists() and not always else location(target)
+
+    connection.create_function("moved", 2, moved)
+    tables = _tables(connection)
+    for table, column, rows in COLUMNS:
+        if table in tables:
+            # an experiment is for runs to come, which belong here in any case
+            new = f"moved({column}, {int(table == 'experiments')})"
+            connection.execute(f"UPDATE {table} SET {column} = {new} WHERE {rows} AND {column} IS NOT {new}")
+
+
+def _path(address: str | None) -> Path | None:
+    """The folder on this machine that `address` means, None where it means none."""
+    if address is None:
+        return None
+    if address.startswith("file:"):
+        return Path(unquote(urlsplit(address).path))
+    return Path(address) if address.startswith("/") else None
