@@ -24,7 +24,7 @@ def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_a_committed_tree_is_clean_and_dvc_lock_does_not_change_that(repository: Path) -> None:
     (repository / "dvc.lock").write_text("schema: '2.0'\n")
     assert facts.git()["git.dirty"] == "false"
-    assert facts.uncommitted() == ""
+    assert not facts.uncommitted()
 
 
 @pytest.mark.parametrize("name", ["params.yaml", "new_file.py"])
@@ -35,7 +35,25 @@ def test_a_changed_or_new_file_makes_the_tree_dirty(name: str, repository: Path)
 
 def test_the_patch_holds_what_was_not_committed(repository: Path) -> None:
     (repository / "params.yaml").write_text("a: 2\n")
-    assert "-a: 1\n+a: 2" in facts.uncommitted()
+    assert b"-a: 1\n+a: 2\n" in facts.uncommitted().patch
+
+
+def test_untracked_files_count_though_git_is_told_to_be_silent_about_them(repository: Path) -> None:
+    subprocess.run(["git", "config", "status.showUntrackedFiles", "no"], check=True)
+    (repository / "new.py").write_text("")
+    assert facts.git()["git.dirty"] == "true"
+
+
+def test_a_database_of_mlflow_in_the_repository_is_no_change_of_the_code(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "sqlite:///[runs]*.db")
+    for end in ("", "-journal", "-wal", "-shm"):
+        (repository / f"[runs]*.db{end}").write_text("")
+    assert facts.git()["git.dirty"] == "false"
+    assert not facts.uncommitted()
+    (repository / "other.db").write_text("")
+    assert facts.git()["git.dirty"] == "true"
 
 
 def test_outside_a_repository_nothing_is_said_of_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

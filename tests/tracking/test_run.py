@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import resource
 import signal
+import subprocess
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -17,7 +18,7 @@ from mlflow import MlflowClient
 from convtrack import artifacts, interruption
 from convtrack.config import Params
 from convtrack.errors import TrackingError
-from convtrack.tracking import evaluation_run, study_run, training_run
+from convtrack.tracking import changes, evaluation_run, study_run, training_run
 from convtrack.tracking.run import opened
 
 HOUR = 3_600_000  # milliseconds
@@ -246,6 +247,33 @@ def test_the_experiment_is_that_of_an_id_and_an_unknown_one_ends_the_command_bef
     with pytest.raises(TrackingError, match="MLFLOW_EXPERIMENT_ID is 4711"), study_run(params, "s", "study", "here"):
         pytest.fail("the study began")
     assert sorted(Path(artifacts.STATE, "tracking").rglob("*")) == waiting
+
+
+def test_uncommitted_changes_are_with_the_run_and_told_in_its_description(
+    params: Params, mlflow_client: MlflowClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    for name in ("data", "models"):
+        (tmp_path / name).symlink_to(Path.cwd() / name)
+    monkeypatch.setenv("DVC_ROOT", str(Path.cwd()))
+    monkeypatch.chdir(tmp_path)
+    Path(".gitignore").write_text("/data\n/models\n")
+    identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
+    for command in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "start"]):
+        subprocess.run(["git", *command], check=True)
+    monkeypatch.setattr(changes, "LARGEST_FILE", 1000)
+    Path("new.py").write_bytes(b"x = 1\r\ny = 2")
+    Path("large.npy").write_bytes(b"\0" * 1001)
+    with training_run(params) as run:
+        pass
+    assert run.id is not None
+    tags = mlflow_client.get_run(run.id).data.tags
+    assert tags["git.patch"] == "incomplete"
+    assert "`large.npy`: 1,001 bytes" in tags["mlflow.note.content"]
+    patch = mlflow_client.download_artifacts(run.id, "uncommitted.patch")
+    assert "large.npy" in Path(mlflow_client.download_artifacts(run.id, "uncommitted_left_out.txt")).read_text()
+    Path("new.py").unlink()
+    subprocess.run(["git", "apply", patch], check=True)
+    assert Path("new.py").read_bytes() == b"x = 1\r\ny = 2"
 
 
 def test_a_run_in_a_temporary_folder_of_dvc_is_recorded_in_the_repository_it_came_from(

@@ -21,16 +21,17 @@ from typing import TYPE_CHECKING, Any
 from convtrack import artifacts, bounds
 from convtrack.config import PARAMS_FILE, Params
 from convtrack.tracking import facts, spool
+from convtrack.tracking.changes import Changes
 from convtrack.tracking.trials import TrialLink
 
 if TYPE_CHECKING:
     import pandas as pd
 
 LONGEST_PARAM, LONGEST_TAG = 6000, 8000  # MLflow's limits
-LARGEST_PATCH = 1_000_000  # characters
 
 # evaluate can run again on the same training, and MLflow's params are written once: its knobs are tags
 MUTABLE = ("evaluate.", "tracking.")
+NOTHING = Changes()
 NO_MEASURE = ("seed", "threads", "replicas")  # of training.json: a chart of them says nothing
 
 
@@ -41,7 +42,7 @@ def run_name(params: Params, now: datetime, trial: TrialLink | None = None) -> s
     return os.environ.get("DVC_EXP_NAME") or f"{params.model.name}-{params.data.name}-{now:%Y%m%d-%H%M%S}"
 
 
-def description(params: Params, trial: TrialLink | None = None) -> str:
+def description(params: Params, trial: TrialLink | None = None, changes: Changes = NOTHING) -> str:
     """The note at the head of the run's page (Markdown)."""
     lines = [f"`{params.model.name}` on `{params.data.name}`, at most {params.train.epochs} epochs."]
     if trial:
@@ -49,17 +50,22 @@ def description(params: Params, trial: TrialLink | None = None) -> str:
         lines.append(f"Trial {trial.number} of study `{trial.study}`: `{apply}` writes its values into params.yaml.")
     elif name := os.environ.get("DVC_EXP_NAME"):
         lines.append(f"DVC experiment `{name}`: `dvc exp show`, `dvc exp apply {name}`.")
+    if changes:
+        lines.append(changes.described())
     return "\n\n".join(lines)
 
 
-def setup(params: Params, folder: Path) -> dict[str, Any]:
+def setup(params: Params, folder: Path, changes: Changes = NOTHING) -> dict[str, Any]:
     """All that is known before a training: params, the data, and the state of the code."""
     project = facts.project()
     for file in (PARAMS_FILE, project / "dvc.yaml", project / artifacts.LOCK, artifacts.PROCESSED / artifacts.DATASET):
         if file.exists():
             _attach(file, folder)
-    if patch := facts.uncommitted():
-        _files(folder).joinpath("uncommitted.patch").write_text(patch[:LARGEST_PATCH], encoding="utf-8")
+    if changes.patch:
+        _files(folder).joinpath("uncommitted.patch").write_bytes(changes.patch)
+    if changes.left_out:
+        text = "".join(f"{line}\n" for line in changes.left_out)
+        _files(folder).joinpath("uncommitted_left_out.txt").write_text(text, encoding="utf-8")
     return {"params": knobs(params), "dataset": dataset()}
 
 

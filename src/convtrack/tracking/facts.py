@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import importlib.metadata
 import json
@@ -12,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from convtrack import artifacts, config, processor
+from convtrack.errors import TrackingError
+from convtrack.tracking import changes, store
+from convtrack.tracking.changes import Changes
 
 STAGES = ("download", "preprocess", "train", "evaluate")
 PACKAGES = ("convtrack", "tensorflow", "keras", "numpy", "dvc", "mlflow")
-# what a repro itself rewrites does not make the code another one
-NOT_CODE = ":(exclude)dvc.lock"
+NOT_CODE = ":(exclude)dvc.lock"  # what a repro itself rewrites does not make the code another one
 
 
 def project() -> Path:
@@ -38,13 +41,25 @@ def git() -> dict[str, str]:
     commit = _git("rev-parse", "HEAD")
     if not commit:
         return {}
-    dirty = bool(_git("status", "--porcelain", "--", ".", NOT_CODE))
+    options = ("--untracked-files=normal", "--ignore-submodules=none")  # whatever the user has set
+    dirty = bool(_git("status", "--porcelain", *options, "--", ".", *_not_code()))
     return {"git.commit": commit, "git.dirty": str(dirty).lower()}
 
 
-def uncommitted() -> str:
-    """The difference between the commit and the working tree, as a patch."""
-    return _git("diff", "--no-color", "--no-ext-diff", "HEAD", "--", ".", NOT_CODE)
+def uncommitted() -> Changes:
+    """The difference between the commit and the working tree."""
+    return changes.collect(project(), *_not_code())
+
+
+def _not_code() -> list[str]:
+    """Pathspecs that leave out what a run itself writes: DVC's lock, and a database of MLflow in the project."""
+    found = [NOT_CODE]
+    with contextlib.suppress(TrackingError):
+        file = store.database()
+        if file and file.is_relative_to(project()):
+            names = [f"{file.relative_to(project())}{end}" for end in ("", "-journal", "-wal", "-shm")]
+            found += [f":(exclude,literal){name}" for name in names]
+    return found
 
 
 def dvc() -> dict[str, str]:

@@ -18,6 +18,7 @@ from convtrack.errors import StorageError, TrackingError
 from convtrack.interruption import Interruption
 from convtrack.redact import redacted_uri
 from convtrack.tracking import contents, facts, store, trials
+from convtrack.tracking.changes import Changes
 from convtrack.tracking.delivery import TAG
 from convtrack.tracking.sender import Sender
 from convtrack.tracking.trials import TrialLink
@@ -57,11 +58,12 @@ class TrackedRun:
         A trial that was interrupted goes on with the run that it has.
         """
         check_experiment(self._sender)
-        start = self._start()
+        changes = facts.uncommitted()
+        start = self._start(changes)
         self._sender.keep(lambda _: start)
         self._opened = True
         self._sender.flush()
-        self._sender.keep(lambda folder: contents.setup(self.params, folder))
+        self._sender.keep(lambda folder: contents.setup(self.params, folder, changes))
         if self.params.tracking.system_metrics:
             self._begin_to_measure()
 
@@ -150,16 +152,16 @@ class TrackedRun:
         self._sender.keep(lambda _: {"status": status, "end_time": end})
         self._sender.close()
 
-    def _start(self) -> dict[str, Any]:
+    def _start(self, changes: Changes) -> dict[str, Any]:
         store.set_patience()
         from mlflow.tracking.context.registry import resolve_tags  # user and source, as mlflow.start_run finds them
 
         now = datetime.now().astimezone()
         own = self.trial.tags() if self.trial else {}
-        tags = resolve_tags(facts.collect() | own | {TAG: self.name})
+        tags = resolve_tags(facts.collect() | changes.tags() | own | {TAG: self.name})
         start = {
             "name": contents.run_name(self.params, now, self.trial),
-            "tags": tags | {"mlflow.note.content": contents.description(self.params, self.trial)},
+            "tags": tags | {"mlflow.note.content": contents.description(self.params, self.trial, changes)},
             "start_time": _milliseconds(now),
             "parent": self.trial.study_id if self.trial else None,
         }
