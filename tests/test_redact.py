@@ -73,6 +73,7 @@ def test_what_a_parser_has_made_of_a_password_is_not_in_an_error() -> None:
 
 def test_an_address_without_its_scheme_loses_its_password_too() -> None:
     assert redacted_uri("ann:geheim@host/db") == "host/db"
+    assert redacted_uri("sqlite://ann:geheim@host/db") == "sqlite://host/db"
 
 
 def test_a_password_is_seen_where_the_address_is_not_well_formed() -> None:

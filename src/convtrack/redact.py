@@ -55,7 +55,7 @@ def _split(uri: str) -> tuple[str, str, str]:
     found = re.match(r"[A-Za-z][A-Za-z0-9+.-]*://", uri)
     start = found[0] if found else ""
     rest = uri[len(start) :]
-    if _dialect(start) in _FILES or "@" not in rest:
+    if "@" not in rest or (_dialect(start) in _FILES and rest.startswith("/")):
         return start, "", rest
     authority = re.split(r"[/?#]", rest, maxsplit=1)[0]
     if "@" not in authority and ":" not in authority:  # the @ is one of the path

@@ -34,7 +34,7 @@ def test_a_repository_with_an_odd_name_that_is_moved_with_a_relative_address(
 
     odd.rename(moved)
     clone.path = moved
-    said = clone.run("convtrack", "doctor", expect=None)
+    said = " ".join(clone.run("convtrack", "doctor", expect=None).split())
     assert "its MLflow runs have their artifacts here now" in said, said
     assert "2 experiments" in said
     client = MlflowClient(f"sqlite:///{moved / 'runs.db'}")

@@ -72,7 +72,8 @@ def _against_root(wanted: str) -> str:
     file = name.removeprefix(form)
     if file in {"", ":memory:"} or "mode=memory" in query:
         raise TrackingError(
-            f"MLFLOW_TRACKING_URI should name the file of a database, which other processes find. Received: {wanted}",
+            f"MLFLOW_TRACKING_URI should name the file of a database, which other processes find. "
+            f"Received: {redacted_uri(wanted)}",
             "set it to sqlite:///runs.db, a file in the repository, or to sqlite:////path/to/runs.db",
         )
     if file.startswith("/"):
@@ -101,8 +102,8 @@ def exists() -> bool:
 
 def place() -> str:
     """The tracking URI as it may be written down: no user in it, and the same when the repository is moved."""
-    folder = _sqlite(root()).partition(":///")[2]
-    return re.sub(r"//[^/@]*@", "//", redacted_uri(uri())).replace(folder, ".")
+    shown = redacted_uri(uri()).replace("sqlite+pysqlite:", "sqlite:")
+    return re.sub("^([^/]*://)[^/@]*@", r"\1", shown).replace(_sqlite(root()).partition(":///")[2], ".")
 
 
 def set_patience() -> None:
