@@ -208,7 +208,7 @@ def test_a_queued_experiment_with_a_list_is_recorded_here_under_its_name(clone: 
 def test_a_temporary_experiment_reopens_the_run_in_the_store_here(clone: Clone) -> None:
     count = len(runs(clone))
     output = clone.run("dvc", "exp", "run", "--temp", "-S", "evaluate.calibration_bins=7")
-    assert ran(output) == ["evaluate"]
+    assert ran(output) == ["inspect", "evaluate"]
     assert output.count(RESULTS) == 1
     assert len(runs(clone)) == count
     assert "7" in {run.data.tags["evaluate.calibration_bins"] for run in runs(clone)}

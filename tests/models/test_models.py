@@ -40,7 +40,7 @@ def test_reference_has_the_layers_and_weights_of_the_2016_script():
     convolutions = [layer for layer in network.layers if isinstance(layer, keras.layers.Conv2D)]
     assert [layer.filters for layer in convolutions] == [32, 64, 128, 128]
     assert {(layer.kernel_size, layer.padding) for layer in convolutions} == {((3, 3), "valid")}
-    order = [type(layer).__name__ for layer in network.layers[1:]]  # after the scaling
+    order = [type(layer).__name__ for layer in network.layers[2:]]  # after the input and the scaling
     assert order == [
         "Conv2D",
         "Dropout",
@@ -63,7 +63,7 @@ def test_reference_has_the_layers_and_weights_of_the_2016_script():
 
 def test_reference_scales_pixels_to_0_1():
     network = build(REFERENCE)
-    assert np.allclose(network.layers[0](np.full((1, 32, 32, 3), 255, "uint8")), 1.0)
+    assert np.allclose(network.layers[1](np.full((1, 32, 32, 3), 255, "uint8")), 1.0)
 
 
 def test_vgg_normalises_pixels_by_channel():

@@ -6,7 +6,9 @@ import keras
 import numpy as np
 import pytest
 
+from convtrack import models
 from convtrack.artifacts import Arrays
+from convtrack.config import Reference
 from convtrack.models import fused
 from convtrack.training import batch_statistics
 from convtrack.training.batch_statistics import MeasureBatchStatistics
@@ -71,8 +73,8 @@ def test_they_come_from_the_images_that_the_seed_chose(arrays, monkeypatch):
 
 
 def test_a_network_without_batch_normalization_is_left_alone(arrays):
-    inputs = keras.Input((6, 6, 3), dtype="uint8")
-    network = keras.Model(inputs, keras.layers.Dense(2)(keras.layers.Flatten()(inputs)))
+    reference = Reference(name="reference", conv_dropout=0.3, dropout=0.5)
+    network = models.build(reference, (24, 24, 3), 2, [0.5] * 3, [0.3] * 3)
     weights = network.get_weights()
     MeasureBatchStatistics(network, arrays, seed=0).on_test_begin()
     assert all((old == new).all() for old, new in zip(weights, network.get_weights(), strict=True))

@@ -23,24 +23,23 @@ def build(
             f"whose convolutions and poolings need {SMALLEST_SIDE} a side",
             "set data.image_size: 32, or model.name: vgg with fewer blocks",
         )
-    return keras.Sequential(
-        [
-            keras.Input(image_shape, dtype="uint8"),
-            layers.Rescaling(1 / 255, dtype="float32"),
-            layers.Conv2D(32, 3, activation="relu"),
-            layers.Dropout(model.conv_dropout),
-            layers.Conv2D(64, 3, activation="relu"),
-            layers.MaxPooling2D(2),
-            layers.Dropout(model.conv_dropout),
-            layers.Conv2D(128, 3, activation="relu"),
-            layers.MaxPooling2D(2),
-            layers.Conv2D(128, 3, activation="relu"),
-            layers.MaxPooling2D(2),
-            layers.Dropout(model.conv_dropout),
-            layers.Flatten(),
-            layers.Dense(1024, activation="relu"),
-            layers.Dropout(model.dropout),
-            layers.Dense(classes, name="logits", dtype="float32"),
-        ],
-        name="reference",
-    )
+    x = inputs = keras.Input(image_shape, dtype="uint8")
+    for layer in (
+        layers.Rescaling(1 / 255, dtype="float32"),
+        layers.Conv2D(32, 3, activation="relu"),
+        layers.Dropout(model.conv_dropout),
+        layers.Conv2D(64, 3, activation="relu"),
+        layers.MaxPooling2D(2),
+        layers.Dropout(model.conv_dropout),
+        layers.Conv2D(128, 3, activation="relu"),
+        layers.MaxPooling2D(2),
+        layers.Conv2D(128, 3, activation="relu"),
+        layers.MaxPooling2D(2),
+        layers.Dropout(model.conv_dropout),
+        layers.Flatten(),
+        layers.Dense(1024, activation="relu"),
+        layers.Dropout(model.dropout),
+        layers.Dense(classes, name="logits", dtype="float32"),
+    ):
+        x = layer(x)
+    return keras.Model(inputs, x, name="reference")

@@ -31,7 +31,7 @@ class MeasureBatchStatistics(keras.callbacks.Callback):
         super().__init__()
         self.arrays, self.seed = arrays, seed
         self._layers = [layer for layer in network.layers if isinstance(layer, BatchNormalization)]
-        self._network = _normalizing_by_batch(network)
+        self._network = _normalizing_by_batch(network) if self._layers else network
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
         if not self._layers:
