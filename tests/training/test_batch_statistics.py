@@ -61,7 +61,7 @@ def test_the_averages_are_those_of_the_present_weights_in_inference(arrays, monk
 
 
 def test_they_come_from_the_images_that_the_seed_chose(arrays, monkeypatch):
-    monkeypatch.setattr(batch_statistics, "IMAGES", 10)
+    monkeypatch.setattr(batch_statistics, "LEAST", 10)
 
     def measured(seed):
         keras.utils.set_random_seed(5)

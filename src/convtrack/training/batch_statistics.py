@@ -16,7 +16,9 @@ from keras.layers import BatchNormalization
 
 from convtrack.artifacts import Arrays
 
-IMAGES = 1000  # of the train split, at full size and without augmentation
+# images of the train split, at full size and without augmentation: docs/decisions/batch-statistics.md
+LEAST, MOST = 500, 1000
+ONE_IN = 45
 CHUNK = 500  # images in one forward pass
 
 
@@ -50,7 +52,8 @@ class MeasureBatchStatistics(keras.callbacks.Callback):
     def _chunks(self) -> list[np.ndarray]:
         """Indices of the images, in chunks of about the same size."""
         count = len(self.arrays.labels)
-        chosen = np.random.default_rng(self.seed).choice(count, min(count, IMAGES), replace=False)
+        wanted = min(count, max(LEAST, min(MOST, count // ONE_IN)))
+        chosen = np.random.default_rng(self.seed).choice(count, wanted, replace=False)
         return [np.sort(chunk) for chunk in np.array_split(chosen, -(-len(chosen) // CHUNK))]
 
 
