@@ -8,17 +8,14 @@ The rooms, each importing only from those below it:
     tracking        the only importer of MLflow
     report          tables and pictures, from the files that stages wrote
     editing         changes params.yaml and keeps its comments
-    leash           a process that ends with the one which started it: DVC with a command, a stage with DVC
     stages          download -> preprocess -> train -> evaluate; each is one pure function and a thin run()
     datasets        one file per source of images
     models          one file per architecture
     training        optimizer, schedule, augmentation, early stopping, precision: one idea per file
     metrics         labels and probabilities in, numbers out
-    turns           one process at a time for each stage
+    system          what the operating system does to a process: signals, locks, parent watchdog, processor
     artifacts       every file name, and every read and write
     config          params.yaml -> one checked, frozen Params
-    processor       what Linux says of it
-    interruption    Ctrl-C and SIGTERM
     errors          what goes wrong on purpose
 """
 

@@ -5,7 +5,7 @@ import signal
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
     signal.signal(signal.SIGINT, signal.SIG_DFL)  # so that Ctrl-C ends the first imports without a traceback
 
-from convtrack import interruption
+from convtrack.system import interruption
 
 interruption.exit_on_signals()  # while Python still loads what the command needs
 

@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, NoReturn
 
 import click
 
-from convtrack import interruption
 from convtrack.errors import ConvtrackError
-from convtrack.interruption import nothing_to_tidy
 from convtrack.root import go_to_root
 from convtrack.study_commands import study
+from convtrack.system import interruption
+from convtrack.system.interruption import nothing_to_tidy
 
 if TYPE_CHECKING:
     from convtrack.config import Params
@@ -272,10 +272,11 @@ def _warn(params: Params, section: str) -> None:
 def _begin(stage: str) -> Params:
     """What every stage begins with: the repository, params.yaml, and nobody else at the same work."""
     go_to_root()
-    from convtrack import config, leash, turns
+    from convtrack import config
+    from convtrack.system import stage_lock, watchdog
 
     params = config.load()
     if "DVC_STAGE" in os.environ:
-        leash.end_with_dvc()
-    turns.take(stage)
+        watchdog.end_with_dvc()
+    stage_lock.take(stage)
     return params

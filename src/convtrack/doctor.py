@@ -19,9 +19,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from convtrack import artifacts, config, processor, quickstart
+from convtrack import artifacts, config, quickstart
 from convtrack.config import Params
 from convtrack.errors import ConvtrackError
+from convtrack.system import processor
 from convtrack.tracking import facts, health, store
 from convtrack.training import precision, threads
 

@@ -121,7 +121,7 @@ def repro(*stages: str) -> int:
         tables.RESULTS_LATER: "1",
     }
     leash, held = os.pipe()  # what is held here closes with this process, whatever ends it
-    command = [sys.executable, "-m", "convtrack.leash", str(leash), "--wait-for-lock", "repro", *stages]
+    command = [sys.executable, "-m", "convtrack.system.watchdog", str(leash), "--wait-for-lock", "repro", *stages]
     dvc = subprocess.Popen(command, env=environment, pass_fds=[leash])
     os.close(leash)
     try:

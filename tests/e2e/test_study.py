@@ -129,7 +129,7 @@ def until(process: subprocess.Popen[bytes], condition: Callable[[], bool]) -> No
 
 def is_dvc(process: psutil.Process) -> bool:
     try:
-        return "convtrack.leash" in process.cmdline()
+        return "convtrack.system.watchdog" in process.cmdline()
     except psutil.Error:
         return False
 

@@ -11,8 +11,9 @@ import time
 import pandas as pd
 import pytest
 
-from convtrack import artifacts, interruption
+from convtrack import artifacts
 from convtrack.stages import train as stage
+from convtrack.system import interruption
 from convtrack.training import checkpoint
 from convtrack.training.history import History
 from tests.stages.bright_and_dark import MODEL, TRAIN, changed, rate

@@ -19,7 +19,7 @@ from optuna.trial import TrialState
 from convtrack import cli, config
 from convtrack.errors import ConfigError, StorageError
 from convtrack.study import inside, results, storage
-from convtrack.study.processes import this_process
+from convtrack.system.processes import this_process
 
 from .searched import empty, searched
 

@@ -16,9 +16,9 @@ from convtrack.config import Params
 from convtrack.study import run, session, storage
 from convtrack.study.folders import Spec
 from convtrack.study.live import View
-from convtrack.study.processes import this_process
 from convtrack.study.run import Order, Search
 from convtrack.study.workers import Ended
+from convtrack.system.processes import this_process
 
 Content = dict[str, Any]
 SPACE = {"model.dropout": {"type": "float", "low": 0.0, "high": 0.5}}

@@ -16,8 +16,9 @@ import sqlalchemy
 from optuna.trial import TrialState
 
 from convtrack import artifacts, config
-from convtrack.study import folders, inside, processes, reclaim, storage, telling
+from convtrack.study import folders, inside, reclaim, storage, telling
 from convtrack.study.folders import Spec
+from convtrack.system import processes
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])

@@ -18,10 +18,10 @@ from convtrack import artifacts
 from convtrack.errors import StorageError
 from convtrack.study import folders
 from convtrack.study.best import best, drop_other_models
-from convtrack.study.processes import describe, this_process
 from convtrack.study.run import storage_failures
 from convtrack.study.sampling import exhausted
 from convtrack.study.storage import identity
+from convtrack.system.processes import describe, this_process
 
 
 def brute_force() -> optuna.Study:
@@ -148,7 +148,7 @@ def test_models_of_a_rival_that_is_at_work_are_left_to_it_and_a_file_that_is_gon
 STOPPED = """
 import os, signal, sys
 from convtrack import config
-from convtrack import interruption
+from convtrack.system import interruption
 interruption.raise_on_signals()
 from tests.study.test_commands_at_once import *
 

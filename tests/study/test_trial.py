@@ -18,7 +18,6 @@ from convtrack.errors import ConfigError, StorageError
 from convtrack.study import folders, inside, results, storage, telling
 from convtrack.study.folders import Spec
 from convtrack.study.lifeline import Lifeline
-from convtrack.study.processes import this_process
 from convtrack.study.trial import (
     NO_ROOM,
     UNREACHABLE,
@@ -28,6 +27,7 @@ from convtrack.study.trial import (
     is_disk_full,
     leaving_room,
 )
+from convtrack.system.processes import this_process
 
 from .searched import empty
 

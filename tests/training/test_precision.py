@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from convtrack import processor
 from convtrack.errors import ConfigError
+from convtrack.system import processor
 from convtrack.training import precision
 
 INTEL, AMD = "GenuineIntel", "AuthenticAMD"

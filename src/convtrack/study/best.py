@@ -10,7 +10,8 @@ from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
 from convtrack import artifacts
-from convtrack.study import folders, processes
+from convtrack.study import folders
+from convtrack.system import processes
 
 
 class Record(Protocol):

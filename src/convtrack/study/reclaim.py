@@ -13,9 +13,10 @@ from typing import Any
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from convtrack.study import folders, inside, processes, telling
+from convtrack.study import folders, inside, telling
 from convtrack.study.lifeline import PATIENCE
 from convtrack.study.storage import HEARTBEAT
+from convtrack.system import processes
 
 # Whoever asks for a trial says in the next moment which process it is; one of whom nothing is heard for so long is dead
 UNNAMED = 5.0  # seconds

@@ -20,7 +20,6 @@ from optuna.trial import FrozenTrial, TrialState
 from convtrack import config
 from convtrack.config import Params
 from convtrack.errors import ConfigError, StorageError, TrainingError
-from convtrack.interruption import Interruption
 from convtrack.study import folders, inside, space, telling
 from convtrack.study.best import best, drop_other_models
 from convtrack.study.folders import Spec
@@ -30,6 +29,7 @@ from convtrack.study.sampling import exhausted, fixed, make_pruner, make_sampler
 from convtrack.study.storage import identity, what_it_said
 from convtrack.study.trial import NO_ROOM, UNREACHABLE, is_disk_full
 from convtrack.study.workers import Ended, Workers, why_it_ended
+from convtrack.system.interruption import Interruption
 
 POLL, LOOK, RECLAIM = 0.2, 1.0, 5.0  # seconds between looks at processes, at the storage, for dead commands
 MOST_FAILURES = 5  # trials in a row that fail before the study gives up

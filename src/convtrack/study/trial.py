@@ -24,9 +24,9 @@ from convtrack.study import fingerprint, folders, inside, objectives, results, t
 from convtrack.study.best import best
 from convtrack.study.folders import Spec
 from convtrack.study.lifeline import STOPPED, Lifeline, Stopped
-from convtrack.study.processes import this_process
 from convtrack.study.sampling import WHOLE, can_prune, make_pruner
 from convtrack.study.storage import VARIABLE, UnreachableError, open_storage, what_it_said
+from convtrack.system.processes import this_process
 
 # exit codes of what is not the trial's fault: the disk is full, the database is away
 NO_ROOM, UNREACHABLE = os.EX_TEMPFAIL, os.EX_UNAVAILABLE

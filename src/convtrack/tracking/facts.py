@@ -12,8 +12,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from convtrack import artifacts, config, processor
+from convtrack import artifacts, config
 from convtrack.errors import TrackingError
+from convtrack.system import processor
 from convtrack.tracking import changes, store
 from convtrack.tracking.changes import Changes
 

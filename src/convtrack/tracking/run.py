@@ -12,11 +12,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from convtrack import artifacts, interruption
+from convtrack import artifacts
 from convtrack.config import Params
 from convtrack.errors import StorageError, TrackingError
-from convtrack.interruption import Interruption
 from convtrack.redact import redacted_uri
+from convtrack.system import interruption
+from convtrack.system.interruption import Interruption
 from convtrack.tracking import contents, facts, store, trials
 from convtrack.tracking.changes import Changes
 from convtrack.tracking.delivery import TAG

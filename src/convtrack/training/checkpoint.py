@@ -22,7 +22,7 @@ import numpy as np
 
 import convtrack
 from convtrack import artifacts
-from convtrack.interruption import Interruption
+from convtrack.system.interruption import Interruption
 from convtrack.training.early_stopping import StopEarly
 from convtrack.training.history import History
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from convtrack import processor
 from convtrack.errors import ConfigError
+from convtrack.system import processor
 
 BFLOAT16 = frozenset({"amx_bf16", "avx512_bf16"})  # instruction sets that compute in it
 

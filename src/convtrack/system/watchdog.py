@@ -1,6 +1,6 @@
 """Processes that end with the one that started them, even by kill -9: DVC, so that it lets go of its lock, and a stage.
 
-    python -m convtrack.leash DESCRIPTOR ARGUMENTS OF DVC
+    python -m convtrack.system.watchdog DESCRIPTOR ARGUMENTS OF DVC
 
 DESCRIPTOR is the end for reading of a pipe. It closes with whoever holds the other end.
 """

@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from convtrack import leash
+from convtrack.system import watchdog
 
 STAGES = """
 stages:
@@ -22,16 +22,16 @@ stages:
   quick:
     cmd: echo done
   ours:
-    cmd: {python} -c "from convtrack import leash; leash.end_with_dvc(); {wait}"; true
+    cmd: {python} -c "from convtrack.system import watchdog; watchdog.end_with_dvc(); {wait}"; true
   ours_alone:
-    cmd: {python} -c "from convtrack import leash; leash.end_with_dvc(); {wait}"
+    cmd: {python} -c "from convtrack.system import watchdog; watchdog.end_with_dvc(); {wait}"
   ours_unreadable:
     cmd: >-
       {python} -c "import psutil;
       psutil.Process.name = psutil.Process.cmdline = lambda process: exec('raise psutil.AccessDenied(process.pid)');
-      from convtrack import leash; leash.end_with_dvc(); {wait}"; true
+      from convtrack.system import watchdog; watchdog.end_with_dvc(); {wait}"; true
   ours_later:
-    cmd: touch begun && sleep 2 && {python} -c "from convtrack import leash; leash.end_with_dvc(); {wait}"
+    cmd: touch begun && sleep 2 && {python} -c "from convtrack.system import watchdog; watchdog.end_with_dvc(); {wait}"
 """
 WAIT = "import pathlib, time; pathlib.Path('begun').touch(); time.sleep(600)"
 COMMAND = [sys.executable, "-c", "import sys; from convtrack.quickstart import repro; sys.exit(repro(*sys.argv[1:]))"]
@@ -91,7 +91,7 @@ def test_a_stage_whose_dvc_may_not_be_read_goes_on(repository: Path) -> None:
             assert dvc.poll() is None
             time.sleep(0.05)
         with pytest.raises(subprocess.TimeoutExpired):
-            dvc.wait(3 * leash.POLL)
+            dvc.wait(3 * watchdog.POLL)
     finally:
         children = psutil.Process(dvc.pid).children(recursive=True)
         dvc.kill()

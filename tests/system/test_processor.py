@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from convtrack import processor
+from convtrack.system import processor
 
 
 def test_the_first_of_several_is_described(tmp_path: Path) -> None:

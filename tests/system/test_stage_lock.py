@@ -11,13 +11,13 @@ from pathlib import Path
 
 import pytest
 
-from convtrack import turns
 from convtrack.errors import ConvtrackError
+from convtrack.system import stage_lock
 
 PROGRAM = """
 import sys
-from convtrack import turns
-turns.take(sys.argv[1])
+from convtrack.system import stage_lock
+stage_lock.take(sys.argv[1])
 print("mine", flush=True)
 sys.stdin.read()
 """
@@ -42,15 +42,15 @@ def other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[subproces
 
 
 def test_another_stage_is_free(other: subprocess.Popen[str]) -> None:
-    turns.take("evaluate")
+    stage_lock.take("evaluate")
 
 
 def test_who_does_not_end_is_named_and_nothing_is_run(
     other: subprocess.Popen[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    monkeypatch.setattr(turns, "PATIENCE", 0.0)
+    monkeypatch.setattr(stage_lock, "PATIENCE", 0.0)
     with pytest.raises(ConvtrackError, match=f"process {other.pid} is at train in .*Nothing was run"):
-        turns.take("train")
+        stage_lock.take("train")
     assert f"waiting up to 0 s for process {other.pid}" in capsys.readouterr().err
 
 
@@ -67,12 +67,12 @@ def test_a_full_disk_is_told_as_elsewhere(tmp_path: Path) -> None:
     # in a process of its own, since what could not be written would be tried again at the end
     program = f"""
 import os, resource
-from convtrack import turns
+from convtrack.system import stage_lock
 from convtrack.errors import StorageError
 os.chdir({str(tmp_path)!r})
 resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
 try:
-    turns.take("train")
+    stage_lock.take("train")
 except StorageError as error:
     print(error)
 """

@@ -10,7 +10,7 @@ from typing import Any
 import psutil
 import pytest
 
-from convtrack.study import processes
+from convtrack.system import processes
 
 
 def test_this_process_runs_and_one_that_had_its_pid_before_does_not() -> None:
