@@ -28,8 +28,9 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))  # the code beside this file, wherever the environment is from
 
-from convtrack import artifacts, config  # noqa: E402
+from convtrack import artifacts  # noqa: E402
 from convtrack.errors import ConvtrackError  # noqa: E402
+from convtrack.params import schema as config  # noqa: E402
 from convtrack.system import processor  # noqa: E402
 from convtrack.tracking import facts  # noqa: E402
 from convtrack.training.threads import usable_cores  # noqa: E402

@@ -25,7 +25,8 @@ import optuna
 import searches
 from scipy.stats import spearmanr
 
-from convtrack import artifacts, config
+from convtrack import artifacts
+from convtrack.params import schema as config
 from convtrack.study.sampling import make_pruner
 
 PRUNERS = ("none", "median", "halving", "hyperband")

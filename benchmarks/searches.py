@@ -36,7 +36,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import presets
-from convtrack import artifacts, config
+from convtrack import artifacts
+from convtrack.params import schema as config
 from convtrack.report.style import BLUE, GREEN, GREY, ORANGE, style
 from convtrack.study import results, space
 

@@ -12,7 +12,9 @@ import click
 import pytest
 from ruamel.yaml import YAML
 
-from convtrack import cli, config, editing
+from convtrack import cli
+from convtrack.params import editor as editing
+from convtrack.params import schema as config
 
 HEAVY = ("pydantic", "ruamel", "rich", "pandas", "numpy", "tensorflow", "keras", "mlflow", "dvc", "optuna", "requests")
 

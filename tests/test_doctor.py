@@ -10,8 +10,10 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from convtrack import config, doctor, editing
+from convtrack import doctor
 from convtrack.doctor import Finding
+from convtrack.params import editor as editing
+from convtrack.params import schema as config
 from convtrack.stages import inspect
 from convtrack.tracking import store
 

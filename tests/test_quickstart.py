@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from convtrack import artifacts, config, quickstart
+from convtrack import artifacts, quickstart
 from convtrack.datasets import cifar10
 from convtrack.datasets.cifar10 import Reach
-from convtrack.editing import edit
 from convtrack.errors import ConfigError, DataError
+from convtrack.params import schema as config
+from convtrack.params.editor import edit
 
 NOWHERE = Reach("", {"http://127.0.0.1:9/": "connection refused"})
 

@@ -18,9 +18,10 @@ load_tensorflow_quietly()
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
-from convtrack import config, models  # noqa: E402
+from convtrack import models  # noqa: E402
 from convtrack.models import fused, whitening  # noqa: E402
 from convtrack.models.flops import training_flops  # noqa: E402
+from convtrack.params import schema as config  # noqa: E402
 from convtrack.training.precision import choose_precision  # noqa: E402
 
 Layer = dict[str, Any]

@@ -13,7 +13,8 @@ from convtrack.training.native_logs import load_tensorflow_quietly
 
 load_tensorflow_quietly()
 
-from convtrack import artifacts, config  # noqa: E402
+from convtrack import artifacts  # noqa: E402
+from convtrack.params import schema as config  # noqa: E402
 from convtrack.stages import evaluate, train  # noqa: E402
 
 params = config.parse(json.loads(sys.argv[1])["params"])

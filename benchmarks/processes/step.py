@@ -24,9 +24,10 @@ import keras  # noqa: E402
 import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
-from convtrack import config, models  # noqa: E402
+from convtrack import models  # noqa: E402
 from convtrack.artifacts import Arrays  # noqa: E402
 from convtrack.models import fused  # noqa: E402
+from convtrack.params import schema as config  # noqa: E402
 from convtrack.training.batches import TrainBatches  # noqa: E402
 from convtrack.training.optimizer import make_optimizer  # noqa: E402
 from convtrack.training.precision import choose_precision  # noqa: E402

@@ -11,7 +11,7 @@ import optuna
 import sqlalchemy
 from optuna.storages import BaseStorage, RDBStorage
 
-from convtrack import config
+from convtrack.params import schema as config
 from convtrack.study import space
 from convtrack.study.storage import open_storage
 

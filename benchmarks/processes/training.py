@@ -24,7 +24,8 @@ load_tensorflow_quietly()
 
 import keras  # noqa: E402
 
-from convtrack import artifacts, config, tracking  # noqa: E402
+from convtrack import artifacts, tracking  # noqa: E402
+from convtrack.params import schema as config  # noqa: E402
 from convtrack.stages import train  # noqa: E402
 
 HOOKS = [f"on_{what}_{when}" for what in ("epoch", "train_batch", "test_batch", "test") for when in ("begin", "end")]

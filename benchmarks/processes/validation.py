@@ -19,7 +19,8 @@ load_tensorflow_quietly()
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
-from convtrack import artifacts, config  # noqa: E402
+from convtrack import artifacts  # noqa: E402
+from convtrack.params import schema as config  # noqa: E402
 from convtrack.stages import train  # noqa: E402
 from convtrack.training.batch_statistics import MeasureBatchStatistics  # noqa: E402
 

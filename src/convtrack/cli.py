@@ -6,6 +6,7 @@ before TensorFlow is loaded. This is the only place that knows stages, tracking 
 
 from __future__ import annotations
 
+import functools
 import os
 import signal
 import sys
@@ -20,7 +21,7 @@ from convtrack.system import interruption
 from convtrack.system.interruption import nothing_to_tidy
 
 if TYPE_CHECKING:
-    from convtrack.config import Params
+    from convtrack.params.schema import Params
 
 
 def main() -> NoReturn:
@@ -184,7 +185,7 @@ def preset() -> None:
 def list_() -> None:
     """Name the presets, and what each is for."""
     go_to_root()
-    from convtrack import presets
+    from convtrack.params import presets
 
     for name, description in presets.descriptions().items():
         click.echo(f"{name:12} {description}")
@@ -195,7 +196,7 @@ def list_() -> None:
 def show(name: str) -> None:
     """Print the model and train sections of preset NAME."""
     go_to_root()
-    from convtrack import presets
+    from convtrack.params import presets
 
     click.echo(presets.text(name), nl=False)
 
@@ -210,14 +211,18 @@ def use(*, name: str, yes: bool) -> None:
     `git checkout params.yaml` takes it back.
     """
     go_to_root()
-    from convtrack import config, editing, presets
     from convtrack.datasets import recipe
+    from convtrack.params import editor as editing
+    from convtrack.params import presets
+    from convtrack.params import schema as config
 
-    editing.confirm_overwriting(presets.use(name, write=False), yes=yes)
-    difference = presets.use(name)
+    suit = functools.partial(recipe.suit, section="train")
+    editing.confirm_overwriting(presets.use(name, suit, write=False), yes=yes)
+    difference = presets.use(name, suit)
     click.echo(difference or f"params.yaml has the model and train sections of {name} already", nl=not difference)
-    for one in presets.adjusted(name):
-        click.echo(f"other than in {name}, {one}", err=True)
+    for one in recipe.unsuited(presets.applied(name)):
+        if one.path.startswith("train."):
+            click.echo(f"other than in {name}, {one}", err=True)
     recipe.warn(config.load(), "train")
 
 
@@ -272,7 +277,7 @@ def _warn(params: Params, section: str) -> None:
 def _begin(stage: str) -> Params:
     """What every stage begins with: the repository, params.yaml, and nobody else at the same work."""
     go_to_root()
-    from convtrack import config
+    from convtrack.params import schema as config
     from convtrack.system import stage_lock, watchdog
 
     params = config.load()

@@ -19,9 +19,10 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from convtrack import artifacts, config, quickstart
-from convtrack.config import Params
+from convtrack import artifacts, quickstart
 from convtrack.errors import ConvtrackError
+from convtrack.params import schema as config
+from convtrack.params.schema import Params
 from convtrack.system import processor
 from convtrack.tracking import facts, health, store
 from convtrack.training import precision, threads

@@ -12,11 +12,12 @@ from typing import Any
 import psutil
 from rich.console import Console
 
-from convtrack import artifacts, config
-from convtrack.config import Data
+from convtrack import artifacts
 from convtrack.datasets import cifar10, digits, recipe, where
-from convtrack.editing import edit
 from convtrack.errors import ConfigError
+from convtrack.params import schema as config
+from convtrack.params.editor import edit
+from convtrack.params.schema import Data
 from convtrack.report import tables
 
 

@@ -13,7 +13,7 @@ from convtrack.errors import ConfigError
 from convtrack.root import go_to_root
 
 if TYPE_CHECKING:
-    from convtrack.config import Params
+    from convtrack.params.schema import Params
 
 
 @click.group()
@@ -73,7 +73,7 @@ def run(
             "leave them out, and --workers trials share the cores of this machine; or add --cluster ADDRESS",
         )
     go_to_root()
-    from convtrack import config
+    from convtrack.params import schema as config
 
     content = config.read_yaml(config.PARAMS_FILE)
     params = config.parse(content)
@@ -153,7 +153,9 @@ def apply(*, name: str | None, number: int | None, dry_run: bool, yes: bool) -> 
     too. Of a study with several objectives, --trial says which one.
     """
     _, opened, _ = _opened(name)
-    from convtrack import config, editing, quickstart
+    from convtrack import quickstart
+    from convtrack.params import editor as editing
+    from convtrack.params import schema as config
     from convtrack.study import choice, results
 
     trial = choice.pick(results.read(opened), number)
@@ -201,7 +203,7 @@ def trial(folder: Path) -> None:
     lifeline.end_if_alone()
     line = lifeline.Lifeline()
     os.chdir(folder)
-    from convtrack import config
+    from convtrack.params import schema as config
     from convtrack.study import folders
 
     params, spec = config.load(), folders.read_spec(Path())
@@ -229,7 +231,7 @@ def trial(folder: Path) -> None:
 def _opened(name: str | None) -> tuple[Params, Any, str]:
     """params.yaml, the optuna.Study that is there, and the address of its storage without a password."""
     go_to_root()
-    from convtrack import config
+    from convtrack.params import schema as config
 
     params = config.load()
     from convtrack.study import results, storage

@@ -10,7 +10,8 @@ from typing import Any
 
 import pytest
 
-from convtrack import artifacts, config
+from convtrack import artifacts
+from convtrack.params import schema as config
 
 ROOT = Path(__file__).parent.parent.parent
 PROGRAMS = sorted(

@@ -7,9 +7,10 @@ from typing import Any
 
 import pytest
 
-from convtrack import artifacts, config, datasets
+from convtrack import artifacts, datasets
 from convtrack.datasets import recipe
 from convtrack.datasets.about import About
+from convtrack.params import schema as config
 
 
 def content(name: str, **train: Any) -> dict[str, Any]:

@@ -14,7 +14,9 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from convtrack import artifacts, config, editing
+from convtrack import artifacts
+from convtrack.params import editor as editing
+from convtrack.params import schema as config
 
 ROOT = Path(__file__).parent.parent.parent
 TINY = {

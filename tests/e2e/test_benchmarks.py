@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from convtrack import artifacts, config
+from convtrack import artifacts
+from convtrack.params import schema as config
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Clone

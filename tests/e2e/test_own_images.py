@@ -12,7 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from convtrack import artifacts, config
+from convtrack import artifacts
+from convtrack.params import schema as config
 from tests.datasets.samples import as_folder, tree
 from tests.e2e.test_pipeline import ran
 

@@ -13,7 +13,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from convtrack import artifacts, config
+from convtrack import artifacts
+from convtrack.params import schema as config
 from convtrack.tracking import facts
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from mlflow import MlflowClient
 
 from convtrack import artifacts
-from convtrack.config import load
+from convtrack.params.schema import load
 from convtrack.stages import download, preprocess
 
 if TYPE_CHECKING:

@@ -22,8 +22,9 @@ import pytest
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 
-from convtrack import artifacts, config
+from convtrack import artifacts
 from convtrack.errors import ConfigError, StorageError
+from convtrack.params import schema as config
 from convtrack.study import folders, session, storage
 
 if TYPE_CHECKING:

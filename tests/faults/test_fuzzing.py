@@ -26,9 +26,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from convtrack import config
 from convtrack.datasets import cifar10, images
 from convtrack.errors import ConfigError, ConvtrackError, DataError
+from convtrack.params import schema as config
 from convtrack.stages import download
 from convtrack.study import space
 from tests.datasets.samples import as_tar, as_zip, data, drawn, tree

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 import pytest
 from mlflow import MlflowClient
 
-from convtrack.config import load
+from convtrack.params.schema import load
 from convtrack.study import storage
 from tests.faults.pipeline import OUTS, Undisturbed, made, recorded
 
@@ -158,7 +158,8 @@ def test_processes_that_make_a_store_and_write_into_it_at_once_lose_nothing_and_
         folder,
         READY
         + """
-        from convtrack import artifacts, config
+        from convtrack import artifacts
+        from convtrack.params import schema as config
         from convtrack.tracking.run import TrackedRun, opened
         from convtrack.tracking import contents, store
         store.set_patience()
@@ -193,7 +194,7 @@ def test_processes_that_begin_one_study_at_once_agree_on_it_and_lose_no_trial(fo
         READY
         + """
         import optuna
-        from convtrack import config
+        from convtrack.params import schema as config
         from convtrack.study import session, storage
         optuna.logging.set_verbosity(optuna.logging.WARNING)
         params = config.load()

@@ -6,8 +6,8 @@ import keras
 import pytest
 
 from convtrack import models
-from convtrack.config import Reference
 from convtrack.models.flops import forward_flops, training_flops
+from convtrack.params.schema import Reference
 
 
 def test_a_convolution_counts_its_kernel_at_every_pixel_twice():

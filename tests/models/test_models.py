@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 from convtrack import models
-from convtrack.config import Reference, Vgg
 from convtrack.errors import ConfigError
 from convtrack.models import whitening
+from convtrack.params.schema import Reference, Vgg
 
 REFERENCE = Reference(name="reference", conv_dropout=0.25, dropout=0.5)
 VGG = Vgg(

@@ -5,8 +5,8 @@ import pytest
 from PIL import Image
 
 from convtrack import artifacts
-from convtrack.config import Evaluate
 from convtrack.errors import StorageError
+from convtrack.params.schema import Evaluate
 from convtrack.report import pictures
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from convtrack.config import Augmentation, EarlyStopping, Optimizer, ProgressiveResizing, Schedule, Train, Vgg
+from convtrack.params.schema import Augmentation, EarlyStopping, Optimizer, ProgressiveResizing, Schedule, Train, Vgg
 
 MODEL = Vgg(
     name="vgg",

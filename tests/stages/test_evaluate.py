@@ -8,8 +8,8 @@ import numpy as np
 import pytest
 
 from convtrack import artifacts, metrics
-from convtrack.config import Evaluate
 from convtrack.errors import DataError, StorageError, TrainingError
+from convtrack.params.schema import Evaluate
 from convtrack.stages import evaluate
 from tests.limits import files_of_at_most
 

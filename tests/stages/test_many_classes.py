@@ -13,7 +13,7 @@ from PIL import Image
 from rich.console import Console
 
 from convtrack import artifacts
-from convtrack.config import Evaluate, Preprocess
+from convtrack.params.schema import Evaluate, Preprocess
 from convtrack.report import charts, pictures, results, tables
 from convtrack.stages import evaluate, preprocess
 from convtrack.tracking import contents

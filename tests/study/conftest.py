@@ -10,8 +10,8 @@ from typing import Any
 import optuna
 import pytest
 
-from convtrack import config
-from convtrack.config import Params
+from convtrack.params import schema as config
+from convtrack.params.schema import Params
 
 ROOT = Path(__file__).parent.parent.parent
 

@@ -10,8 +10,9 @@ from typing import Any
 import optuna
 import pytest
 
-from convtrack import config, editing
 from convtrack.errors import ConfigError
+from convtrack.params import editor as editing
+from convtrack.params import schema as config
 from convtrack.study import choice, fingerprint, results, space
 
 from .searched import empty, searched
@@ -39,7 +40,7 @@ def comments(text: str) -> list[str]:
 @pytest.fixture
 def vgg(workplace: Path) -> Path:
     """params.yaml with three blocks, convs_per_block and block_dropout one number for all."""
-    from convtrack.editing import edit, put
+    from convtrack.params.editor import edit, put
 
     def change(params: Any) -> None:
         for key, value in {"filters": [32, 64, 128], "convs_per_block": 2, "block_dropout": 0.0, "dense": []}.items():

@@ -11,8 +11,9 @@ from typing import Any
 
 import pytest
 
-from convtrack import artifacts, config
+from convtrack import artifacts
 from convtrack.errors import ConfigError
+from convtrack.params import schema as config
 from convtrack.study import folders
 from convtrack.study.cluster import Cluster, ClusterWorkers, work
 from convtrack.study.folders import Spec

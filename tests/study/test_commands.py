@@ -16,8 +16,9 @@ import sqlalchemy
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import TrialState
 
-from convtrack import cli, config
+from convtrack import cli
 from convtrack.errors import ConfigError, StorageError
+from convtrack.params import schema as config
 from convtrack.study import inside, results, storage
 from convtrack.system.processes import this_process
 

@@ -12,7 +12,7 @@ import pytest
 from optuna.trial import TrialState
 from rich.console import Console
 
-from convtrack.config import Params
+from convtrack.params.schema import Params
 from convtrack.study import run, session, storage
 from convtrack.study.folders import Spec
 from convtrack.study.live import View

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from convtrack import config
+from convtrack.params import schema as config
 from convtrack.study import space
 from convtrack.study.fingerprint import differences, fingerprint, obstacles
 

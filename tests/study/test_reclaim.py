@@ -15,7 +15,8 @@ import pytest
 import sqlalchemy
 from optuna.trial import TrialState
 
-from convtrack import artifacts, config
+from convtrack import artifacts
+from convtrack.params import schema as config
 from convtrack.study import folders, inside, reclaim, storage, telling
 from convtrack.study.folders import Spec
 from convtrack.system import processes

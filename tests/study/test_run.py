@@ -147,7 +147,7 @@ def test_models_of_a_rival_that_is_at_work_are_left_to_it_and_a_file_that_is_gon
 
 STOPPED = """
 import os, signal, sys
-from convtrack import config
+from convtrack.params import schema as config
 from convtrack.system import interruption
 interruption.raise_on_signals()
 from tests.study.test_commands_at_once import *

@@ -9,8 +9,8 @@ from typing import Any
 import optuna
 import pytest
 
-from convtrack import config
-from convtrack.config import Params
+from convtrack.params import schema as config
+from convtrack.params.schema import Params
 from convtrack.study import space
 
 Content = dict[str, Any]

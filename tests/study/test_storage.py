@@ -11,8 +11,8 @@ import optuna
 import pytest
 from optuna.storages._grpc.server import make_server
 
-from convtrack import config
 from convtrack.errors import ConfigError, ConvtrackError, StorageError
+from convtrack.params import schema as config
 from convtrack.study import space, storage
 from convtrack.study.fingerprint import fingerprint
 from convtrack.study.session import open_study

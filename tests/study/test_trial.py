@@ -13,8 +13,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from convtrack import config
 from convtrack.errors import ConfigError, StorageError
+from convtrack.params import schema as config
 from convtrack.study import folders, inside, results, storage, telling
 from convtrack.study.folders import Spec
 from convtrack.study.lifeline import Lifeline

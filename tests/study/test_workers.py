@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from convtrack import config
+from convtrack.params import schema as config
 from convtrack.study import folders, workers
 from convtrack.study.folders import Spec
 from convtrack.study.workers import Ended, LocalWorkers, oom_kills, share_of_cores, why_it_ended

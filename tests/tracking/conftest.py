@@ -12,8 +12,9 @@ import mlflow
 import numpy as np
 import pytest
 
-from convtrack import artifacts, config
-from convtrack.config import Params
+from convtrack import artifacts
+from convtrack.params import schema as config
+from convtrack.params.schema import Params
 
 ROOT = Path(__file__).parent.parent.parent
 RESULT = {"epochs_run": 2, "best_epoch": 1, "stopped_epoch": None, "precision": "float32", "seconds": 3.5}

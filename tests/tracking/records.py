@@ -8,7 +8,7 @@ from typing import Any
 from mlflow import MlflowClient
 
 from convtrack import artifacts
-from convtrack.config import Params
+from convtrack.params.schema import Params
 from convtrack.tracking import evaluation_run, training_run
 from convtrack.tracking.delivery import TAG
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from mlflow.utils.validation import _validate_metric_name
 
 from convtrack import artifacts
-from convtrack.config import Params
+from convtrack.params.schema import Params
 from convtrack.tracking import contents
 
 

@@ -14,7 +14,7 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from ruamel.yaml import YAML
 
 from convtrack import artifacts, tracking
-from convtrack.config import Params
+from convtrack.params.schema import Params
 from convtrack.tracking import store, training_run
 from convtrack.tracking.delivery import COPIED, ORIGINAL, TAG
 from tests.tracking.records import evaluate, record, runs

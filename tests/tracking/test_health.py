@@ -13,8 +13,8 @@ from mlflow import MlflowClient
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
 from convtrack import artifacts, tracking
-from convtrack.config import Params
 from convtrack.errors import TrackingError
+from convtrack.params.schema import Params
 from convtrack.tracking import health, sender, training_run
 from tests.limits import files_of_at_most
 from tests.tracking.records import EPOCHS, evaluate, record, runs, train

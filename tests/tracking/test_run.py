@@ -16,8 +16,8 @@ import pytest
 from mlflow import MlflowClient
 
 from convtrack import artifacts
-from convtrack.config import Params
 from convtrack.errors import TrackingError
+from convtrack.params.schema import Params
 from convtrack.system import interruption
 from convtrack.tracking import changes, evaluation_run, study_run, training_run
 from convtrack.tracking.run import opened

@@ -21,8 +21,8 @@ import pytest
 from mlflow import MlflowClient
 
 from convtrack import artifacts, tracking
-from convtrack.config import Params
 from convtrack.errors import StorageError, TrackingError
+from convtrack.params.schema import Params
 from convtrack.tracking import health, sender, store, training_run
 from tests.limits import files_of_at_most
 from tests.tracking.records import EPOCHS, evaluate, record, runs, train

@@ -9,7 +9,7 @@ import pytest
 from mlflow import MlflowClient
 
 from convtrack import artifacts
-from convtrack.config import Params
+from convtrack.params.schema import Params
 from convtrack.tracking import TrialLink, facts, study_run, training_run
 
 

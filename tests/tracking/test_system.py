@@ -14,7 +14,7 @@ import psutil
 import pytest
 from mlflow import MlflowClient
 
-from convtrack.config import Params
+from convtrack.params.schema import Params
 from convtrack.tracking import system, training_run
 from convtrack.tracking.system import Monitor
 

@@ -8,8 +8,8 @@ import pytest
 
 from convtrack import models
 from convtrack.artifacts import Arrays
-from convtrack.config import Reference
 from convtrack.models import fused
+from convtrack.params.schema import Reference
 from convtrack.training import batch_statistics
 from convtrack.training.batch_statistics import MeasureBatchStatistics
 

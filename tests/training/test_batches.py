@@ -9,7 +9,7 @@ import pytest
 from ruamel.yaml import YAML
 
 from convtrack.artifacts import Arrays
-from convtrack.config import Train
+from convtrack.params.schema import Train
 from convtrack.training.batches import EvalBatches, TrainBatches
 
 ROOT = Path(__file__).parent.parent.parent

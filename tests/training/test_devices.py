@@ -18,7 +18,7 @@ import sys
 
 import tensorflow as tf
 
-from convtrack import config
+from convtrack.params import schema as config
 from convtrack.stages import train
 
 parts = [tf.config.LogicalDeviceConfiguration()] * int(sys.argv[2])

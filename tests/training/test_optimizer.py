@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from convtrack.config import Optimizer
+from convtrack.params.schema import Optimizer
 from convtrack.training.muon import orthogonal
 from convtrack.training.optimizer import OPTIMIZERS, make_optimizer
 

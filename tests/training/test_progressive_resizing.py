@@ -1,7 +1,7 @@
 import numpy as np
 import pytest
 
-from convtrack.config import ProgressiveResizing
+from convtrack.params.schema import ProgressiveResizing
 from convtrack.training.progressive_resizing import resized, shape_at
 
 HALF = ProgressiveResizing(scale=0.5, share=0.25)

@@ -13,8 +13,8 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from convtrack.config import Data
 from convtrack.datasets.about import About
+from convtrack.params.schema import Data
 
 Write = Callable[[Data, Path], dict[str, Any]]
 

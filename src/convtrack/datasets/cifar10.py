@@ -22,11 +22,11 @@ import numpy as np
 from rich.console import Console
 
 from convtrack import artifacts
-from convtrack.config import Data, expanded
 from convtrack.datasets import archive, fetch
 from convtrack.datasets.about import About
 from convtrack.datasets.arrays import ArrayWriter, write_array
 from convtrack.errors import DataError, DownloadError, shown, unreadable
+from convtrack.params.schema import Data, expanded
 from convtrack.redact import redacted_uri
 
 ABOUT = About()

@@ -13,10 +13,10 @@ from typing import Any
 import numpy as np
 
 from convtrack import artifacts
-from convtrack.config import Data
 from convtrack.datasets.about import About
 from convtrack.datasets.arrays import write_array
 from convtrack.datasets.split import held_out
+from convtrack.params.schema import Data
 
 # a mirrored 2 is none; 1,293 images make ten steps an epoch
 ABOUT = About(mirrored=False, batch_size=128)

@@ -22,13 +22,13 @@ from rich.console import Console
 from rich.progress import track
 
 from convtrack import artifacts
-from convtrack.config import Data
 from convtrack.datasets import archive, fetch, folder, images, where
 from convtrack.datasets.about import About
 from convtrack.datasets.arrays import ArrayWriter, blocks, write_array
 from convtrack.datasets.layout import Layout, Place, RawSplit, in_order, locate
 from convtrack.datasets.split import held_out
 from convtrack.errors import DataError, escaped
+from convtrack.params.schema import Data
 from convtrack.redact import redacted_uri
 
 ABOUT = About(own=True)

@@ -9,8 +9,8 @@ from typing import Any
 import click
 
 from convtrack import artifacts, datasets
-from convtrack.config import Params
 from convtrack.errors import StorageError
+from convtrack.params.schema import Params
 
 LEAST_STEPS = 12  # of an epoch; with fewer a network hardly learns
 

@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 from pathlib import Path
 
-from convtrack.config import expanded
 from convtrack.datasets.folder import leads_nowhere
 from convtrack.errors import DataError, escaped, unreadable
+from convtrack.params.schema import expanded
 
 
 def is_address(place: str) -> bool:

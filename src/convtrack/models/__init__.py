@@ -11,8 +11,8 @@ from collections.abc import Sequence
 
 import keras
 
-from convtrack.config import Model
 from convtrack.models import fused
+from convtrack.params.schema import Model
 
 
 def build(

@@ -7,8 +7,8 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from convtrack.config import Reference
 from convtrack.errors import ConfigError
+from convtrack.params.schema import Reference
 
 SMALLEST_SIDE = 24  # 24 -> 22 -> 20 -> pool 10 -> 8 -> pool 4 -> 2 -> pool 1
 

@@ -12,9 +12,9 @@ from typing import Any
 import keras
 from keras import layers
 
-from convtrack.config import Vgg
 from convtrack.errors import ConfigError
 from convtrack.models import dirac, fused, whitening
+from convtrack.params.schema import Vgg
 
 
 def build(

@@ -8,8 +8,8 @@ from typing import Any
 from rich.console import Console
 
 from convtrack import artifacts, datasets
-from convtrack.config import Data
 from convtrack.errors import escaped
+from convtrack.params.schema import Data
 
 
 def download(data: Data, folder: Path) -> dict[str, Any]:

@@ -18,8 +18,8 @@ import numpy as np
 import pandas as pd
 
 from convtrack import artifacts, bounds, metrics
-from convtrack.config import Evaluate
 from convtrack.errors import DataError, TrainingError
+from convtrack.params.schema import Evaluate
 
 if TYPE_CHECKING:
     import keras

@@ -16,10 +16,10 @@ from rich.progress import track
 
 from convtrack import artifacts
 from convtrack.artifacts import Arrays, Split
-from convtrack.config import Preprocess
 from convtrack.datasets.arrays import ArrayWriter, block_count, blocks, write_array
 from convtrack.datasets.split import held_out
 from convtrack.errors import DataError, listed
+from convtrack.params.schema import Preprocess
 
 LONG = 500 * 2**20  # bytes of images from which a pass over them shows a progress bar
 

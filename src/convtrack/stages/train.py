@@ -13,10 +13,10 @@ from rich.console import Console
 
 from convtrack import artifacts, models
 from convtrack.artifacts import Arrays
-from convtrack.config import Model, Train
 from convtrack.errors import ConfigError, TrainingError
 from convtrack.models import whitening
 from convtrack.models.flops import training_flops
+from convtrack.params.schema import Model, Train
 from convtrack.system.interruption import Interruption, raise_again
 from convtrack.training import devices
 from convtrack.training.batch_statistics import MeasureBatchStatistics

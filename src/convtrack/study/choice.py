@@ -7,9 +7,9 @@ from typing import Any
 from optuna.trial import FrozenTrial, TrialState
 from ruamel.yaml.comments import CommentedMap
 
-from convtrack import config
-from convtrack.editing import edit, put
 from convtrack.errors import ConfigError
+from convtrack.params import schema as config
+from convtrack.params.editor import edit, put
 from convtrack.study import fingerprint, knobs, results, space
 from convtrack.study.conditions import same
 from convtrack.study.results import Found

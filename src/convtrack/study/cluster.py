@@ -14,9 +14,10 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from convtrack import artifacts, config
-from convtrack.config import Params
+from convtrack import artifacts
 from convtrack.errors import ConfigError, ConvtrackError, StorageError
+from convtrack.params import schema as config
+from convtrack.params.schema import Params
 from convtrack.redact import redacted, redacted_uri
 from convtrack.study import folders
 from convtrack.study.cores import claimed

@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from convtrack.config import CategoricalEntry, FloatEntry, IntEntry, SpaceEntry
 from convtrack.errors import ConfigError
+from convtrack.params.schema import CategoricalEntry, FloatEntry, IntEntry, SpaceEntry
 from convtrack.study import knobs
 
 Space = Mapping[str, SpaceEntry]

@@ -6,8 +6,8 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from convtrack import config
-from convtrack.config import CategoricalEntry, Params, SpaceEntry
+from convtrack.params import schema as config
+from convtrack.params.schema import CategoricalEntry, Params, SpaceEntry
 from convtrack.study import knobs
 from convtrack.study.conditions import Space, allowed_values, can_be, exists, ordered
 from convtrack.training.progressive_resizing import shape_at

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from convtrack import config
+from convtrack.params import schema as config
 from convtrack.study import knobs
 
 ATTRIBUTE = "fingerprint"  # of the study's user attributes

@@ -20,8 +20,8 @@ from typing import Any
 from ruamel.yaml import YAML
 
 from convtrack import artifacts
-from convtrack.config import PARAMS_FILE
 from convtrack.errors import StorageError
+from convtrack.params.schema import PARAMS_FILE
 
 STUDIES = artifacts.STATE / "studies"
 SPEC, RESULT, LOG = Path("trial.json"), Path("result.json"), Path("trial.log")

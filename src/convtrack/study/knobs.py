@@ -9,8 +9,8 @@ from __future__ import annotations
 import copy
 from typing import Any
 
-from convtrack import config
 from convtrack.errors import ConfigError
+from convtrack.params import schema as config
 
 LENGTH = "length"
 

@@ -6,9 +6,9 @@ import difflib
 from collections.abc import Iterator, Sequence
 from typing import Any
 
-from convtrack import config
-from convtrack.config import CategoricalEntry, FloatEntry, IntEntry, SpaceEntry, Study
 from convtrack.errors import ConfigError
+from convtrack.params import schema as config
+from convtrack.params.schema import CategoricalEntry, FloatEntry, IntEntry, SpaceEntry, Study
 from convtrack.study import extremes, knobs
 from convtrack.study.conditions import Space, allowed_values, can_be, in_steps, ordered, same
 

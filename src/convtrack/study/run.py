@@ -17,9 +17,9 @@ from typing import Any, Protocol
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from convtrack import config
-from convtrack.config import Params
 from convtrack.errors import ConfigError, StorageError, TrainingError
+from convtrack.params import schema as config
+from convtrack.params.schema import Params
 from convtrack.study import folders, inside, space, telling
 from convtrack.study.best import best, drop_other_models
 from convtrack.study.folders import Spec

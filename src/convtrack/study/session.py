@@ -14,8 +14,8 @@ from optuna.storages import BaseStorage
 from optuna.trial import TrialState
 from rich.console import Console
 
-from convtrack.config import Params
 from convtrack.errors import ConfigError
+from convtrack.params.schema import Params
 from convtrack.study import fingerprint, storage
 from convtrack.study.best import best
 from convtrack.study.cluster import Cluster, ClusterWorkers

@@ -8,8 +8,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from convtrack import config
-from convtrack.config import CategoricalEntry, FloatEntry, IntEntry, Params, SpaceEntry, Study
+from convtrack.params import schema as config
+from convtrack.params.schema import CategoricalEntry, FloatEntry, IntEntry, Params, SpaceEntry, Study
 from convtrack.study import problems
 from convtrack.study.conditions import can_be, exists, ordered
 from convtrack.study.knobs import apply, value

@@ -17,8 +17,8 @@ import optuna
 from optuna.trial import TrialState
 
 from convtrack import artifacts
-from convtrack.config import Params
 from convtrack.errors import ConvtrackError, DataError, StorageError, TrainingError
+from convtrack.params.schema import Params
 from convtrack.redact import redacted
 from convtrack.study import fingerprint, folders, inside, objectives, results, telling
 from convtrack.study.best import best

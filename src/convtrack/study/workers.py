@@ -13,7 +13,7 @@ from typing import Any, Protocol
 
 import psutil
 
-from convtrack.config import Params
+from convtrack.params.schema import Params
 from convtrack.study import folders
 from convtrack.study.folders import Spec
 from convtrack.study.lifeline import PATIENCE

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convtrack import artifacts, bounds
-from convtrack.config import PARAMS_FILE, Params
+from convtrack.params.schema import PARAMS_FILE, Params
 from convtrack.tracking import facts, spool
 from convtrack.tracking.changes import Changes
 from convtrack.tracking.trials import TrialLink

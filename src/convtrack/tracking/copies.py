@@ -10,8 +10,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from convtrack import artifacts, config
-from convtrack.config import PARAMS_FILE, Params
+from convtrack import artifacts
+from convtrack.params import schema as config
+from convtrack.params.schema import PARAMS_FILE, Params
 from convtrack.redact import redacted_uri
 from convtrack.tracking import contents, facts, store
 from convtrack.tracking.delivery import COPIED, ORIGINAL, TAG

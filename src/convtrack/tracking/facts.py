@@ -12,8 +12,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from convtrack import artifacts, config
+from convtrack import artifacts
 from convtrack.errors import TrackingError
+from convtrack.params import schema as config
 from convtrack.system import processor
 from convtrack.tracking import changes, store
 from convtrack.tracking.changes import Changes

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convtrack import artifacts
-from convtrack.config import Params
 from convtrack.errors import StorageError, TrackingError
+from convtrack.params.schema import Params
 from convtrack.redact import redacted_uri
 from convtrack.system import interruption
 from convtrack.system.interruption import Interruption

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convtrack import artifacts
-from convtrack.config import PARAMS_FILE, Params
+from convtrack.params.schema import PARAMS_FILE, Params
 from convtrack.tracking import contents, facts, store, trials
 from convtrack.tracking.delivery import TAG
 from convtrack.tracking.run import check_experiment, opened

@@ -7,7 +7,7 @@ from typing import Any
 
 import keras
 
-from convtrack.config import Optimizer
+from convtrack.params.schema import Optimizer
 from convtrack.training.muon import Muon
 
 

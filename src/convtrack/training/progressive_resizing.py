@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from convtrack.config import ProgressiveResizing
+from convtrack.params.schema import ProgressiveResizing
 
 
 def shape_at(done: float, shape: tuple[int, int], resizing: ProgressiveResizing) -> tuple[int, int]:

@@ -8,7 +8,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from convtrack.config import Schedule
+from convtrack.params.schema import Schedule
 
 
 class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):

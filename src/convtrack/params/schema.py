@@ -17,8 +17,8 @@ from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationErr
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from convtrack import wording
 from convtrack.errors import ConfigError, shown
+from convtrack.params import messages
 from convtrack.redact import has_password
 
 PARAMS_FILE = Path("params.yaml")
@@ -323,7 +323,7 @@ def parse(content: dict[str, Any], source: str = str(PARAMS_FILE)) -> Params:
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        raise refusal(source, wording.explained(error, Params)) from None
+        raise refusal(source, messages.explained(error, Params)) from None
 
 
 def problems(content: dict[str, Any]) -> list[str]:
@@ -331,7 +331,7 @@ def problems(content: dict[str, Any]) -> list[str]:
     try:
         Params.model_validate(content)
     except ValidationError as error:
-        return wording.explained(error, Params)
+        return messages.explained(error, Params)
     return []
 
 
@@ -346,7 +346,7 @@ def refusal(source: str, problems: list[str]) -> ConfigError:
 
 def per_block(network: str) -> dict[str, str]:
     """The knobs that are one number or a list with an entry per block, by path, and the path whose length that is."""
-    pairs: dict[str, str] = getattr(wording.members(Model)[network], "per_block", {})
+    pairs: dict[str, str] = getattr(messages.members(Model)[network], "per_block", {})
     return {f"model.{knob}": f"model.{blocks}" for knob, blocks in pairs.items()}
 
 

@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import difflib
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from ruamel.yaml.comments import CommentedMap
 
-from convtrack import config
-from convtrack.datasets import recipe
-from convtrack.editing import edit, put, round_trip
 from convtrack.errors import ConfigError
+from convtrack.params import schema
+from convtrack.params.editor import edit, put, round_trip
 
 FOLDER = Path("presets")
 SECTIONS = ("model", "train")
@@ -27,28 +28,28 @@ def text(name: str) -> str:
     return _path(name).read_text(encoding="utf-8")
 
 
-def use(name: str, *, write: bool = True) -> str:
+def use(name: str, suit: Callable[[CommentedMap], None], *, write: bool = True) -> str:
     """Write the sections of preset `name` into params.yaml; returns the difference as a patch.
 
-    A knob that both have keeps its comment in params.yaml, and what does not suit data.name is set as `adjusted` says.
+    A parameter that both have keeps its comment in params.yaml; `suit` then changes what does not suit the data set.
     Raises ConfigError for a preset that is not there or not valid; params.yaml is then as it was, as without `write`.
     """
     preset = round_trip(text(name))
-    adjusted(name)  # a preset that is not valid ends here
+    applied(name)  # a preset that is not valid ends here
 
     def swap(params: CommentedMap) -> None:
         for section in SECTIONS:
             _take_over(params, section, preset)
-        recipe.suit(params, "train")
+        suit(params)
 
     return edit(swap, f"params.yaml with {_path(name)}", write=write)
 
 
-def adjusted(name: str) -> list[recipe.Unsuited]:
-    """What of preset `name` does not suit data.name in params.yaml, and which value `use` sets instead."""
-    content = config.read_yaml(config.PARAMS_FILE) | {section: _content(name)[section] for section in SECTIONS}
-    config.parse(content, f"params.yaml with {_path(name)}")
-    return [one for one in recipe.unsuited(content) if one.path.startswith("train.")]
+def applied(name: str) -> dict[str, Any]:
+    """The content of params.yaml with the sections of preset `name`. Raises ConfigError where it is not valid."""
+    content = schema.read_yaml(schema.PARAMS_FILE) | {section: _content(name)[section] for section in SECTIONS}
+    schema.parse(content, f"params.yaml with {_path(name)}")
+    return content
 
 
 def _take_over(target: CommentedMap, key: str, source: CommentedMap) -> None:
@@ -81,7 +82,7 @@ def _content(name: str) -> dict[str, object]:
         close = difflib.get_close_matches(name, known, n=1)
         hint = f"did you mean {close[0]}?" if close else "convtrack preset list"
         raise ConfigError(f"no preset is called {name!r}. There are: {', '.join(known) or 'none'}", hint)
-    content = config.read_yaml(_path(name))
+    content = schema.read_yaml(_path(name))
     wanted = {"description", *SECTIONS}
     if set(content) != wanted:
         raise ConfigError(

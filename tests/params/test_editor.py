@@ -6,13 +6,13 @@ from pathlib import Path
 
 import pytest
 
-from convtrack import editing
 from convtrack.errors import ConfigError
+from convtrack.params import editor
 
 
 def test_an_edit_changes_the_one_line_and_returns_it_as_a_patch(workplace: Path) -> None:
     before = (workplace / "params.yaml").read_text().splitlines()
-    patch = editing.edit(lambda params: params["data"].__setitem__("name", "digits"), "the test")
+    patch = editor.edit(lambda params: params["data"].__setitem__("name", "digits"), "the test")
     after = (workplace / "params.yaml").read_text().splitlines()
     different = [(old, new) for old, new in zip(before, after, strict=True) if old != new]
     assert len(different) == 1
@@ -22,12 +22,12 @@ def test_an_edit_changes_the_one_line_and_returns_it_as_a_patch(workplace: Path)
 
 def test_an_edit_of_nothing_leaves_every_byte(workplace: Path) -> None:
     before = (workplace / "params.yaml").read_bytes()
-    assert editing.edit(lambda params: None, "the test") == ""
+    assert editor.edit(lambda params: None, "the test") == ""
     assert (workplace / "params.yaml").read_bytes() == before
 
 
 def test_an_edit_that_is_not_valid_is_refused_and_nothing_is_written(workplace: Path) -> None:
     before = (workplace / "params.yaml").read_bytes()
     with pytest.raises(ConfigError, match=r"the test has 1 problem:\n  data\.name"):
-        editing.edit(lambda params: params["data"].__setitem__("name", "mnist"), "the test")
+        editor.edit(lambda params: params["data"].__setitem__("name", "mnist"), "the test")
     assert (workplace / "params.yaml").read_bytes() == before

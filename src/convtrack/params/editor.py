@@ -15,19 +15,20 @@ import click
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-from convtrack import artifacts, config
+from convtrack import artifacts
 from convtrack.errors import ConfigError
+from convtrack.params import schema
 
 Change = Callable[[CommentedMap], None]
 
 
-def edit(change: Change, source: str, path: Path = config.PARAMS_FILE, *, write: bool = True) -> str:
+def edit(change: Change, source: str, path: Path = schema.PARAMS_FILE, *, write: bool = True) -> str:
     """Apply `change` to the document in `path`; returns the difference as a patch, empty if there is none.
 
     What comes out is checked before anything is written: ConfigError then names `source`, and `path` stays as it was,
     as it does without `write`.
     """
-    config.read_yaml(path)  # a broken file is reported here, in our words
+    schema.read_yaml(path)  # a broken file is reported here, in our words
     before = path.read_text(encoding="utf-8")
     document = round_trip(before)
     change(document)
@@ -35,7 +36,7 @@ def edit(change: Change, source: str, path: Path = config.PARAMS_FILE, *, write:
     _yaml().dump(document, text)
     # a section that is swapped in may bring no empty line after its last knob
     after = re.sub(r"(?m)^([ \t]+\S.*\n)(?=\w+:)", r"\1\n", text.getvalue())
-    config.parse(YAML(typ="safe").load(after), source)
+    schema.parse(YAML(typ="safe").load(after), source)
     if write and after != before:
         with artifacts.whole_file(path) as temporary:
             temporary.write_text(after, encoding="utf-8")
@@ -51,15 +52,15 @@ def confirm_overwriting(difference: str, *, yes: bool) -> None:
     """
     if yes or not difference or not uncommitted():
         return
-    said = f"{config.PARAMS_FILE} has changes that are not committed, and git checkout would take those back too."
+    said = f"{schema.PARAMS_FILE} has changes that are not committed, and git checkout would take those back too."
     if not sys.stdin.isatty():
-        raise ConfigError(f"{said} Nothing was written", f"git commit -m changes {config.PARAMS_FILE}, or say --yes")
+        raise ConfigError(f"{said} Nothing was written", f"git commit -m changes {schema.PARAMS_FILE}, or say --yes")
     click.confirm(f"{said} Go on?", abort=True)
 
 
 def uncommitted() -> bool:
     """Whether git would lose something if params.yaml were checked out again; not so outside of a repository."""
-    command = ["git", "status", "--porcelain", "--", str(config.PARAMS_FILE)]
+    command = ["git", "status", "--porcelain", "--", str(schema.PARAMS_FILE)]
     try:
         return bool(subprocess.run(command, capture_output=True, check=True).stdout.strip())
     except (OSError, subprocess.CalledProcessError):

@@ -11,12 +11,12 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convtrack import config
-from convtrack.config import Params
 from convtrack.errors import ConfigError
+from convtrack.params import schema
+from convtrack.params.schema import Params
 
-ROOT = Path(__file__).parent.parent
-CONTENT = config.read_yaml(ROOT / "params.yaml")
+ROOT = Path(__file__).parent.parent.parent
+CONTENT = schema.read_yaml(ROOT / "params.yaml")
 
 
 def paths(tree: dict[str, Any], prefix: tuple[str, ...] = ()) -> list[tuple[str, ...]]:
@@ -55,7 +55,7 @@ def test_any_value_anywhere_is_either_valid_or_a_config_error_that_names_its_sec
     path: tuple[str, ...], value: Any
 ) -> None:
     try:
-        said = " ".join(config.parse(changed((path, value))).model_dump())
+        said = " ".join(schema.parse(changed((path, value))).model_dump())
     except ConfigError as error:
         said = error.message
     assert path[0] in said
@@ -69,20 +69,20 @@ def test_any_missing_key_is_named(path: tuple[str, ...]) -> None:
         section = section[key]
     del section[path[-1]]
     with pytest.raises(ConfigError, match=path[0]):
-        config.parse(content)
+        schema.parse(content)
 
 
 @given(anything)
 def test_any_document_is_either_valid_or_a_config_error(document: Any) -> None:
     with pytest.raises(ConfigError):
-        config.parse(document)
+        schema.parse(document)
 
 
 @pytest.mark.parametrize("key", ["list[", "constrained-", "function-after[x]", "[key]"])
 def test_an_unknown_key_that_looks_like_a_part_of_pydantic_is_named_as_any_other(key: str) -> None:
     for content in (changed(((key,), None)), changed((("train", key), None))):
         with pytest.raises(ConfigError, match=f"{re.escape(key)}: unknown key"):
-            config.parse(content)
+            schema.parse(content)
 
 
 @given(st.text(max_size=200))
@@ -90,13 +90,13 @@ def test_any_text_in_params_yaml_is_a_config_error(tmp_path_factory: pytest.Temp
     path = tmp_path_factory.getbasetemp() / "params.yaml"
     path.write_text(text, encoding="utf-8")
     with pytest.raises(ConfigError):
-        config.load(path)
+        schema.load(path)
 
 
 def test_all_problems_are_said_at_once_with_what_was_got_and_what_is_allowed() -> None:
     content = changed((("train", "epochs"), 0), (("train", "precision"), "float8"), (("data", "seed"), "one"))
     with pytest.raises(ConfigError) as raised:
-        config.parse(content)
+        schema.parse(content)
     message = raised.value.message
     assert "3 problems" in message
     assert "train.epochs: should be greater than or equal to 1. Received: 0 (int)" in message
@@ -117,30 +117,30 @@ def test_all_problems_are_said_at_once_with_what_was_got_and_what_is_allowed() -
 )
 def test_an_unknown_key_gets_a_guess(path: tuple[str, ...], guess: str) -> None:
     with pytest.raises(ConfigError) as raised:
-        config.parse(changed((path, 1)))
+        schema.parse(changed((path, 1)))
     assert guess in raised.value.message
 
 
 def test_an_unknown_network_is_answered_with_those_there_are() -> None:
     with pytest.raises(ConfigError, match="'reference', 'vgg'"):
-        config.parse(changed((("model", "name"), "resnet")))
+        schema.parse(changed((("model", "name"), "resnet")))
 
 
 @pytest.mark.parametrize("written", ["1e-3", "0.001", "1.0e-3", "1E-3"])
 def test_a_number_may_be_written_with_an_exponent(written: str, tmp_path: Path) -> None:
     path = tmp_path / "params.yaml"
     path.write_text(f"rate: {written}\n")
-    assert config.read_yaml(path) == {"rate": 0.001}
+    assert schema.read_yaml(path) == {"rate": 0.001}
 
 
 @pytest.mark.parametrize("value", [True, "3", 3.5, None, [3]])
 def test_nothing_is_converted_in_silence(value: Any) -> None:
     with pytest.raises(ConfigError, match="epochs"):
-        config.parse(changed((("train", "epochs"), value)))
+        schema.parse(changed((("train", "epochs"), value)))
 
 
 def test_flat_names_every_knob_but_those_of_study_by_its_dotted_path() -> None:
-    flat = config.load(ROOT / "params.yaml").flat()
+    flat = schema.load(ROOT / "params.yaml").flat()
     pipeline = [path for path in paths(CONTENT) if path[0] != "study"]
     leaves = [".".join(path) for path in pipeline if not any(other[:-1] == path for other in pipeline)]
     assert list(flat) == leaves
@@ -149,7 +149,7 @@ def test_flat_names_every_knob_but_those_of_study_by_its_dotted_path() -> None:
 @pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "a\\b", "two\nlines", "x" * 101])
 def test_a_study_that_cannot_be_a_folder_is_refused(name: str) -> None:
     with pytest.raises(ConfigError, match="study.name"):
-        config.parse(changed((("study", "name"), name)))
+        schema.parse(changed((("study", "name"), name)))
 
 
 @pytest.mark.parametrize(
@@ -163,13 +163,13 @@ def test_a_study_that_cannot_be_a_folder_is_refused(name: str) -> None:
 )
 def test_a_password_in_params_yaml_is_refused_and_not_shown(address: str) -> None:
     with pytest.raises(ConfigError, match="study.storage: has a password") as raised:
-        config.parse(changed((("study", "storage"), address)))
+        schema.parse(changed((("study", "storage"), address)))
     assert "geheim" not in str(raised.value)
 
 
 def test_a_password_in_the_address_of_the_images_is_refused_and_not_shown() -> None:
     with pytest.raises(ConfigError, match="data.path: has a password.*netrc") as raised:
-        config.parse(changed((("data", "path"), "https://ann:geheim@host/images.tar")))
+        schema.parse(changed((("data", "path"), "https://ann:geheim@host/images.tar")))
     assert "geheim" not in str(raised.value)
 
 
@@ -177,20 +177,20 @@ def test_a_password_in_the_address_of_the_images_is_refused_and_not_shown() -> N
 @pytest.mark.parametrize("knob", ["path", "archive"])
 def test_a_path_that_yaml_takes_for_a_number_is_named_with_the_way_out(knob: str, written: str, tmp_path: Path) -> None:
     (tmp_path / "a.yaml").write_text(f"path: {written}\nas_text: ./{written}\n")
-    content = config.read_yaml(tmp_path / "a.yaml")
+    content = schema.read_yaml(tmp_path / "a.yaml")
     with pytest.raises(ConfigError, match=rf"data.{knob}: should be a path.*write \./ before it\. Received: "):
-        config.parse(changed((("data", knob), content["path"])))
-    assert getattr(config.parse(changed((("data", knob), content["as_text"]))).data, knob) == f"./{written}"
+        schema.parse(changed((("data", knob), content["path"])))
+    assert getattr(schema.parse(changed((("data", knob), content["as_text"]))).data, knob) == f"./{written}"
 
 
 @pytest.mark.parametrize("address", [None, "postgresql+psycopg://ann@host/db", "grpc://127.0.0.1:13000"])
 def test_an_address_without_a_password_is_taken(address: str | None) -> None:
-    assert config.parse(changed((("study", "storage"), address))).study.storage == address
+    assert schema.parse(changed((("study", "storage"), address))).study.storage == address
 
 
 def test_objectives_that_say_the_same_twice_are_refused() -> None:
     with pytest.raises(ConfigError, match="study.objectives: each objective counts once"):
-        config.parse(changed((("study", "objectives"), ["val_loss", "val_loss"])))
+        schema.parse(changed((("study", "objectives"), ["val_loss", "val_loss"])))
 
 
 def test_what_is_wrong_with_an_entry_of_the_space_is_said_as_elsewhere() -> None:
@@ -203,7 +203,7 @@ def test_what_is_wrong_with_an_entry_of_the_space_is_said_as_elsewhere() -> None
         "model.name": {"type": "categorical", "choices": ["vgg"], "when": {3: "vgg"}},
     }
     with pytest.raises(ConfigError) as raised:
-        config.parse(changed((("study", "space"), entries)))
+        schema.parse(changed((("study", "space"), entries)))
     for said in (
         "study.space.model.dropout.high: missing",
         "study.space.model.dropout.hihg: unknown key; did you mean high?",
@@ -235,7 +235,7 @@ def test_what_yaml_itself_falls_over_is_a_config_error(written: str, tmp_path: P
     path = tmp_path / "params.yaml"
     path.write_text(f"train:\n  epochs: {written}\n")
     with pytest.raises(ConfigError, match="is not valid YAML") as raised:
-        config.load(path)
+        schema.load(path)
     assert len(raised.value.message) < 1000
 
 
@@ -246,7 +246,7 @@ def test_a_value_that_is_endless_when_written_out_is_shown_in_short(tmp_path: Pa
     for instead in ("epochs: *x19", "epochs: !!omap [a: *x19]"):
         path.write_text("\n".join([*bomb, text.replace("epochs: 5 ", f"{instead} ")]))
         with pytest.raises(ConfigError) as raised:
-            config.load(path)
+            schema.load(path)
         assert max(map(len, raised.value.message.splitlines())) < 600
 
 
@@ -254,33 +254,33 @@ def test_a_value_that_is_endless_when_written_out_is_shown_in_short(tmp_path: Pa
 @pytest.mark.parametrize("knob", [("train", "epochs"), ("model", "filters")])
 def test_a_number_beyond_anything_is_refused_and_shown_in_short(knob: tuple[str, str], written: str) -> None:
     with pytest.raises(ConfigError, match="should be less than 2147483648") as raised:
-        config.parse(changed((knob, [int(written, 0)] if knob[1] == "filters" else int(written, 0))))
+        schema.parse(changed((knob, [int(written, 0)] if knob[1] == "filters" else int(written, 0))))
     assert len(raised.value.message) < 400
 
 
 def test_what_a_terminal_would_obey_is_not_in_a_message() -> None:
     with pytest.raises(ConfigError) as raised:
-        config.parse(changed((("train", "\x1b[2J"), 1), (("data", "name"), "\x1b]0;title\x07"), (("x" * 5000,), 1)))
+        schema.parse(changed((("train", "\x1b[2J"), 1), (("data", "name"), "\x1b]0;title\x07"), (("x" * 5000,), 1)))
     lines = raised.value.message.splitlines()
     assert all(line.isprintable() and len(line) < 600 for line in lines)
     assert len(lines) == 4
 
 
 def test_params_cannot_be_changed() -> None:
-    params: Params = config.load(ROOT / "params.yaml")
+    params: Params = schema.load(ROOT / "params.yaml")
     with pytest.raises(ValueError, match="frozen"):
         params.train.epochs = 3  # type: ignore[misc]
 
 
 def test_a_file_that_is_not_there_and_one_that_is_not_text_are_config_errors(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="is not here"):
-        config.load(tmp_path / "params.yaml")
+        schema.load(tmp_path / "params.yaml")
     (tmp_path / "params.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="cannot be read"):
-        config.load(tmp_path / "params.yaml")
+        schema.load(tmp_path / "params.yaml")
 
 
 @pytest.mark.parametrize("preset", sorted((ROOT / "presets").glob("*.yaml")), ids=lambda path: path.stem)
 def test_every_preset_fits_into_params_yaml(preset: Path) -> None:
-    content = config.read_yaml(preset)
-    config.parse(changed((("model",), content["model"]), (("train",), content["train"])))
+    content = schema.read_yaml(preset)
+    schema.parse(changed((("model",), content["model"]), (("train",), content["train"])))
