@@ -131,8 +131,8 @@ def write_params(folder: Path, wanted: argparse.Namespace, settings: dict[str, s
 def keep(folder: Path) -> None:
     """Have DVC take data/processed for what its stages made: a study begins with `dvc repro preprocess`."""
     (folder / artifacts.RAW).mkdir(parents=True)
-    command = [folder / ".venv/bin/dvc", "commit", "--force", "--quiet", "download", "preprocess"]
-    subprocess.run(command, cwd=folder, check=True)
+    for command in (["repro", "--quiet", "inspect"], ["commit", "--force", "--quiet", "download", "preprocess"]):
+        subprocess.run([folder / ".venv/bin/dvc", *command], cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
 
 def follow(studies: dict[str, subprocess.Popen[bytes]], folders: dict[str, Path], start: datetime) -> None:
