@@ -33,6 +33,7 @@ class Undisturbed:
         self.seconds: dict[str, float] = {}
         self.bytes: dict[str, int] = {}  # of the disk, whoever else wrote to it
         self.said: dict[str, str] = {}
+        clone.run("dvc", "repro", "inspect")
         for stage in OUTS:
             started, free = time.monotonic(), shutil.disk_usage(clone.path).free
             self.said[stage] = clone.run("dvc", "repro", "--single-item", stage)
