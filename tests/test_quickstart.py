@@ -12,7 +12,7 @@ from rich.console import Console
 
 from convtrack import artifacts, quickstart
 from convtrack.datasets import cifar10
-from convtrack.datasets.cifar10 import Reach
+from convtrack.datasets.cifar import Reach
 from convtrack.errors import ConfigError, DataError
 from convtrack.params import schema as config
 from convtrack.params.editor import edit

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import gzip
 import socket
 import struct
 import threading
@@ -65,13 +64,8 @@ def running() -> Iterator[Server]:
 
 
 def whole(handler: BaseHTTPRequestHandler, body: bytes) -> None:
-    """All of it, or from where Range says."""
-    _finish(handler, body[_begin(handler, body) :])
-
-
-def without_range(handler: BaseHTTPRequestHandler, body: bytes) -> None:
-    """All of it, whatever Range says."""
-    handler.send_response(200)
+    """All of it, whatever part was asked for."""
+    handler.send_response(206 if handler.headers["Range"] else 200)
     _finish(handler, body)
 
 
@@ -79,10 +73,10 @@ def cut_after(count: int) -> Answer:
     """Promise all and hang up after `count` bytes."""
 
     def answer(handler: BaseHTTPRequestHandler, body: bytes) -> None:
-        start = _begin(handler, body)
-        handler.send_header("Content-Length", str(len(body) - start))
+        handler.send_response(200)
+        handler.send_header("Content-Length", str(len(body)))
         handler.end_headers()
-        handler.wfile.write(body[start : start + count])
+        handler.wfile.write(body[:count])
 
     return answer
 
@@ -156,40 +150,26 @@ def stalled_after(count: int) -> Answer:
     return answer
 
 
-def reset_after(count: int) -> Answer:
-    def answer(handler: BaseHTTPRequestHandler, body: bytes) -> None:
-        cut_after(count)(handler, body)
-        reset(handler, body)
-
-    return answer
-
-
 def other_bytes(handler: BaseHTTPRequestHandler, body: bytes) -> None:
-    """A file of the same size, or its part, as if the file had been exchanged."""
+    """A file of the same size, as if the file had been exchanged."""
     whole(handler, body[::-1])
 
 
 def other_part(handler: BaseHTTPRequestHandler, body: bytes) -> None:
-    """A part, and the truth about which, but not the one that was asked for."""
-    start = min(_start(handler) + 7, len(body) - 1)
+    """A part that nobody asked for."""
     handler.send_response(206)
-    handler.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-    _finish(handler, body[start:])
-
-
-def other_part_in_disguise(handler: BaseHTTPRequestHandler, body: bytes) -> None:
-    """Says that it sends what was asked for, and sends another part of that size."""
-    _finish(handler, body[: len(body) - _begin(handler, body)])
+    handler.send_header("Content-Range", f"bytes 7-{len(body) - 1}/{len(body)}")
+    _finish(handler, body[7:])
 
 
 def length(promised: str) -> Answer:
     """All of it, under a length that is another."""
 
     def answer(handler: BaseHTTPRequestHandler, body: bytes) -> None:
-        start = _begin(handler, body)
+        handler.send_response(200)
         handler.send_header("Content-Length", promised)
         handler.end_headers()
-        handler.wfile.write(body[start:])
+        handler.wfile.write(body)
 
     return answer
 
@@ -198,18 +178,18 @@ def without_length(count: int | None = None) -> Answer:
     """All of it, or `count` bytes; that is the end when the connection ends, as in HTTP/1.0."""
 
     def answer(handler: BaseHTTPRequestHandler, body: bytes) -> None:
-        start = _begin(handler, body)
+        handler.send_response(200)
         handler.end_headers()
-        handler.wfile.write(body[start:][:count])
+        handler.wfile.write(body[:count])
 
     return answer
 
 
-def gzipped(handler: BaseHTTPRequestHandler, body: bytes) -> None:
-    """Packed for the way, though nobody asked for that."""
+def called_gzip(handler: BaseHTTPRequestHandler, body: bytes) -> None:
+    """All of it, as if it were packed only for the way: what some servers say of each .gz file."""
     handler.send_response(200)
-    handler.send_header("Content-Encoding", "gzip")
-    _finish(handler, gzip.compress(body))
+    handler.send_header("Content-Encoding", "x-gzip")
+    _finish(handler, body)
 
 
 def endless(handler: BaseHTTPRequestHandler, body: bytes) -> None:
@@ -237,21 +217,6 @@ def endless_headers(handler: BaseHTTPRequestHandler, body: bytes) -> None:
     _for_ever(handler, b"x", pause=0.05)
 
 
-def endless_continue(handler: BaseHTTPRequestHandler, body: bytes) -> None:
-    """«Go on», time and again, which http.client passes over."""
-    _for_ever(handler, b"HTTP/1.1 100 Continue\r\n\r\n", pause=0.001)
-
-
-def endless_trailers(handler: BaseHTTPRequestHandler, body: bytes) -> None:
-    """All of it as one chunk, and then one trailer after the other."""
-    handler.protocol_version = "HTTP/1.1"
-    _begin(handler, body)
-    handler.send_header("Transfer-Encoding", "chunked")
-    handler.end_headers()
-    handler.wfile.write(b"%x\r\n%s\r\n0\r\n" % (len(body), body))
-    _for_ever(handler, b"X-More: more\r\n", pause=0.001)
-
-
 def reason(text: str) -> Answer:
     """A failure in words of its own."""
 
@@ -265,19 +230,6 @@ def reason(text: str) -> Answer:
 def _for_ever(handler: BaseHTTPRequestHandler, content: bytes, pause: float = 0) -> None:
     while not cast(_QuietServer, handler.server).over.wait(pause):
         handler.wfile.write(content)
-
-
-def _begin(handler: BaseHTTPRequestHandler, body: bytes) -> int:
-    """Agree to send `body` from where Range says; returns that place."""
-    start = _start(handler)
-    handler.send_response(206 if handler.headers["Range"] else 200)
-    if handler.headers["Range"]:
-        handler.send_header("Content-Range", f"bytes {start}-{len(body) - 1}/{len(body)}")
-    return start
-
-
-def _start(handler: BaseHTTPRequestHandler) -> int:
-    return int((handler.headers["Range"] or "bytes=0-").removeprefix("bytes=").split("-")[0])
 
 
 def _finish(handler: BaseHTTPRequestHandler, body: bytes) -> None:

@@ -11,7 +11,8 @@ from PIL import Image
 
 from convtrack import artifacts
 from convtrack.datasets import image_folder
-from convtrack.errors import DataError, DownloadError
+from convtrack.errors import DataError, DownloadError, StorageError
+from tests.limits import files_of_at_most
 
 from .samples import as_folder, as_tar, as_zip, data, drawn, tree
 
@@ -463,6 +464,14 @@ def test_a_remote_archive_is_fetched_and_not_kept(server, tmp_path):
     url = server.serve("/sets/a.tar.gz?key=secret", body)
     source = written(tmp_path, None, path=url)[2]
     assert source["files"][0]["name"] == "a.tar.gz"
+    assert not list((tmp_path / ".convtrack/downloads").iterdir())
+
+
+def test_a_remote_archive_that_the_disk_has_no_room_for_is_a_storage_error_and_leaves_nothing(server, tmp_path):
+    body = as_tar(tree(train=4), tmp_path / "a.tar").read_bytes()
+    url = server.serve("/a.tar", body)
+    with files_of_at_most(len(body) // 2), pytest.raises(StorageError, match="-a.tar cannot be written: File too la"):
+        written(tmp_path, None, path=url)
     assert not list((tmp_path / ".convtrack/downloads").iterdir())
 
 

@@ -202,8 +202,8 @@ def test_an_archive_of_cifar10_is_read_or_refused(chosen: st.DataObject, python:
         archive = small(form, Path(folder), lambda pixels, labels: chosen.draw(broken))[1].read_bytes()
         archive = chosen.draw(st.one_of(st.just(archive), changed([archive])))
         Path("a").write_bytes(archive)
-        source = dataclasses.replace(form.source, sha256=hashlib.sha256(archive).hexdigest())
-        form = dataclasses.replace(form, source=source, batch_size=BATCH, digests=())
+        train, test = dict.fromkeys(form.train, BATCH), dict.fromkeys(form.test, BATCH)
+        form = dataclasses.replace(form, sha256=hashlib.sha256(archive).hexdigest(), train=train, test=test)
         (target := Path("raw")).mkdir()
         try:
             cifar10.write(data("cifar10", archive="a"), target, [form])

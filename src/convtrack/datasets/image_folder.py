@@ -138,7 +138,7 @@ def _at_hand(place: str) -> Iterator[Path]:
         downloads = artifacts.STATE / "downloads"
         name = f"{hashlib.sha256(place.encode()).hexdigest()[:16]}-{_base_name(place)}"
         with artifacts.storage_errors(downloads / name):
-            path = fetch.fetch(fetch.Source(name, (place,)), downloads)
+            path = fetch.fetch(place, downloads / name)
         try:
             yield path
         finally:
