@@ -106,6 +106,7 @@ def download() -> None:
     \b
     In params.yaml:
       data.name: cifar10         60,000 photographs of ten classes, 32x32
+      data.name: cifar100        60,000 of a hundred classes, or of twenty (data.labels: coarse)
       data.name: digits          1,797 handwritten digits, no network needed
       data.name: image_folder    your own images, at data.path
     """

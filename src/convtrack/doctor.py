@@ -19,7 +19,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from convtrack import artifacts, quickstart
+from convtrack import artifacts, datasets, quickstart
 from convtrack.errors import ConvtrackError
 from convtrack.params import schema as config
 from convtrack.params.schema import Params
@@ -202,15 +202,13 @@ def _data(params: Params) -> str:
         if not where.is_address(params.data.path):
             where.find(params.data.path)
         return f"image_folder: {params.data.path}, not read yet"
-    if params.data.name == "cifar10":
-        from convtrack.datasets import cifar10
-
-        reach = cifar10.reachable(params.data)
-        if not reach.where:
-            place, cause = next(iter(reach.causes.items()))
-            raise ConvtrackError(
-                f"cifar10: none of {len(reach.causes)} places has it for us; {place}: {cause}",
-                "set data.archive to a copy of your own, or data.name to digits, which needs no network",
-            )
-        return f"cifar10: not fetched yet, can be had from {reach.where}"
-    return f"{params.data.name}: not fetched yet"
+    reach = datasets.reach(params.data)
+    if reach is None:
+        return f"{params.data.name}: not fetched yet"
+    if not reach.where:
+        place, cause = next(iter(reach.causes.items()))
+        raise ConvtrackError(
+            f"{params.data.name}: none of {len(reach.causes)} places has it for us; {place}: {cause}",
+            "set data.archive to a copy of your own, or data.name to digits, which needs no network",
+        )
+    return f"{params.data.name}: not fetched yet, can be had from {reach.where}"

@@ -60,6 +60,6 @@ def test_a_broken_params_yaml_stops_the_pipeline_before_any_stage_works(clone: C
     path = clone.path / "params.yaml"
     path.write_text(path.read_text().replace("  name: digits", "  name: digit"))
     output = clone.run("convtrack", "run", expect=2)
-    assert "data.name: should be 'cifar10', 'digits' or 'image_folder'. Received: 'digit'" in output
+    assert "data.name: should be 'cifar10', 'cifar100', 'digits' or 'image_folder'. Received: 'digit'" in output
     assert "Traceback" not in output
     assert not (clone.path / "data/raw").exists()

@@ -40,8 +40,10 @@ def changed(*changes: tuple[tuple[str, ...], Any]) -> dict[str, Any]:
     return content
 
 
-# what is searched, and how finely, is free
-REQUIRED = [path for path in paths(CONTENT) if path[:2] != ("study", "space") or len(path) == 2]
+# what is searched, and how finely, is free; data.labels has a default
+REQUIRED = [
+    path for path in paths(CONTENT) if (path[:2] != ("study", "space") or len(path) == 2) and path != ("data", "labels")
+]
 
 anything = st.recursive(
     st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=8),

@@ -47,7 +47,8 @@ class Section(BaseModel):
 
 
 class Data(Section):
-    name: Literal["cifar10", "digits", "image_folder"]
+    name: Literal["cifar10", "cifar100", "digits", "image_folder"]
+    labels: Literal["fine", "coarse"] = "fine"
     path: str = Field(min_length=1)
     archive: str | None
     image_size: Annotated[int, Field(ge=1, le=4096)] | None
