@@ -62,6 +62,7 @@ def _finish(study: optuna.Study, trial: optuna.Trial, final: float) -> None:
         sizes: list[float] = [
             sum(value for name, value in trial.params.items() if "filters" in name) * 1e5,
             3.0 / final,
+            1e3 * len(trial.params),
         ]
         study.tell(trial, [final, *sizes][: len(study.directions)])
         return

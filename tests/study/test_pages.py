@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import html
-import json
+import math
 import os
 import re
 import shutil
@@ -17,12 +16,13 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.trial import TrialState
 
-from convtrack.study import pages, results, style
+from convtrack.study import figures, pages, results
 
 from .searched import HARD_NAME, empty, searched
 
-FIGURE = re.compile(r"const figure = (.*);$", re.MULTILINE)
+COMPLETE, PRUNED, FAIL = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
@@ -58,8 +58,16 @@ def outline(text: str) -> Outline:
 
 
 def drawn(text: str) -> list[str]:
-    """The ids of the sections that have a figure."""
+    """The ids of the elements that plotly draws into."""
     return [str(attrs["id"]) for _, attrs in outline(text).elements if (attrs.get("id") or "").startswith("plot-")]
+
+
+def figures_of(study: optuna.Study) -> dict[str, list[Any]]:
+    """What plotly gets, by section."""
+    return {
+        section.title: [figure.to_plotly_json() for figure in section.figures]
+        for section in figures.sections(results.read(study))
+    }
 
 
 @pytest.fixture(scope="module")
@@ -67,22 +75,31 @@ def forty() -> str:
     return page(searched(empty(HARD_NAME), 40))
 
 
-def test_a_searched_study_has_every_figure(forty: str) -> None:
+def test_a_searched_study_has_every_figure_in_rows_of_at_most_four_slices(forty: str) -> None:
     assert drawn(forty) == [
-        "plot-history",
-        "plot-learning-curves",
-        "plot-importances",
-        "plot-parallel-0",
+        "plot-history-0",
+        "plot-learning-curves-0",
+        "plot-importances-0",
+        "plot-parallel-coordinates-0",
         "plot-slices-0",
+        "plot-slices-1",
         "plot-contours-0",
-        "plot-timeline",
+        "plot-contours-1",
+        "plot-contours-2",
+        "plot-timeline-0",
     ]
 
 
-def test_several_objectives_add_the_front_and_a_landscape_for_each() -> None:
-    text = page(searched(empty(objectives=("val_accuracy", "flops", "latency")), 30))
-    assert {"plot-pareto-front", "plot-parallel-2", "plot-slices-2", "plot-contours-2"} <= set(drawn(text))
-    assert "plot-learning-curves" not in drawn(text)  # these trials kept none
+@pytest.mark.parametrize("objectives", [2, 3, 4])
+def test_several_objectives_have_a_front_for_each_pair_and_figures_for_each(objectives: int) -> None:
+    names = ("val_accuracy", "flops", "latency", "parameters")[:objectives]
+    found = figures_of(searched(empty(objectives=names), 30))
+    assert len(found["Pareto front"]) == objectives * (objectives - 1) / 2
+    assert [figure["layout"]["yaxis"]["title"]["text"] for figure in found["History"]] == list(names)
+    assert all("Best Value" in [trace["name"] for trace in figure["data"]] for figure in found["History"])
+    assert (len(found["Slices"]), len(found["Contours"])) == (2 * objectives, 3 * objectives)
+    assert list(found["Parallel coordinates"][0]["layout"]["xaxis"]["ticktext"][:objectives]) == list(names)
+    assert not found["Learning curves"]  # these trials kept none
 
 
 def test_several_objectives_have_learning_curves_of_the_one_that_epochs_have() -> None:
@@ -91,20 +108,21 @@ def test_several_objectives_have_learning_curves_of_the_one_that_epochs_have() -
         trial = study.ask()
         trial.set_user_attr(results.CURVE, [[50, value / 2], [100, value]])
         study.tell(trial, [1e6 / value, value])
-    text = page(study)
-    assert "plot-learning-curves" in drawn(text)
-    assert "val_accuracy of each trial after each of its epochs" in outline(text).words
-    curves = next(found for found in map(json.loads, FIGURE.findall(text)) if "percent" in str(found["layout"]))
+    assert "val_accuracy of each trial after each of its epochs" in outline(page(study)).words
+    (curves,) = figures_of(study)["Learning curves"]
     assert curves["layout"]["yaxis"]["title"]["text"] == "val_accuracy"
-    assert [trace["y"] for trace in curves["data"]] == [[0.125, 0.25, None], [0.25, 0.5, None]]
+    assert [(list(trace["x"]), list(trace["y"])) for trace in curves["data"]] == [
+        ([50, 100], [0.125, 0.25]),
+        ([50, 100], [0.25, 0.5]),
+    ]
 
 
 @pytest.mark.parametrize("trials", [0, 1, 2, 9])
 def test_what_few_trials_cannot_show_is_said_instead(trials: int) -> None:
     text = page(searched(empty(), trials))
-    assert "plot-importances" not in drawn(text)
+    assert "plot-importances-0" not in drawn(text)
     assert "Needs 10 complete trials." in outline(text).words
-    assert ("plot-timeline" in drawn(text)) == (trials > 0)
+    assert ("plot-timeline-0" in drawn(text)) == (trials > 0)
 
 
 def test_a_study_of_failures_alone_is_a_page_too() -> None:
@@ -112,7 +130,7 @@ def test_a_study_of_failures_alone_is_a_page_too() -> None:
     for _ in range(3):
         trial = study.ask()
         trial.set_user_attr("reason", "out of memory")
-        study.tell(trial, state=optuna.trial.TrialState.FAIL)
+        study.tell(trial, state=FAIL)
     text = outline(page(study)).words
     assert "No trial is complete yet." in text
     assert "out of memory" in text
@@ -126,33 +144,105 @@ def test_trials_that_run_and_wait_are_on_the_page() -> None:
     assert (rows.count("running"), rows.count("waiting")) == (1, 1)
 
 
+def test_pruned_and_failed_trials_are_in_the_history_at_their_last_value_or_at_the_bottom() -> None:
+    study = empty()
+    for reports, state in [([0.5, 0.7], COMPLETE), ([0.4, math.nan], PRUNED), ([0.6], FAIL), ([], FAIL), ([], PRUNED)]:
+        trial = study.ask()
+        trial.suggest_float("model.dropout", 0.0, 0.6)
+        for step, value in enumerate(reports):
+            trial.report(value, step)
+        study.tell(trial, 0.7 if state == COMPLETE else None, state=state)
+    found = figures_of(study)
+    points = {trace["name"]: (list(trace["x"]), list(trace["y"])) for trace in found["History"][0]["data"]}
+    assert points["pruned"] == ([1, 4], [0.4, 0.4])
+    assert points["failed"] == ([2, 3], [0.6, 0.4])
+    colours = {trace["name"]: trace["line"]["color"] for trace in found["Learning curves"][0]["data"]}
+    assert colours == {
+        "Trial0": figures.BEST,
+        "Trial1": figures.COLOURS["PRUNED"],
+        "Trial2": figures.COLOURS["FAIL"],
+    }
+
+
+def test_a_long_name_is_not_cut_where_axes_are_parallel() -> None:
+    study, paths = empty(), ["train.schedule.final_learning_rate_fraction", "train.optimizer.bias_learning_rate"]
+    for value in (0.1, 0.2):
+        trial = study.ask()
+        study.tell(trial, value + sum(trial.suggest_float(path, 0.0, 1.0) for path in paths))
+    layout = figures_of(study)["Parallel coordinates"][0]["layout"]
+    assert list(layout["xaxis"]["ticktext"]) == ["val_accuracy", "bias_learning_rate", "final_learning_rate_fraction"]
+
+
+def test_a_parameter_that_a_trial_does_not_have_is_none_where_axes_are_parallel() -> None:
+    found = figures_of(searched(empty(), 30))["Parallel coordinates"][0]["layout"]
+    third = list(found["xaxis"]["ticktext"]).index("filters.2")
+    assert next(note["text"] for note in found["annotations"] if note["x"] == third) == "None"
+
+
+@pytest.mark.filterwarnings("ignore:Fixed parameter")
+def test_a_study_of_any_kind_of_values_is_drawn() -> None:
+    study = empty()
+    study.enqueue_trial({"model.rate": 3.0})  # outside of its range
+    for number in range(24):
+        trial = study.ask()
+        rate = trial.suggest_float("model.rate", 0.1, 1.0, log=True)
+        trial.suggest_categorical("model.switch", [True, False, None])
+        trial.suggest_categorical("model.kind", [1, "b"])
+        trial.suggest_categorical("model.size", [1, 2.5])
+        trial.suggest_int("model.constant", 2, 2)
+        study.tell(trial, math.inf if number % 2 else rate)
+    found = figures_of(study)
+    assert {title: len(found[title]) for title in ("Parallel coordinates", "Slices", "Contours")} == {
+        "Parallel coordinates": 1,
+        "Slices": 2,
+        "Contours": 3,
+    }
+    switch = next(trace["x"] for figure in found["Slices"] for trace in figure["data"] if "'null'" in trace["x"])
+    assert set(switch) == {"'true'", "'false'", "'null'"}
+
+
+def test_a_study_in_which_every_value_is_infinite_is_a_page_too() -> None:
+    study = empty()
+    for _ in range(12):
+        trial = study.ask()
+        trial.suggest_float("model.dropout", 0.0, 0.6)
+        study.tell(trial, math.inf)
+    assert drawn(page(study)) == ["plot-history-0", "plot-timeline-0"]
+
+
+def test_drawing_says_nothing_of_the_copies_that_it_makes(capfd: pytest.CaptureFixture[str]) -> None:
+    study = searched(empty(objectives=("val_accuracy", "flops")), 12)
+    optuna.logging.set_verbosity(optuna.logging.INFO)
+    page(study)
+    assert optuna.logging.get_verbosity() == optuna.logging.INFO
+    assert capfd.readouterr() == ("", "")
+
+
 def test_names_stay_words_whatever_they_are(forty: str) -> None:
     found = outline(forty)
     assert "alert(1)" in found.words
     scripts = [attrs for tag, attrs in found.elements if tag == "script"]
-    assert len(scripts) == 1 + len(drawn(forty))  # plotly, and one for each figure
+    assert len(scripts) == 1 + len(drawn(forty))  # plotly.js once, and one for each figure
     assert not any(tag in {"b", "iframe", "img"} and attrs for tag, attrs in found.elements)
     assert "49" not in re.findall(r"<h1>(.*)</h1>", forty)[0]
 
 
 def test_names_in_figures_are_neither_markup_nor_the_end_of_the_script(forty: str) -> None:
-    figures = FIGURE.findall(forty)
-    assert len(figures) == len(drawn(forty))
-    for figure in figures:
-        assert "<" not in figure
-        for text in _texts(json.loads(figure)):
-            left = text.replace("<br>", "")
-            assert "<" not in left, text
-            assert html.unescape(left).count("<script>") == left.count("&lt;script&gt;")
+    calls = re.findall(r"Plotly\.newPlot\((.*)\)", forty)
+    assert len(calls) == len(drawn(forty))
+    assert not any("<" in call for call in calls)
+    found = figures_of(searched(empty(HARD_NAME), 40))
+    texts = [text for section in found.values() for text in _texts(section)]
+    assert any("&lt;script&gt;" in text for text in texts)
+    for text in texts:
+        assert "<" not in re.sub(r"<br>|</?extra>", "", text), text
 
 
 def _texts(tree: Any) -> list[str]:
-    """All that plotly reads markup in: everything but the ticks of parallel coordinates."""
+    """All that plotly may read markup in."""
     if isinstance(tree, dict):
-        return [
-            text for key, value in tree.items() if not (key == "ticktext" and "label" in tree) for text in _texts(value)
-        ]
-    if isinstance(tree, list):
+        return [text for value in tree.values() for text in _texts(value)]
+    if isinstance(tree, list | tuple):
         return [text for value in tree for text in _texts(value)]
     return [tree] if isinstance(tree, str) else []
 
@@ -169,17 +259,11 @@ def test_the_page_asks_for_nothing_outside_of_it(forty: str) -> None:
 
 def test_every_trial_has_a_row_and_the_best_is_first() -> None:
     study = searched(empty(), 25)
-    rows = re.findall(r'<tr class="(\w+)"><td>(\d+)</td>', page(study))
+    text = page(study)
+    rows = re.findall(r'<tr class="(\w+)"><td>(\d+)</td>', text)
     assert sorted(int(number) for _, number in rows) == list(range(25))
     assert rows[0] == ("complete", str(study.best_trial.number))
-
-
-def test_a_parameter_that_a_trial_does_not_have_lies_below_its_range() -> None:
-    text = page(searched(empty(), 30))
-    parallel = next(json.loads(figure) for figure in FIGURE.findall(text) if '"parcoords"' in figure)
-    third = next(axis for axis in parallel["data"][0]["dimensions"] if axis["label"] == "filters.2")
-    assert third["ticktext"][0] == results.ABSENT
-    assert third["tickvals"][0] == third["range"][0] < 16
+    assert "convtrack study apply layers" in outline(text).words
 
 
 def test_the_file_is_written_whole(tmp_path: Path) -> None:
@@ -198,18 +282,22 @@ def test_the_file_is_written_whole(tmp_path: Path) -> None:
     ],
 )
 def test_labels_are_the_shortest_ends_that_tell_parameters_apart(paths: list[str], expected: list[str]) -> None:
-    assert list(style.labels(paths).values()) == expected
+    assert list(results.labels(paths).values()) == expected
 
 
 @pytest.mark.slow
 @pytest.mark.skipif(BROWSER is None, reason="no chromium is installed to open the page with")
-@pytest.mark.parametrize("objectives", [("val_accuracy",), ("val_accuracy", "flops")])
-def test_a_browser_draws_every_figure_and_runs_no_name(objectives: tuple[str, ...], tmp_path: Path) -> None:
-    study = searched(empty(HARD_NAME, objectives), 40)
-    text = page(study)
+@pytest.mark.parametrize(("objectives", "trials"), [(1, 0), (1, 3), (1, 40), (4, 40)])
+def test_a_browser_draws_every_figure_and_runs_no_name(objectives: int, trials: int, tmp_path: Path) -> None:
+    names = ("val_accuracy", "flops", "latency", "parameters")[:objectives]
+    text = page(searched(empty(HARD_NAME, names), trials))
     # what went wrong in the page is written into it, and so into what the browser hands back
-    watch = "<script>window.onerror = function (m) { document.title = 'broken: ' + m };"
-    watch += "window.alert = function () { document.title = 'broken: alert' };</script>"
+    watch = """<script>{
+      const broken = (message) => { document.title = "broken: " + message };
+      window.onerror = broken; window.alert = broken; console.error = broken;
+      window.onunhandledrejection = (event) => broken(event.reason);
+      document.addEventListener("securitypolicyviolation", (event) => broken(event.blockedURI));
+    }</script>"""
     (tmp_path / "page.html").write_text(text.replace("<head>", f"<head>{watch}"), encoding="utf-8")
     flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
     flags += ["--disable-background-networking", "--disable-component-update"]
@@ -226,5 +314,5 @@ def test_a_browser_draws_every_figure_and_runs_no_name(objectives: tuple[str, ..
             with contextlib.suppress(ProcessLookupError):
                 os.killpg(browser.pid, signal.SIGKILL)
     result = dom.read_text(encoding="utf-8")
-    assert "<title>broken" not in result
+    assert "<title>broken" not in result, result[:2000]
     assert result.count('class="plot-container') == len(drawn(text))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import importlib.metadata
 import shlex
-from dataclasses import dataclass
 from datetime import datetime, timedelta
 from importlib import resources
 from pathlib import Path
@@ -12,27 +11,15 @@ from typing import Any
 
 import jinja2
 import optuna
-import plotly.graph_objects as go
 import plotly.offline
 from markupsafe import Markup
 from optuna.trial import FrozenTrial
 
 from convtrack import artifacts
-from convtrack.study import figures, landscape, results, style
+from convtrack.study import figures, results
 from convtrack.study.results import Found
 
 TEMPLATE = "page.html"
-
-
-@dataclass(frozen=True)
-class Section:
-    """A figure of the page; where it is not drawn, `missing` says why. `id` is made of letters, digits and `-`."""
-
-    id: str
-    title: str
-    caption: str
-    drawn: Markup | None
-    missing: str
 
 
 def default_path(name: str) -> Path:
@@ -54,14 +41,31 @@ def page(found: Found, now: datetime) -> str:
     return template.render(
         name=found.name,
         aim=_aim(found),
-        plotly_js=Markup(plotly.offline.get_plotlyjs()),
         tiles=_tiles(found),
         best=_best(found),
-        figures=_sections(found, now),
+        plotly_js=Markup(plotly.offline.get_plotlyjs()),
+        sections=[_section(section) for section in figures.sections(found)],
+        commands=_commands(found),
         trials=_trials(found),
         footer=f"Written {now:%Y-%m-%d %H:%M} by convtrack {importlib.metadata.version('convtrack')} "
         f"with Optuna {optuna.__version__}.",
     )
+
+
+def _section(section: figures.Section) -> dict[str, Any]:
+    name = section.title.lower().replace(" ", "-")
+    config = {"displaylogo": False, "toImageButtonOptions": {"format": "svg", "filename": name}}
+    drawn = [
+        figure.to_html(config, include_plotlyjs=False, full_html=False, div_id=f"plot-{name}-{index}")
+        for index, figure in enumerate(section.figures)
+    ]
+    return {
+        "id": name,
+        "title": section.title,
+        "caption": section.caption if drawn else section.missing,
+        "figures": [Markup(part) for part in drawn],
+        "kind": "pairs" if section.side_by_side and len(drawn) > 1 else "",
+    }
 
 
 def _aim(found: Found) -> str:
@@ -108,7 +112,6 @@ def _best(found: Found) -> dict[str, Any]:
         "caption": caption,
         "head": ["", *(f"trial {trial.number}" for trial in columns), "importance"],
         "rows": values + rows,
-        "command": _apply_command(found, columns[0]),
     }
 
 
@@ -118,68 +121,19 @@ def _row(name: str, columns: list[FrozenTrial], shares: dict[str, float], *, mar
     return {"cells": [name, *values, share], "differs": marked and len(set(values)) > 1}
 
 
-def _apply_command(found: Found, trial: FrozenTrial) -> str:
-    which = "" if len(found.objectives) == 1 else f" --trial {trial.number}"
-    return f"convtrack study apply {shlex.quote(found.name)}{which}"
-
-
-def _sections(found: Found, now: datetime) -> list[Section]:
-    several = len(found.objectives) > 1
-    about_curves = f"{results.followed(found.objectives)} of each trial after each of its epochs."
-    few = f"Needs {results.LEAST_FOR_IMPORTANCE} complete trials."
-    front = _section("Pareto front", figures.pareto_front(found), "Nothing beats these in all objectives at once.")
-    return [
-        *([front] if several else []),
-        _section("History", figures.history(found), "Each trial's value; pruned ones at the last value they reported."),
-        _section("Learning curves", figures.curves(found), about_curves, "No trial has ended an epoch."),
-        _section("Importances", landscape.importances(found), _about_importances(found), few),
-        *(part for index in range(len(found.objectives)) for part in _landscape(found, index)),
-        _section(
-            "Timeline", figures.timeline(found, now), "A gap is time between two commands.", "No trial has started."
-        ),
-    ]
-
-
-def _landscape(found: Found, objective: int) -> list[Section]:
-    of = f": {found.objectives[objective]}" if len(found.objectives) > 1 else ""
-    lines = (
-        "A line for each complete trial. Drag along an axis to keep some; a parameter that a trial does not have "
-        f"is at the foot ({results.ABSENT}). The {landscape.MOST_AXES} most important at most."
-    )
-    slices = f"Each complete trial by each parameter, later ones brighter. {landscape.MOST_SLICES} at most."
-    contours = "The most important parameters by twos; between trials it is a guess, weighted by their distance."
-    too_few = f"Needs {landscape.LEAST_FOR_CONTOUR} complete trials that have the two parameters."
-    return [
-        _section(
-            f"Parallel coordinates{of}",
-            landscape.parallel_coordinates(found, objective),
-            lines,
-            "Needs two complete trials.",
-            f"parallel-{objective}",
-        ),
-        _section(f"Slices{of}", landscape.slices(found, objective), slices, id=f"slices-{objective}"),
-        _section(f"Contours{of}", landscape.contours(found, objective), contours, too_few, f"contours-{objective}"),
-    ]
-
-
-def _section(
-    title: str, drawn: go.Figure | None, caption: str, missing: str = "No trial is complete yet.", id: str = ""
-) -> Section:
-    json = Markup(style.script_safe(drawn)) if drawn is not None else None
-    return Section(id or title.lower().replace(" ", "-"), title, caption, json, missing)
-
-
-def _about_importances(found: Found) -> str:
-    complete = found.counts()["complete"]
-    text = "What decides between the best tenth of the complete trials and the rest (Optuna's PED-ANOVA)."
-    if complete < 5 * results.LEAST_FOR_IMPORTANCE:
-        text += f" With {complete} complete trials that tenth is {-(-complete // 10)}: take it as a hint."
-    return text
+def _commands(found: Found) -> str:
+    name = shlex.quote(found.name)
+    which = f" --trial {found.best[0].number}" if found.best and len(found.objectives) > 1 else ""
+    rows = [f"convtrack study run --name {name}    # more trials, with --trials or until Ctrl-C"]
+    if found.best:
+        rows += [f"convtrack study apply {name}{which}    # its values into params.yaml"]
+        rows += ["dvc repro    # then the final model, judged on test"]
+    return "\n".join(rows)
 
 
 def _trials(found: Found) -> dict[str, Any]:
     names = found.parameters()
-    short = style.labels(names)
+    short = results.labels(names)
     rows = [
         {"state": state, "cells": _cells(trial, state, len(found.objectives), names)}
         for state in results.STATES

@@ -128,6 +128,21 @@ def printable(text: str) -> str:
     return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
 
 
+def labels(paths: Sequence[str]) -> dict[str, str]:
+    """The shortest ends of dotted paths that tell them apart: `filters.0` for `model.filters.0`."""
+    return {path: _shortest(path, paths) for path in paths}
+
+
+def _shortest(path: str, paths: Sequence[str]) -> str:
+    parts = path.split(".")
+    for count in range(1, len(parts)):
+        end = ".".join(parts[-count:])
+        unique = not any(other != path and f".{other}".endswith(f".{end}") for other in paths)
+        if unique and not parts[-count].isdecimal() and parts[-count] != "length":
+            return end
+    return path
+
+
 def _best(study: optuna.Study) -> list[FrozenTrial]:
     return [study.best_trial] if len(study.directions) == 1 else study.best_trials
 
