@@ -156,15 +156,15 @@ def apply(*, name: str | None, number: int | None, dry_run: bool, yes: bool) -> 
     from convtrack import quickstart
     from convtrack.params import editor as editing
     from convtrack.params import schema as config
-    from convtrack.study import choice, results
+    from convtrack.study import apply_trial, results
 
-    trial = choice.pick(results.read(opened), number)
-    others = choice.other_knobs(opened.user_attrs, config.read_yaml(config.PARAMS_FILE))
+    trial = apply_trial.pick(results.read(opened), number)
+    others = apply_trial.other_knobs(opened.user_attrs, config.read_yaml(config.PARAMS_FILE))
     if others:
         click.echo("the trials had other values of these, which stay as they are:\n  " + "\n  ".join(others), err=True)
     if not dry_run:
-        editing.confirm_overwriting(choice.apply(trial, write=False), yes=yes)
-    difference = choice.apply(trial, write=not dry_run)
+        editing.confirm_overwriting(apply_trial.apply(trial, write=False), yes=yes)
+    difference = apply_trial.apply(trial, write=not dry_run)
     click.echo(difference or f"params.yaml has the values of trial {trial.number} already", nl=not difference)
     if dry_run:
         click.echo("nothing was written (--dry-run)", err=True)

@@ -30,7 +30,7 @@ optuna.storages.RDBStorage("sqlite://")  # imports what nobody may not
 from convtrack import cli, study_commands
 from convtrack.params import schema as config
 from convtrack.errors import ConvtrackError
-from convtrack.study import choice, pages, results, session, storage, summary
+from convtrack.study import apply_trial, pages, results, session, storage, summary
 if os.geteuid() == 0:
     os.setgroups([])
     os.setgid(65534)

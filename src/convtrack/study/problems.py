@@ -9,7 +9,7 @@ from typing import Any
 from convtrack.errors import ConfigError
 from convtrack.params import schema as config
 from convtrack.params.schema import CategoricalEntry, FloatEntry, IntEntry, SpaceEntry, Study
-from convtrack.study import extremes, knobs
+from convtrack.study import infeasible, knobs
 from convtrack.study.conditions import Space, allowed_values, can_be, in_steps, ordered, same
 
 SECTIONS = ("model", "train")  # all that a trial depends on, besides the data
@@ -40,7 +40,7 @@ def find(study: Study, content: dict[str, Any], image_shape: Sequence[int] | Non
         ordered(placed, content)
     except ConfigError as circle:
         return [*found, circle.message]
-    return [*found, *extremes.refused(placed, content, image_shape, quiet=bool(found))]
+    return [*found, *infeasible.find(placed, content, image_shape, quiet=bool(found))]
 
 
 def _of_the_whole(study: Study, space: Space) -> Iterator[str]:

@@ -1,4 +1,4 @@
-"""The ends of a space tried out: params are built from them, so that what is refused there is refused here."""
+"""Points of a space that params would reject, found by building params from the ends of its entries."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from convtrack.training.progressive_resizing import shape_at
 MOST_CORNERS = 4096
 
 
-def refused(space: Space, content: dict[str, Any], image_shape: Sequence[int] | None, *, quiet: bool) -> Iterator[str]:
+def find(space: Space, content: dict[str, Any], image_shape: Sequence[int] | None, *, quiet: bool) -> Iterator[str]:
     """Problems of single values, then of networks that cannot be. `quiet` leaves out what others already explain."""
     known = quiet
     for path, entry in space.items():

@@ -1,4 +1,4 @@
-"""The way of a trial's values into params.yaml."""
+"""Puts the values of a trial into params.yaml: `convtrack study apply`."""
 
 from __future__ import annotations
 
