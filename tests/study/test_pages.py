@@ -164,19 +164,15 @@ def test_pruned_and_failed_trials_are_in_the_history_at_their_last_value_or_at_t
     }
 
 
-def test_a_long_name_is_not_cut_where_axes_are_parallel() -> None:
+def test_parallel_axes_have_whole_names_and_none_where_a_trial_lacks_the_parameter() -> None:
     study, paths = empty(), ["train.schedule.final_learning_rate_fraction", "train.optimizer.bias_learning_rate"]
-    for value in (0.1, 0.2):
+    for count in (1, 2):
         trial = study.ask()
-        study.tell(trial, value + sum(trial.suggest_float(path, 0.0, 1.0) for path in paths))
+        study.tell(trial, sum(trial.suggest_float(path, 0.0, 1.0) for path in paths[:count]))
     layout = figures_of(study)["Parallel coordinates"][0]["layout"]
     assert list(layout["xaxis"]["ticktext"]) == ["val_accuracy", "bias_learning_rate", "final_learning_rate_fraction"]
-
-
-def test_a_parameter_that_a_trial_does_not_have_is_none_where_axes_are_parallel() -> None:
-    found = figures_of(searched(empty(), 30))["Parallel coordinates"][0]["layout"]
-    third = list(found["xaxis"]["ticktext"]).index("filters.2")
-    assert next(note["text"] for note in found["annotations"] if note["x"] == third) == "None"
+    lowest = {note["x"]: note["text"] for note in reversed(layout["annotations"])}
+    assert [axis for axis, text in lowest.items() if text == "None"] == [1]
 
 
 @pytest.mark.filterwarnings("ignore:Fixed parameter")
@@ -199,6 +195,16 @@ def test_a_study_of_any_kind_of_values_is_drawn() -> None:
     }
     switch = next(trace["x"] for figure in found["Slices"] for trace in figure["data"] if "'null'" in trace["x"])
     assert set(switch) == {"'true'", "'false'", "'null'"}
+
+
+def test_a_contour_needs_two_parameters_that_vary() -> None:
+    study = empty()
+    for number in range(8):
+        trial = study.ask()
+        if number:
+            trial.suggest_int("model.constant", 2, 2)
+        study.tell(trial, trial.suggest_float("model.dropout", 0.0, 1.0))
+    assert not figures_of(study)["Contours"]
 
 
 def test_a_study_in_which_every_value_is_infinite_is_a_page_too() -> None:

@@ -123,7 +123,8 @@ def _learning_curves(found: Found, study: optuna.Study) -> Section:
     drawn = visualization.plot_intermediate_values(study)
     for trial in study.get_trials(deepcopy=False, states=(TrialState.FAIL,)):
         if curve := trial.intermediate_values:  # Optuna leaves these out
-            drawn.add_scatter(x=list(curve), y=list(curve.values()), name=f"Trial{trial.number}")
+            x, y = zip(*sorted(curve.items()), strict=True)
+            drawn.add_scatter(x=x, y=y, name=f"Trial{trial.number}")
     best = {f"Trial{trial.number}" for trial in found.best}
     colours = {f"Trial{trial.number}": COLOURS[trial.state.name] for trial in found.trials}
     for trace in drawn.data:
@@ -160,7 +161,7 @@ def _parallel_coordinates(found: Found, study: optuna.Study) -> Section:
         drawn.update_xaxes(ticktext=[*objectives, *sorted(names)])  # Optuna cuts these
         figures = [_styled(drawn, 480)]
     caption = f"A line for each complete trial; None: it lacks the parameter. The {MOST_AXES} most important."
-    return Section("Parallel coordinates", caption, figures, "Needs two complete trials.")
+    return Section("Parallel coordinates", caption, figures, "Needs two complete trials that have parameters.")
 
 
 def _slices(found: Found, single: list[optuna.Study]) -> Section:
@@ -172,17 +173,18 @@ def _slices(found: Found, single: list[optuna.Study]) -> Section:
         drawn = visualization.plot_slice(study, params=some, target_name=objective)
         figures.append(_styled(drawn, 300))
     caption = f"Each complete trial by each parameter; later ones are darker. The {MOST_SLICES} most important."
-    return Section("Slices", caption, figures)
+    return Section("Slices", caption, figures, "Needs a complete trial that has a parameter.")
 
 
 def _contours(found: Found) -> Section:
     complete, names = _finite(found), _names(found)
     trials = complete[:: math.ceil(len(complete) / MOST_IN_CONTOUR) or 1]
-    spread = [name for name in _parameters(found, trials) if len({repr(t.params.get(name)) for t in trials}) > 1]
+    values = {name: {repr(t.params[name]) for t in trials if name in t.params} for name in _parameters(found, trials)}
+    varied = [name for name, different in values.items() if len(different) > 1]
     figures = []
     for index, objective in enumerate(_objectives(found)):
         study = _copy(found, [index], trials)
-        for pair in itertools.combinations(spread[:3], 2):
+        for pair in itertools.combinations(varied[:3], 2):
             if sum(set(pair) <= trial.params.keys() for trial in trials) >= LEAST_FOR_CONTOUR:
                 params = [names[path] for path in pair]
                 drawn = visualization.plot_contour(study, params=params, target_name=objective)
