@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import keras
 import numpy as np
 import pytest
 import tensorflow as tf
 from keras import layers
 
-from convtrack.models import fused
+from convtrack.models import fused, graph
+from tests.models.networks import branched
 
 RANDOM = np.random.default_rng(0)
 IMAGES = (3 * RANDOM.standard_normal((4, 5, 6, 3)) + 1).astype(np.float32)
@@ -78,18 +78,24 @@ def test_with_a_gpu_nothing_is_compiled_by_xla(monkeypatch, layer, own):
 
 
 def test_a_portable_network_has_only_layers_of_keras_and_the_same_outputs():
-    inputs = keras.Input((5, 6, 3), dtype="uint8")
-    x = layers.Conv2D(2, 2)(layers.Rescaling(1 / 255)(inputs))
-    x = fused.BatchNormalization()(fused.MaxPooling2D()(x))
-    network = keras.Model(inputs, fused.activation("gelu")(x))
+    network = branched()
     for variable in network.variables:
         variable.assign(RANDOM.random(variable.shape) + 0.5)
+    pixels = RANDOM.integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
+    expected = np.asarray(network(pixels))
+    network.compile("sgd", loss=lambda labels, logits: logits)  # which Keras cannot compile anew
     portable = fused.portable(network)
     assert all(type(layer).__module__.startswith("keras.") for layer in portable.layers)
-    pixels = RANDOM.integers(0, 256, (4, 5, 6, 3), dtype=np.uint8)
-    assert np.asarray(portable(pixels)) == pytest.approx(np.asarray(network(pixels)), abs=1e-5)
+    assert {"Activation", "BatchNormalization", "MaxPooling2D"} <= {type(layer).__name__ for layer in portable.layers}
+    assert np.asarray(portable(pixels)) == pytest.approx(expected, abs=1e-5)
+    assert len(portable.weights) == len(network.weights)
 
 
-def test_a_network_of_keras_layers_is_portable_as_it_is():
-    network = keras.Sequential([keras.Input((5, 6, 3)), layers.Conv2D(2, 3), fused.activation("relu")])
-    assert fused.portable(network) is network
+def test_a_rebuilt_network_takes_other_images_with_the_same_weights():
+    network = branched()
+    pixels = RANDOM.integers(0, 256, (4, 8, 8, 3), dtype=np.uint8)
+    free = graph.rebuilt(network, (None, None, 3))
+    assert np.array_equal(free(pixels), network(pixels))
+    assert free(pixels[:, :6, :4]).shape == (4, 2)
+    free.set_weights([np.zeros(weight.shape) for weight in network.get_weights()])
+    assert not np.asarray(network(pixels)).any()

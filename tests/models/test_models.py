@@ -8,8 +8,8 @@ import pytest
 
 from convtrack import models
 from convtrack.errors import ConfigError
-from convtrack.models import whitening
-from convtrack.params.schema import Reference, Vgg
+from convtrack.models import graph, whitening
+from convtrack.params.schema import Reference, Resnet, Vgg
 
 REFERENCE = Reference(name="reference", conv_dropout=0.25, dropout=0.5)
 VGG = Vgg(
@@ -28,6 +28,17 @@ VGG = Vgg(
     logit_scale=1.0,
     initializer="random",
     whitening=False,
+)
+RESNET = Resnet(
+    name="resnet",
+    filters=[4, 4, 6],
+    blocks_per_stage=[1, 2, 1],
+    batch_norm_momentum=0.9,
+    activation="gelu",
+    dropout=0.3,
+    logit_scale=1.0,
+    initializer="random",
+    whitening=True,
 )
 
 
@@ -88,7 +99,7 @@ def test_without_batch_norm_the_convolutions_have_biases():
     assert not [layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization)]
 
 
-@pytest.mark.parametrize("model", [REFERENCE, VGG], ids=["reference", "vgg"])
+@pytest.mark.parametrize("model", [REFERENCE, VGG, RESNET], ids=lambda model: model.name)
 @pytest.mark.parametrize("channels", [1, 3])
 def test_a_network_with_probabilities_takes_bytes_and_gives_shares_of_one(model, channels):
     network = models.with_probabilities(build(model, channels=channels))
@@ -104,20 +115,62 @@ def test_a_channel_that_never_changes_does_not_divide_by_zero():
     assert np.isfinite(network.predict(np.zeros((1, 32, 32, 3), "uint8"), verbose=0)).all()
 
 
-def test_the_smallest_image_for_reference_builds_and_one_pixel_less_is_refused():
-    assert build(REFERENCE, side=24).output_shape == (None, 10)
-    with pytest.raises(ConfigError, match=r"23x23 pixels are too small .* 24 a side"):
-        build(REFERENCE, side=23)
+def changed(model=VGG, **values):
+    return type(model).model_validate(model.model_dump() | values)
 
 
-def test_an_image_too_small_for_the_poolings_is_refused_with_the_numbers():
-    assert build(VGG, side=4).output_shape == (None, 10)
-    with pytest.raises(ConfigError, match=r"3x3 pixels are too small for the 2 poolings .* need 4"):
-        build(VGG, side=3)
+@pytest.mark.parametrize(
+    ("model", "side"),
+    [(REFERENCE, 24), (VGG, 4), (changed(whitening=True), 5), (RESNET, 5), (changed(RESNET, whitening=False), 4)],
+)
+def test_the_smallest_images_that_a_network_states_will_do_and_a_pixel_less_is_refused(model, side):
+    assert model.smallest_side == side
+    assert build(model, side=side).output_shape == (None, 10)
+    with pytest.raises(ConfigError, match=rf"{side - 1}x{side - 1} .*{model.name}\), which needs {side} a side"):
+        build(model, side=side - 1)
 
 
-def changed(**values):
-    return Vgg.model_validate(VGG.model_dump() | values)
+@pytest.mark.parametrize("model", [REFERENCE, VGG, changed(head="max"), RESNET])
+def test_whether_images_of_any_size_will_do_is_as_the_section_states(model):
+    network = build(model)
+    if not model.any_size:
+        with pytest.raises(ValueError, match="incompatible"):
+            graph.rebuilt(network, (36, 40, 3))
+        return
+    assert graph.rebuilt(network, (36, 40, 3)).output_shape == (None, 10)
+
+
+def test_resnet_has_the_blocks_and_shortcuts_of_its_stages():
+    network = build(RESNET)
+    convolutions = [layer for layer in network.layers if isinstance(layer, keras.layers.Conv2D)][1:]  # the whitening
+    of_3x3 = [layer.filters for layer in convolutions if layer.kernel_size == (3, 3)]
+    assert of_3x3 == [4] + [4, 4] + [4, 4] * 2 + [6, 6]
+    # a projection where the image shrinks, with as many filters or with more
+    assert [layer.filters for layer in convolutions if layer.kernel_size == (1, 1)] == [4, 6]
+    assert all(layer.strides == (2, 2) for layer in convolutions if layer.kernel_size == (1, 1))
+    sums = [layer.output.shape[1:] for layer in network.layers if isinstance(layer, keras.layers.Add)]
+    assert sums == [(31, 31, 4), (16, 16, 4), (16, 16, 4), (8, 8, 6)]
+    assert [layer.rate for layer in network.layers if isinstance(layer, keras.layers.Dropout)] == [0.3]
+
+
+def test_the_resnet_of_20_layers_for_cifar10_has_the_weights_of_the_paper():
+    paper = {"filters": [16, 32, 64], "blocks_per_stage": 3, "whitening": False, "activation": "relu"}
+    network = build(changed(RESNET, **paper))
+    weights = [layer.kernel for layer in network.layers if isinstance(layer, keras.layers.Conv2D | keras.layers.Dense)]
+    plain = 9 * (3 * 16 + 6 * 16 * 16 + 16 * 32 + 5 * 32 * 32 + 32 * 64 + 5 * 64 * 64) + 64 * 10
+    assert round(plain, -4) == 270_000  # table 6
+    assert sum(int(np.prod(kernel.shape)) for kernel in weights) == plain + 16 * 32 + 32 * 64  # two projections
+
+
+def test_a_block_of_resnet_adds_what_it_was_given():
+    network = build(changed(RESNET, filters=[4], blocks_per_stage=1, activation="relu", whitening=False))
+    add = next(layer for layer in network.layers if isinstance(layer, keras.layers.Add))
+    within = keras.Model(network.input, [*add.input, add.output])
+    images = np.random.default_rng(0).integers(0, 256, (2, 32, 32, 3), dtype="uint8")
+    shortcut, residual, out = (np.asarray(value) for value in within(images))
+    assert np.allclose(out, shortcut + residual, atol=1e-5)
+    assert (shortcut >= 0).all()  # an activation's, with nothing between
+    assert shortcut.std() > 0
 
 
 def test_pooling_first_normalises_and_activates_the_smaller_image():

@@ -124,8 +124,8 @@ def test_an_unknown_key_gets_a_guess(path: tuple[str, ...], guess: str) -> None:
 
 
 def test_an_unknown_network_is_answered_with_those_there_are() -> None:
-    with pytest.raises(ConfigError, match="'reference', 'vgg'"):
-        schema.parse(changed((("model", "name"), "resnet")))
+    with pytest.raises(ConfigError, match="'reference', 'vgg', 'resnet'"):
+        schema.parse(changed((("model", "name"), "lenet")))
 
 
 @pytest.mark.parametrize("written", ["1e-3", "0.001", "1.0e-3", "1E-3"])

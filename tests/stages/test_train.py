@@ -12,6 +12,8 @@ from convtrack import artifacts, metrics
 from convtrack.artifacts import Arrays
 from convtrack.errors import ConfigError, TrainingError
 from convtrack.models import whitening
+from convtrack.models.flops import training_flops
+from convtrack.params.schema import Resnet
 from convtrack.stages import train as stage
 from convtrack.training import checkpoint
 from convtrack.training.loss import smoothed_cross_entropy
@@ -119,10 +121,35 @@ def test_smaller_images_at_first_cost_fewer_operations_and_the_model_takes_whole
 
 
 @pytest.mark.usefixtures("data")
+def test_a_network_that_branches_learns_with_muon_whitening_and_growing_images():
+    resnet = Resnet(
+        name="resnet",
+        filters=[4, 8],
+        blocks_per_stage=[1, 2],
+        batch_norm_momentum=0.999,
+        activation="gelu",
+        dropout=0.1,
+        logit_scale=0.5,
+        initializer="dirac",
+        whitening=True,
+    )
+    muon = TRAIN.optimizer.model_dump() | {"name": "muon", "learning_rate": 0.3, "bias_rate": 0.3}
+    recipe = changed(TRAIN, epochs=8, optimizer=muon, progressive_resizing={"scale": 0.5, "share": 0.5})
+    result = stage.run(resnet, recipe)
+    assert result["best_val_accuracy"] == 1.0
+    model = artifacts.load_model(artifacts.MODEL)
+    flops = [training_flops(model, (side, side, 3)) for side in (4, 8)]
+    assert result["gflop_per_image"] == pytest.approx(sum(flops) / 2 / 1e9, rel=1e-3)
+    val = artifacts.read_arrays(artifacts.PROCESSED, "val")
+    probabilities = model.predict(np.asarray(val.images), verbose=0)
+    assert metrics.accuracy(val.labels, probabilities) == 1.0
+
+
+@pytest.mark.usefixtures("data")
 @pytest.mark.parametrize(
     ("model", "scale", "said"),
     [
-        ({"head": "flatten"}, 0.5, "images of any size will do"),
+        ({"head": "flatten"}, 0.5, "takes images of any size, which this one .*vgg.* does not"),
         ({"head": "max", "filters": [4, 4]}, 0.3, "makes images of 2x2 pixels, and the network needs 4 a side"),
     ],
 )

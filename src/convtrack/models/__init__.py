@@ -1,7 +1,7 @@
 """The networks: one file per architecture, each with a `build` that is a pure function of its section of Params.
 
-Every network takes uint8 images and carries its own scaling as layers, and ends in logits; `with_probabilities` adds
-the softmax that a saved model has.
+Every network is a graph of layers (keras.Model), which may branch. It takes uint8 images, carries its own scaling as
+layers and ends in logits; `with_probabilities` adds the softmax that a saved model has.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from collections.abc import Sequence
 
 import keras
 
+from convtrack.errors import ConfigError
 from convtrack.models import fused
 from convtrack.params.schema import Model
 
@@ -23,22 +24,17 @@ def build(
     `image_shape` is (height, width, channels); `mean` and `std` are those of the training pixels in 0..1, by channel.
     Raises ConfigError where the images are too small for the network.
     """
+    needed = model.smallest_side
+    if min(image_shape[:2]) < needed:
+        raise ConfigError(
+            f"images of {image_shape[0]}x{image_shape[1]} pixels are too small for this network (model.name: "
+            f"{model.name}), which needs {needed} a side",
+            f"set data.image_size to {needed} or more, or choose a network for smaller images (model.name, or fewer "
+            "entries in model.filters)",
+        )
     architecture = importlib.import_module(f"{__name__}.{model.name}")
     network: keras.Model = architecture.build(model, tuple(image_shape), classes, mean, std)
     return network
-
-
-def for_images(network: keras.Model, image_shape: tuple[int | None, ...]) -> keras.Model:
-    """`network`, sharing its weights, for images of another shape; None stands for any height or width.
-
-    Its head must not depend on the size of the images, and its layers follow one upon the other.
-    """
-    inputs = keras.Input(image_shape, dtype="uint8")
-    outputs = inputs
-    for layer in network.layers:
-        if not isinstance(layer, keras.layers.InputLayer):
-            outputs = layer(outputs)
-    return keras.Model(inputs, outputs, name=network.name)
 
 
 def with_probabilities(network: keras.Model) -> keras.Model:

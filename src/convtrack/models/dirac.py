@@ -6,14 +6,12 @@ Seconds", arXiv:2404.00498.
 
 from __future__ import annotations
 
-from typing import Any
-
 import numpy as np
 
 
-def kernel(random: Any) -> np.ndarray:
+def kernel(random: np.ndarray) -> np.ndarray:
     """`random`, a kernel of shape (height, width, in, out), its first min(in, out) filters made identities."""
-    made = np.array(random)
+    made = random.copy()
     height, width, channels, filters = made.shape
     same = np.arange(min(channels, filters))
     made[..., same] = 0

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from typing import Any
 
 import keras
 from keras import layers
+
+from convtrack.models import graph
 
 BACKWARD = 2  # times the forward operations: one for the gradient of the inputs, one for that of the weights
 
@@ -14,19 +17,20 @@ BACKWARD = 2  # times the forward operations: one for the gradient of the inputs
 def forward_flops(network: keras.Model, image_shape: Sequence[int] | None = None) -> int:
     """Operations of the convolutions and dense layers for one image, a multiplication and an addition counting two.
 
-    image_shape: (height, width, channels), by default the one that `network`, a chain of layers, was built for.
-    What is left out (normalisation, activation, pooling) is under a hundredth of them in these networks.
+    image_shape: (height, width, channels), by default the one that `network` was built for. A layer that is used
+    several times counts each time. What is left out (normalisation, activation, pooling, sums) is a hundredth or two of
+    them in these networks.
     """
     total = 0
-    shape = (1, *(image_shape or network.input_shape[1:]))
-    for layer in network.layers:
-        if isinstance(layer, layers.InputLayer):
-            continue
-        shape = layer.compute_output_shape(shape)
-        if isinstance(layer, layers.Conv2D):
-            total += 2 * math.prod(layer.kernel.shape) * math.prod(shape[1:3])
-        elif isinstance(layer, layers.Dense):
-            total += 2 * math.prod(layer.kernel.shape)
+
+    def counted(layer: Any, *arguments: Any, **keywords: Any) -> Any:
+        nonlocal total
+        outputs = layer(*arguments, **keywords)
+        if isinstance(layer, layers.Conv2D | layers.DepthwiseConv2D | layers.Dense):
+            total += 2 * math.prod(layer.kernel.shape) * math.prod(outputs.shape[1:-1])
+        return outputs
+
+    graph.rebuilt(network, image_shape, call=counted)
     return total
 
 

@@ -16,6 +16,8 @@ import keras
 import tensorflow as tf
 from keras import layers
 
+from convtrack.models import graph
+
 
 class BatchNormalization(layers.BatchNormalization):
     """Keras's layer, over the channels of (n, height, width, channels), its training step fused."""
@@ -63,17 +65,12 @@ def activation(name: str) -> layers.Layer:
 
 
 def portable(network: keras.Model) -> keras.Model:
-    """`network`, a chain of layers, with Keras's own in the place of those above, and the same weights."""
-    if not any(isinstance(layer, BatchNormalization | Gelu | MaxPooling2D) for layer in network.layers):
-        return network
-    inputs = keras.Input(network.input_shape[1:], dtype=network.inputs[0].dtype)
-    outputs = inputs
-    for layer in network.layers[1:]:
-        own = _keras_own(layer)
-        outputs = own(outputs)
-        if own is not layer:
+    """`network` with Keras's own layers in the place of those above, and the same weights."""
+    made = graph.rebuilt(network, replace=_keras_own)
+    for layer in network.layers:
+        if layer.weights and (own := made.get_layer(layer.name)) is not layer:
             own.set_weights(layer.get_weights())
-    return keras.Model(inputs, outputs, name=network.name)
+    return made
 
 
 def _keras_own(layer: layers.Layer) -> layers.Layer:

@@ -7,22 +7,13 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from convtrack.errors import ConfigError
 from convtrack.params.schema import Reference
-
-SMALLEST_SIDE = 24  # 24 -> 22 -> 20 -> pool 10 -> 8 -> pool 4 -> 2 -> pool 1
 
 
 def build(
     model: Reference, image_shape: tuple[int, ...], classes: int, mean: Sequence[float], std: Sequence[float]
 ) -> keras.Model:
     """Pixels in 0..1 (`mean` and `std` are not used), 32-64-128-128 filters, Dense 1024, logits of (n, classes)."""
-    if min(image_shape[:2]) < SMALLEST_SIDE:
-        raise ConfigError(
-            f"images of {image_shape[0]}x{image_shape[1]} pixels are too small for model.name: reference, "
-            f"whose convolutions and poolings need {SMALLEST_SIDE} a side",
-            "set data.image_size: 32, or model.name: vgg with fewer blocks",
-        )
     x = inputs = keras.Input(image_shape, dtype="uint8")
     for layer in (
         layers.Rescaling(1 / 255, dtype="float32"),

@@ -12,8 +12,7 @@ from typing import Any
 import keras
 from keras import layers
 
-from convtrack.errors import ConfigError
-from convtrack.models import dirac, fused, whitening
+from convtrack.models import fused, parts
 from convtrack.params.schema import Vgg
 
 
@@ -21,20 +20,11 @@ def build(
     model: Vgg, image_shape: tuple[int, ...], classes: int, mean: Sequence[float], std: Sequence[float]
 ) -> keras.Model:
     """Pixels normalised by channel, one block for each entry of `filters`, dense layers, logits of (n, classes)."""
-    _refuse_small_images(model, image_shape)
-    inputs = keras.Input(image_shape, dtype="uint8")
-    # a channel that never changes has no deviation to divide by
-    deviation = [value or 1.0 for value in std]
-    x = layers.Rescaling(
-        [1 / (255 * value) for value in deviation],
-        [-m / value for m, value in zip(mean, deviation, strict=True)],
-        dtype="float32",
-    )(inputs)
-    if model.whitening:
-        x = fused.activation(model.activation)(whitening.layer(image_shape[-1])(x))
+    images = keras.Input(image_shape, dtype="uint8")
+    x = parts.stem(model, images, mean, std)
     blocks = len(model.filters)
     for filters, convs, dropout in zip(
-        model.filters, _each(model.convs_per_block, blocks), _each(model.block_dropout, blocks), strict=True
+        model.filters, parts.each(model.convs_per_block, blocks), parts.each(model.block_dropout, blocks), strict=True
     ):
         x = _block(model, x, filters, convs)
         x = layers.Dropout(dropout)(x)
@@ -42,38 +32,18 @@ def build(
     for units in model.dense:
         x = layers.Dropout(model.dropout)(x)
         x = layers.Dense(units, activation=model.activation)(x)
-    x = layers.Dropout(model.dropout)(x)
-    x = layers.Dense(classes, dtype="float32")(x)
-    return keras.Model(inputs, layers.Rescaling(model.logit_scale, name="logits", dtype="float32")(x), name="vgg")
+    return parts.with_logits(model, images, x, classes)
 
 
 def _block(model: Vgg, x: Any, filters: int, convs: int) -> Any:
     pooled_after = 0 if model.pooling == "first" else convs - 1
     for index in range(convs):
-        convolution = layers.Conv2D(filters, model.kernel_size, padding="same", use_bias=not model.batch_norm)
-        x = convolution(x)
-        if model.initializer == "dirac":
-            convolution.kernel.assign(dirac.kernel(convolution.kernel))
+        x = parts.convolution(model, x, filters, model.kernel_size, use_bias=not model.batch_norm)
         if index == pooled_after and model.pooling == "first":
             x = fused.MaxPooling2D()(x)
         if model.batch_norm:
-            x = fused.BatchNormalization(momentum=model.batch_norm_momentum, scale=False)(x)
+            x = parts.batch_norm(model, x)
         x = fused.activation(model.activation)(x)
         if index == pooled_after and model.pooling == "last":
             x = fused.MaxPooling2D()(x)
     return x
-
-
-def _each(one_or_list: Any, blocks: int) -> list[Any]:
-    """A value for each block, where one number stands for all of them."""
-    return one_or_list if isinstance(one_or_list, list) else [one_or_list] * blocks
-
-
-def _refuse_small_images(model: Vgg, image_shape: tuple[int, ...]) -> None:
-    needed = 2 ** len(model.filters) + (whitening.SIDE - 1 if model.whitening else 0)
-    if min(image_shape[:2]) < needed:
-        raise ConfigError(
-            f"images of {image_shape[0]}x{image_shape[1]} pixels are too small for the {len(model.filters)} poolings "
-            f"of model.filters: {model.filters}, which need {needed} a side",
-            "take an entry out of model.filters, or set a larger data.image_size",
-        )

@@ -11,7 +11,7 @@ import re
 import textwrap
 import typing
 from pathlib import Path
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal, Self
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from ruamel.yaml import YAML
@@ -27,6 +27,7 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[int, Field(ge=1, lt=2**31)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 Convs = Annotated[int, Field(ge=1, le=8)]
+Blocks = Annotated[int, Field(ge=1, le=32)]
 
 
 _PASSWORD = "has a password, and params.yaml is kept in git"  # and never shown, not even there
@@ -90,8 +91,31 @@ class Reference(Section):
         """How many pixels a side the images need."""
         return 24  # valid convolutions and poolings: 24 -> 22 -> 20 -> 10 -> 8 -> 4 -> 2 -> 1
 
+    @property
+    def any_size(self) -> bool:
+        """Whether one set of weights takes images of any size, from smallest_side on."""
+        return False
 
-class Vgg(Section):
+
+class Stages(Section):
+    """A network with a block or stage for each entry of `filters`."""
+
+    # one number for all of them, or as many as there are filters
+    per_block: ClassVar[dict[str, str]]
+
+    @model_validator(mode="after")
+    def _one_value_each(self) -> Self:
+        for name, filters in self.per_block.items():
+            values, count = getattr(self, name), len(getattr(self, filters))
+            if isinstance(values, list) and len(values) != count:
+                raise ValueError(
+                    f"{name} has {len(values)} values for {count} entries of {filters}; "
+                    f"give one number for all of them or one for each entry of {filters}"
+                )
+        return self
+
+
+class Vgg(Stages):
     name: Literal["vgg"]
     filters: Annotated[list[Positive], Field(min_length=1, max_length=8)]
     convs_per_block: Convs | list[Convs]
@@ -108,27 +132,44 @@ class Vgg(Section):
     initializer: Literal["random", "dirac"]
     whitening: bool
 
-    # one number for all blocks, or as many as there are filters
-    per_block: ClassVar[dict[str, str]] = {"convs_per_block": "filters", "block_dropout": "filters"}
+    per_block = {"convs_per_block": "filters", "block_dropout": "filters"}
 
     @property
     def smallest_side(self) -> int:
         """How many pixels a side the images need: each block halves them, whitening takes one."""
         return 2 ** len(self.filters) + (1 if self.whitening else 0)
 
-    @model_validator(mode="after")
-    def _one_value_per_block(self) -> Vgg:
-        for name in self.per_block:
-            values = getattr(self, name)
-            if isinstance(values, list) and len(values) != len(self.filters):
-                raise ValueError(
-                    f"{name} has {len(values)} values for {len(self.filters)} blocks; "
-                    "give one number for all blocks or one for each entry of filters"
-                )
-        return self
+    @property
+    def any_size(self) -> bool:
+        """Whether one set of weights takes images of any size, from smallest_side on."""
+        return self.head == "max"
 
 
-Model = Annotated[Reference | Vgg, Field(discriminator="name")]
+class Resnet(Stages):
+    name: Literal["resnet"]
+    filters: Annotated[list[Positive], Field(min_length=1, max_length=8)]
+    blocks_per_stage: Blocks | list[Blocks]
+    batch_norm_momentum: Fraction
+    activation: Literal["relu", "gelu", "silu", "elu", "selu", "tanh"]
+    dropout: Fraction
+    logit_scale: Annotated[float, Field(gt=0, le=100)]
+    initializer: Literal["random", "dirac"]
+    whitening: bool
+
+    per_block = {"blocks_per_stage": "filters"}
+
+    @property
+    def smallest_side(self) -> int:
+        """How many pixels a side the images need: each stage but the first halves them, whitening takes one."""
+        return 2 ** (len(self.filters) - 1) + (1 if self.whitening else 0)
+
+    @property
+    def any_size(self) -> bool:
+        """Whether one set of weights takes images of any size, from smallest_side on."""
+        return True
+
+
+Model = Annotated[Reference | Vgg | Resnet, Field(discriminator="name")]
 
 
 class Optimizer(Section):

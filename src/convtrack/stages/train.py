@@ -14,7 +14,7 @@ from rich.console import Console
 from convtrack import artifacts, models
 from convtrack.artifacts import Arrays
 from convtrack.errors import ConfigError, TrainingError
-from convtrack.models import whitening
+from convtrack.models import graph, whitening
 from convtrack.models.flops import training_flops
 from convtrack.params.schema import Model, Train
 from convtrack.system.interruption import Interruption, raise_again
@@ -208,18 +208,21 @@ def _for_its_batches(network: keras.Model, model: Model, batches: TrainBatches) 
     smallest = min(batches.image_shapes())
     if smallest == batches.arrays.images.shape[1:3]:
         return network
-    if model.name != "vgg" or model.head != "max":
+    if not model.any_size:
         raise ConfigError(
-            "train.progressive_resizing needs a network for which images of any size will do",
-            "set model.name: vgg with model.head: max, or train.progressive_resizing.scale: 1.0",
+            "train.progressive_resizing needs a network that takes images of any size, which this one (model.name: "
+            f"{model.name}) does not",
+            "set train.progressive_resizing.scale: 1.0, or choose a network that pools over the whole image before its "
+            "dense layers, such as one with model.head: max",
         )
     if min(smallest) < model.smallest_side:
         raise ConfigError(
             f"train.progressive_resizing makes images of {smallest[0]}x{smallest[1]} pixels, and the network needs "
             f"{model.smallest_side} a side",
-            "set a larger train.progressive_resizing.scale, or take an entry out of model.filters",
+            "set a larger train.progressive_resizing.scale, or choose a network for smaller images (model.name, or "
+            "fewer entries in model.filters)",
         )
-    return models.for_images(network, (None, None, batches.arrays.images.shape[3]))
+    return graph.rebuilt(network, (None, None, batches.arrays.images.shape[3]))
 
 
 def _check_batch(train: Train, images: int) -> None:

@@ -1,0 +1,51 @@
+"""What architectures have in common: how they begin and end, and their convolutions."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import keras
+from keras import layers
+
+from convtrack.models import dirac, fused, whitening
+from convtrack.params.schema import Resnet, Vgg
+
+
+def stem(model: Resnet | Vgg, images: Any, mean: Sequence[float], std: Sequence[float]) -> Any:
+    """`images` (uint8) normalised by channel, in float32, and whitened where `model.whitening` says so."""
+    # a channel that never changes has no deviation to divide by
+    deviation = [value or 1.0 for value in std]
+    scale = [1 / (255 * value) for value in deviation]
+    offset = [-m / value for m, value in zip(mean, deviation, strict=True)]
+    x = layers.Rescaling(scale, offset, dtype="float32")(images)
+    if model.whitening:
+        x = fused.activation(model.activation)(whitening.layer(images.shape[-1])(x))
+    return x
+
+
+def convolution(model: Resnet | Vgg, x: Any, filters: int, size: int, **keywords: Any) -> Any:
+    """A convolution with zero padding whose kernel `model.initializer` sets; `keywords` are those of Conv2D."""
+    layer = layers.Conv2D(filters, size, padding="same", **keywords)
+    x = layer(x)
+    if model.initializer == "dirac":
+        layer.kernel.assign(dirac.kernel(layer.kernel.numpy()))
+    return x
+
+
+def batch_norm(model: Resnet | Vgg, x: Any) -> Any:
+    """Batch normalisation without a scale: the convolution before it, or the one behind it, has one already."""
+    return fused.BatchNormalization(momentum=model.batch_norm_momentum, scale=False)(x)
+
+
+def with_logits(model: Resnet | Vgg, images: Any, x: Any, classes: int) -> keras.Model:
+    """The network from `images` to logits in float32 of (n, classes), by dropout and a dense layer on `x`."""
+    x = layers.Dropout(model.dropout)(x)
+    x = layers.Dense(classes, dtype="float32")(x)
+    logits = layers.Rescaling(model.logit_scale, name="logits", dtype="float32")(x)
+    return keras.Model(images, logits, name=model.name)
+
+
+def each(one_or_list: Any, blocks: int) -> list[Any]:
+    """A value for each block, where one number stands for all of them."""
+    return one_or_list if isinstance(one_or_list, list) else [one_or_list] * blocks
