@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from PIL import Image
+from PIL import Image, ImageOps
 
 from convtrack.datasets import images
 from convtrack.datasets.images import UnreadableImageError, decode
@@ -184,6 +184,14 @@ def test_an_image_on_its_side_is_turned_upright():
     assert upright.shape == (16, 8, 3)
     assert upright[2, 4].max() < 30  # what was on the left is on top
     assert upright[13, 4].min() > 225
+    # a rational in the field of an integer, which Pillow reads and refuses to write
+    exif[0x011A] = 72.0
+    whole = encoded(image, "JPEG", exif=exif, quality=95)
+    damaged = whole.replace(b"\x01\x1a\x00\x05", b"\x01\x07\x00\x05")
+    assert damaged != whole
+    with pytest.raises(Exception, match="not an integer"):
+        ImageOps.exif_transpose(Image.open(BytesIO(damaged)))
+    assert (pixels(damaged) == upright).all()
 
 
 def test_resizing_gives_a_square():
