@@ -1,4 +1,7 @@
-"""The learning rate over the steps of a training."""
+"""The learning rate over the steps of a training.
+
+Not by Keras's schedules: only its cosine has a warmup, and that one's first step would train at a rate of 0.
+"""
 
 from __future__ import annotations
 
