@@ -7,6 +7,7 @@ in fast.ai's DAWNBench entries (2018).
 from __future__ import annotations
 
 import numpy as np
+from PIL import Image
 
 from convtrack.params.schema import ProgressiveResizing
 
@@ -21,19 +22,12 @@ def shape_at(done: float, shape: tuple[int, int], resizing: ProgressiveResizing)
 def resized(images: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
     """`images`, uint8 of (n, height, width, channels), at the height and width of `shape`, none larger than before.
 
-    Linear interpolation over as many pixels as one of the result covers, so that nothing is aliased.
+    channels: 1 or 3. Linear interpolation over as many pixels as one of the result covers, so that nothing is aliased.
     """
     if images.shape[1:3] == shape:
         return images
-    rows, columns = (_weights(*sides) for sides in zip(images.shape[1:3], shape, strict=True))
-    flat = rows @ images.astype(np.float32).reshape(len(images), images.shape[1], -1)
-    narrow = columns @ flat.reshape(len(images) * shape[0], images.shape[2], -1)
-    return np.rint(narrow).astype(np.uint8).reshape(len(images), *shape, images.shape[3])
-
-
-def _weights(side: int, smaller: int) -> np.ndarray:
-    """How much each of `side` pixels counts for each of `smaller`, float32 of (smaller, side), rows that sum to 1."""
-    step = side / smaller
-    centres = (np.arange(smaller) + 0.5) * step - 0.5
-    weights = np.maximum(0, 1 - np.abs(np.arange(side) - centres[:, None]) / step)
-    return (weights / weights.sum(axis=1, keepdims=True)).astype(np.float32)
+    grey = images.shape[3] == 1
+    # not tf.image.resize, which takes twice as long for the same
+    pictures = (Image.fromarray(image[..., 0] if grey else image) for image in images)
+    small = [np.asarray(picture.resize(shape[::-1], Image.Resampling.BILINEAR)) for picture in pictures]
+    return np.stack(small).reshape(-1, *shape, images.shape[3])
