@@ -246,7 +246,7 @@ def test_whitening_of_white_images_keeps_its_bias_in_bounds(tmp_path):
 def test_label_smoothing_is_the_cross_entropy_with_softened_labels():
     logits = np.array([[2.0, 0.0, -1.0]], "float32")
     log_p = logits - np.log(np.exp(logits).sum())
-    plain = smoothed_cross_entropy(0.0, 3)(np.array([[0]]), logits)
-    smoothed = smoothed_cross_entropy(0.3, 3)(np.array([[0]]), logits)
+    plain = smoothed_cross_entropy(0.0)(np.array([[0]]), logits)
+    smoothed = smoothed_cross_entropy(0.3)(np.array([[0]]), logits)
     assert float(np.squeeze(plain)) == pytest.approx(-log_p[0, 0], rel=1e-5)
     assert float(np.squeeze(smoothed)) == pytest.approx(-(0.8 * log_p[0, 0] + 0.1 * log_p[0, 1:].sum()), rel=1e-5)

@@ -117,7 +117,7 @@ def fit(
         whitening.measure(network, train_arrays.images)
         trained = _for_its_batches(network, model, batches)
         statistics = MeasureBatchStatistics(trained, train_arrays, train.seed)
-        _compile(trained, train, steps=train.epochs * len(batches), classes=len(dataset["classes"]))
+        _compile(trained, train, steps=train.epochs * len(batches))
     images = f"{len(train_arrays.labels):,} train and {len(val_arrays.labels):,} val images"
     _say(f"{network.count_params():,} parameters, {images}")
     stop = StopEarly(train.early_stopping)
@@ -234,11 +234,11 @@ def _check_batch(train: Train, images: int) -> None:
         )
 
 
-def _compile(network: keras.Model, train: Train, steps: int, classes: int) -> None:
+def _compile(network: keras.Model, train: Train, steps: int) -> None:
     schedule = make_schedule(train.schedule, train.optimizer.learning_rate, steps)
     network.compile(
         optimizer=make_optimizer(train.optimizer, schedule, network),
-        loss=smoothed_cross_entropy(train.label_smoothing, classes),
+        loss=smoothed_cross_entropy(train.label_smoothing),
         metrics=metrics(),
         jit_compile=False,  # slower on a CPU, see docs/decisions/cpu-speed.md
     )

@@ -11,15 +11,13 @@ from keras import ops
 CROSS_ENTROPY = "cross_entropy"
 
 
-def smoothed_cross_entropy(label_smoothing: float, classes: int) -> Callable[[Any, Any], Any]:
+def smoothed_cross_entropy(label_smoothing: float) -> Callable[[Any, Any], Any]:
     """Cross-entropy of integer labels and logits, the labels smoothed as in Szegedy et al., arXiv:1512.00567."""
 
     def cross_entropy(labels: Any, logits: Any) -> Any:
-        labels = ops.reshape(ops.cast(labels, "int32"), (-1,))
-        if not label_smoothing:
-            return ops.sparse_categorical_crossentropy(labels, logits, from_logits=True)
-        wanted = ops.one_hot(labels, classes) * (1 - label_smoothing) + label_smoothing / classes
-        return ops.categorical_crossentropy(wanted, logits, from_logits=True)
+        # Keras's loss for integer labels has no smoothing
+        wanted = ops.one_hot(ops.reshape(labels, (-1,)), logits.shape[-1])
+        return keras.losses.categorical_crossentropy(wanted, logits, from_logits=True, label_smoothing=label_smoothing)
 
     return cross_entropy
 
