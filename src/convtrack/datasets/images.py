@@ -30,8 +30,8 @@ _GREY_MODES = {"1", "L", "LA", "La", "I;16", "I;16B"}
 _LEVELS = {"L;2": 85, "L;4": 17}  # how far apart in 8 bits two shades of a PNG of 2 or 4 bits are
 _TIFF_INVERTED, _TIFF_TILE = 262, (322, 323)  # tags: 0 is white; width and height of the parts that are stored apart
 _ORIENTATION = 0x0112  # the EXIF tag
-# What turns an image of that orientation upright. Not ImageOps.exif_transpose: it writes all other tags anew, and raises
-# where one of them is damaged
+# What turns an image of that orientation upright. Not ImageOps.exif_transpose: it writes all other tags anew, and
+# raises where one of them is damaged
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
