@@ -194,7 +194,7 @@ def test_images_of_unknown_size_are_no_reason_to_refuse(with_space: WithSpace) -
     space.check(params, content, None)
 
 
-@pytest.mark.parametrize("preset", ["fast", "reference"])
+@pytest.mark.parametrize("preset", ["fast", "reference", "resnet"])
 def test_the_smallest_images_are_those_that_the_network_itself_takes(preset: str, content: Content) -> None:
     from convtrack import models
 

@@ -54,6 +54,23 @@ def test_the_default_space_searches_dropout_and_layer_sizes_and_starts_where_par
     assert config.parse(space.apply(content, start)).train == recipe
 
 
+def test_the_stages_of_a_resnet_are_searched_like_the_blocks_of_a_vgg(with_space: WithSpace) -> None:
+    entries = {
+        "model.filters.length": {"type": "int", "low": 2, "high": 4},
+        "model.filters.2": {"type": "int", "low": 8, "high": 32},
+        "model.blocks_per_stage.2": {"type": "int", "low": 2, "high": 3},
+    }
+    preset = config.read_yaml(Path(__file__).parent.parent.parent / "presets/resnet.yaml")
+    params, content = with_space(entries, {"model": preset["model"]})
+    space.check(params, content, (32, 32, 3))
+    shapes = set()
+    for values in trials(params, content, 30):
+        model = config.parse(space.apply(content, values)).model.model_dump()
+        blocks = model["blocks_per_stage"]
+        shapes.add((len(model["filters"]), *(blocks if isinstance(blocks, list) else [])))
+    assert shapes == {(2,), (3, 1, 1, 2), (3, 1, 1, 3), (4, 1, 1, 2, 1), (4, 1, 1, 3, 1)}
+
+
 def test_the_name_in_optuna_is_the_path(content: Content) -> None:
     params = config.parse(content)
     study = optuna.create_study()
