@@ -127,10 +127,10 @@ def test_an_unknown_key_gets_a_guess(path: tuple[str, ...], guess: str) -> None:
     ("preset", "key", "value"), [("fast", "block_dropout", 0.5), ("resnet", "blocks_per_stage", 2)]
 )
 def test_a_list_for_the_blocks_has_as_many_entries_as_there_are(preset: str, key: str, value: float) -> None:
-    model = config.read_yaml(ROOT / f"presets/{preset}.yaml")["model"]
-    config.parse(changed((("model",), model | {key: [value] * 3})))
+    model = schema.read_yaml(ROOT / f"presets/{preset}.yaml")["model"]
+    schema.parse(changed((("model",), model | {key: [value] * 3})))
     with pytest.raises(ConfigError, match=f"model: {key} has 2 values for 3 entries of filters; give one number"):
-        config.parse(changed((("model",), model | {key: [value] * 2})))
+        schema.parse(changed((("model",), model | {key: [value] * 2})))
 
 
 def test_an_unknown_network_is_answered_with_those_there_are() -> None:
