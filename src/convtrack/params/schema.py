@@ -97,7 +97,7 @@ class Reference(Section):
         return False
 
 
-class Stages(Section):
+class BlockNetwork(Section):
     """A network with a block or stage for each entry of `filters`."""
 
     # one number for all of them, or as many as there are filters
@@ -115,7 +115,7 @@ class Stages(Section):
         return self
 
 
-class Vgg(Stages):
+class Vgg(BlockNetwork):
     name: Literal["vgg"]
     filters: Annotated[list[Positive], Field(min_length=1, max_length=8)]
     convs_per_block: Convs | list[Convs]
@@ -145,7 +145,7 @@ class Vgg(Stages):
         return self.head == "max"
 
 
-class Resnet(Stages):
+class Resnet(BlockNetwork):
     name: Literal["resnet"]
     filters: Annotated[list[Positive], Field(min_length=1, max_length=8)]
     blocks_per_stage: Blocks | list[Blocks]
