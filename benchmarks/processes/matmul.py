@@ -15,8 +15,9 @@ load_tensorflow_quietly()
 
 import tensorflow as tf  # noqa: E402
 
+from convtrack.system.processor import usable_cores  # noqa: E402
 from convtrack.training.precision import possible  # noqa: E402
-from convtrack.training.threads import hold_threads, usable_cores  # noqa: E402
+from convtrack.training.threads import hold_threads  # noqa: E402
 
 
 def measure(precision: str, size: int, repeat: int) -> list[float]:

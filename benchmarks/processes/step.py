@@ -28,10 +28,11 @@ from convtrack import models  # noqa: E402
 from convtrack.artifacts import Arrays  # noqa: E402
 from convtrack.models import fused  # noqa: E402
 from convtrack.params import schema as config  # noqa: E402
+from convtrack.system.processor import usable_cores  # noqa: E402
 from convtrack.training.batches import TrainBatches  # noqa: E402
 from convtrack.training.optimizer import make_optimizer  # noqa: E402
 from convtrack.training.precision import choose_precision  # noqa: E402
-from convtrack.training.threads import hold_threads, usable_cores  # noqa: E402
+from convtrack.training.threads import hold_threads  # noqa: E402
 
 settings = json.loads(sys.argv[1])
 

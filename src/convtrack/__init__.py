@@ -13,9 +13,9 @@ The rooms, each importing only from those below it:
     models          one file per architecture
     training        optimizer, schedule, augmentation, early stopping, precision: one idea per file
     metrics         labels and probabilities in, numbers out
-    system          what the operating system does to a process: signals, locks, parent watchdog, processor
     artifacts       every file name, and every read and write
     config          params.yaml -> one checked, frozen Params
+    system          what the operating system does to a process: signals, locks, parent watchdog, processor
     errors          what goes wrong on purpose
 """
 

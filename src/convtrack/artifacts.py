@@ -8,18 +8,17 @@ from __future__ import annotations
 
 import contextlib
 import errno
-import glob
 import json
 import os
 import re
 import shutil
-import tempfile
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from convtrack.errors import StorageError
+from convtrack.system.temporary import temporary_beside
 
 if TYPE_CHECKING:
     import keras
@@ -148,59 +147,29 @@ def whole_file(path: Path) -> Iterator[Path]:
 
     Raises StorageError where the disk refuses; what stood at `path` before is then untouched.
     """
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        # the suffix stays, because Keras and matplotlib choose the format by it
-        handle, name = tempfile.mkstemp(prefix=_prefix(path.stem, path.parent), suffix=path.suffix, dir=path.parent)
-        os.close(handle)
-        temporary = Path(name)
-        temporary.chmod(0o644)
-        try:
-            yield temporary
+    # the suffix stays, because Keras and matplotlib choose the format by it
+    with storage_errors(path), temporary_beside(path, path.stem, path.suffix) as temporary:
+        yield temporary
+        if temporary != path:
             _flush(temporary)
             temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
 def whole_folder(path: Path) -> Iterator[Path]:
     """As `whole_file`, for a folder and all that is written into it; what is at `path`, a link too, is replaced."""
-    with storage_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = Path(tempfile.mkdtemp(prefix=_prefix(path.name, path.parent), dir=path.parent))
-        temporary.chmod(0o755)
-        try:
-            yield temporary
-            for file in temporary.rglob("*"):
-                if file.is_file():
-                    _flush(file)
-            if path.is_symlink() or path.is_file():
-                path.unlink()  # as DVC does; where a link leads stays as it is
-            elif path.exists():
-                shutil.rmtree(path)
-            temporary.replace(path)
-        finally:
-            shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _prefix(name: str, folder: Path) -> str:
-    """What a temporary name begins with. Deletes what writers of the same that were killed have left in `folder`."""
-    for left in folder.glob(f".*{glob.escape(name)}-*-*"):
-        written = re.match(rf"\.+{re.escape(name)}-(\d+)-", left.name)  # two points: for one that had a temporary name
-        if written and not _runs(int(written[1])):
-            shutil.rmtree(left, ignore_errors=True) if left.is_dir() else left.unlink(missing_ok=True)
-    return f".{name}-{os.getpid()}-"
-
-
-def _runs(pid: int) -> bool:
-    try:
-        os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:  # somebody else's
-        return True
-    return True
+    with storage_errors(path), temporary_beside(path, path.name) as temporary:
+        yield temporary
+        if temporary == path:
+            return
+        for file in temporary.rglob("*"):
+            if file.is_file():
+                _flush(file)
+        if path.is_symlink() or path.is_file():
+            path.unlink()  # as DVC does; where a link leads stays as it is
+        elif path.exists():
+            shutil.rmtree(path)
+        temporary.replace(path)
 
 
 def _flush(path: Path) -> None:
@@ -268,7 +237,7 @@ def _belongs(file: Path, path: Path) -> bool:
 
 
 def _in_the_end(path: Path) -> Path:
-    """`path` as it would be called after all its temporary names."""
+    """`path` without its temporary names."""
     return Path(*(re.sub(r"^\.(.+)-\d+-\w{8}((\.\w+)?)$", r"\1\2", part) for part in path.parts))
 
 

@@ -278,11 +278,13 @@ def _warn(params: Params, section: str) -> None:
 def _begin(stage: str) -> Params:
     """What every stage begins with: the repository, params.yaml, and nobody else at the same work."""
     go_to_root()
+    from convtrack import artifacts
     from convtrack.params import schema as config
     from convtrack.system import stage_lock, watchdog
 
     params = config.load()
     if "DVC_STAGE" in os.environ:
         watchdog.end_with_dvc()
-    stage_lock.take(stage)
+    with artifacts.storage_errors(artifacts.STATE):
+        stage_lock.take(stage, artifacts.STATE)
     return params

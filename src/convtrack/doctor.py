@@ -25,7 +25,7 @@ from convtrack.params import schema as config
 from convtrack.params.schema import Params
 from convtrack.system import processor
 from convtrack.tracking import facts, health, store
-from convtrack.training import precision, threads
+from convtrack.training import precision
 
 GIB = 2**30
 LEAST_MEMORY, LEAST_DISK = 2 * GIB, 2 * GIB  # TensorFlow and all of CIFAR-10; its arrays, twice, and DVC's copies
@@ -128,7 +128,7 @@ def _features() -> Finding:
 
 
 def _cores() -> Finding:
-    return Finding("cores", f"{threads.usable_cores()} usable of {os.cpu_count()}")
+    return Finding("cores", f"{processor.usable_cores()} usable of {os.cpu_count()}")
 
 
 def _memory() -> Finding:

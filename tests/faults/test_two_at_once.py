@@ -27,7 +27,11 @@ pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 
 WRITERS = int(os.environ.get("CONVTRACK_WRITERS", "20"))
 PAIRS = int(os.environ.get("CONVTRACK_PAIRS", "1"))
-HELD = ("is busy, it is being blocked by", "Unable to acquire lock", "is at ")  # how one says that another one is at it
+HELD = (
+    "is busy, it is being blocked by",
+    "Unable to acquire lock",
+    "is already running ",
+)  # how one says that another one is at it
 STUDY = {
     "study.space": {"model.dropout": {"type": "float", "low": 0.0, "high": 0.5}},
     "study.pruner": "none",

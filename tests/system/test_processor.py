@@ -1,8 +1,11 @@
-"""What Linux says of the processor."""
+"""What Linux says of the processor, and the cores that one may use."""
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
+
+import pytest
 
 from convtrack.system import processor
 
@@ -26,3 +29,19 @@ def test_an_arm_has_features_and_no_vendor(tmp_path: Path) -> None:
 def test_a_system_that_says_nothing_has_no_flags_and_no_vendor(tmp_path: Path) -> None:
     assert processor.flags(tmp_path / "absent") == frozenset()
     assert processor.vendor(tmp_path / "absent") == ""
+
+
+@pytest.mark.parametrize(("quota", "most"), [("max 100000", 10**6), ("150000 100000", 1), ("50000 100000", 1)])
+def test_a_container_quota_lowers_the_number_of_cores(tmp_path, quota, most):
+    file = tmp_path / "cpu.max"
+    file.write_text(quota)
+    assert processor.usable_cores(file) == min(len(os.sched_getaffinity(0)), most)
+
+
+def test_affinity_lowers_the_number_of_cores(tmp_path):
+    before = os.sched_getaffinity(0)
+    try:
+        os.sched_setaffinity(0, {min(before)})
+        assert processor.usable_cores(tmp_path / "absent") == 1
+    finally:
+        os.sched_setaffinity(0, before)

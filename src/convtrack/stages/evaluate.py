@@ -137,7 +137,8 @@ def run(evaluate: Evaluate) -> dict[str, Any]:
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
-    from convtrack.training.threads import hold_threads, usable_cores
+    from convtrack.system.processor import usable_cores
+    from convtrack.training.threads import hold_threads
 
     dataset = artifacts.read_json(artifacts.PROCESSED / artifacts.DATASET)
     test = artifacts.read_arrays(artifacts.PROCESSED, "test")

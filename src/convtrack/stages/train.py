@@ -18,6 +18,7 @@ from convtrack.models import graph, whitening
 from convtrack.models.flops import training_flops
 from convtrack.params.schema import Model, Train
 from convtrack.system.interruption import Interruption, raise_again
+from convtrack.system.processor import usable_cores
 from convtrack.training import devices
 from convtrack.training.batch_statistics import MeasureBatchStatistics
 from convtrack.training.batches import EvalBatches, TrainBatches
@@ -29,7 +30,7 @@ from convtrack.training.optimizer import make_optimizer
 from convtrack.training.precision import choose_precision
 from convtrack.training.progress import ShowProgress
 from convtrack.training.schedule import make_schedule
-from convtrack.training.threads import hold_threads, usable_cores
+from convtrack.training.threads import hold_threads
 
 EVAL_BATCH = 500
 

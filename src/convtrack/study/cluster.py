@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import socket
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
+
+from filelock import FileLock
 
 from convtrack import artifacts
 from convtrack.errors import ConfigError, ConvtrackError, StorageError
@@ -174,7 +174,9 @@ def _fetch_data(root: Path) -> None:
     """See to it that this machine has the images: `dvc pull` brings them where they are not there. StorageError."""
     if not (root / config.PARAMS_FILE).exists():
         raise StorageError(f"{root} is not here; every machine of the cluster needs the repository in the same folder")
-    with _one_at_a_time(root):
+    lock = root / artifacts.STATE / "pull.lock"
+    lock.parent.mkdir(parents=True, exist_ok=True)
+    with FileLock(lock):  # several trials of one machine begin at once
         if (root / artifacts.PROCESSED / artifacts.DATASET).exists():
             return
         command = [sys.executable, "-m", "dvc", "pull", "preprocess"]
@@ -183,15 +185,6 @@ def _fetch_data(root: Path) -> None:
             raise StorageError(
                 f"{root / artifacts.PROCESSED} is missing, and dvc pull did not bring it: {done.stderr.strip()[-500:]}"
             )
-
-
-@contextlib.contextmanager
-def _one_at_a_time(root: Path) -> Iterator[None]:
-    path = root / artifacts.STATE / "pull.lock"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with path.open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        yield
 
 
 def _connect(address: str) -> Any:

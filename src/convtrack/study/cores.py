@@ -9,7 +9,7 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from convtrack.training.threads import usable_cores
+from convtrack.system.processor import usable_cores
 
 
 @contextlib.contextmanager

@@ -24,7 +24,7 @@ from convtrack.study.run import FINISHED, Order, Record, Search
 from convtrack.study.sampling import can_prune, directions
 from convtrack.study.space import check
 from convtrack.study.workers import LocalWorkers, Workers
-from convtrack.training.threads import usable_cores
+from convtrack.system.processor import usable_cores
 
 __all__ = ["Cluster", "Session", "check", "open_session"]
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import time
 import uuid
@@ -16,6 +15,7 @@ from urllib.parse import quote, urlsplit
 import click
 import optuna
 import sqlalchemy
+from filelock import lock_descriptor
 from optuna.exceptions import ExperimentalWarning
 from optuna.storages import BaseStorage
 from sqlalchemy.engine import URL, make_url
@@ -145,7 +145,7 @@ def _alone_in(folder: Path) -> Iterator[None]:
     """A block that one process at a time is in: two at once would make the tables of a new file twice."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX)
+        lock_descriptor(descriptor)  # not a lock file: the folder may be one that is only read
         yield
     finally:
         os.close(descriptor)

@@ -19,7 +19,7 @@ from convtrack.study.folders import Spec
 from convtrack.study.lifeline import PATIENCE
 from convtrack.study.storage import VARIABLE
 from convtrack.system.processes import kill_group
-from convtrack.training.threads import usable_cores
+from convtrack.system.processor import usable_cores
 
 TIME_OUT = "it took more than study.trial_timeout, {:g} s"
 

@@ -1,11 +1,14 @@
-"""What Linux says of the processor; other systems say nothing here."""
+"""What Linux says of the processor, other systems nothing; and how many cores this process may use."""
 
 from __future__ import annotations
 
 import functools
+import math
+import os
 from pathlib import Path
 
 CPU_INFO = Path("/proc/cpuinfo")
+CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # cgroup v2: "<quota|max> <period>", in microseconds
 
 
 @functools.cache
@@ -28,3 +31,15 @@ def flags(cpu_info: Path = CPU_INFO) -> frozenset[str]:
 def vendor(cpu_info: Path = CPU_INFO) -> str:
     """Who made it: `GenuineIntel`, `AuthenticAMD`; empty where that is not said, as on Arm."""
     return described(cpu_info).get("vendor_id", "")
+
+
+def usable_cores(quota_file: Path = CGROUP_QUOTA) -> int:
+    """How many cores this process may use: its affinity, and the container's quota where that is less."""
+    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        quota, period = quota_file.read_text().split()
+        if quota != "max":
+            cores = min(cores, max(1, math.floor(int(quota) / int(period))))
+    except (OSError, ValueError):
+        pass
+    return cores

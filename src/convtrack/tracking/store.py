@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import logging
 import os
 import re
 from pathlib import Path
 from typing import TYPE_CHECKING
 from urllib.parse import unquote
+
+from filelock import FileLock
 
 from convtrack import artifacts
 from convtrack.errors import TrackingError
@@ -158,10 +159,9 @@ def _make_database() -> None:
     path = database()
     if path is None or path.exists() or "?" in uri():
         return
-    turn = root() / artifacts.STATE / "database.turn"
-    turn.parent.mkdir(exist_ok=True)
-    with turn.open("w") as file, contextlib.suppress(FileExistsError):
-        fcntl.flock(file, fcntl.LOCK_EX)  # others would only slow it down
+    lock = root() / artifacts.STATE / "database.lock"
+    lock.parent.mkdir(exist_ok=True)
+    with FileLock(lock), contextlib.suppress(FileExistsError):  # others would only slow it down
         if not path.exists():
             _make_whole(path)
 

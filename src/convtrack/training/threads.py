@@ -1,24 +1,6 @@
-"""The cores a training may use, and TensorFlow held to them."""
+"""TensorFlow held to a number of threads."""
 
 from __future__ import annotations
-
-import math
-import os
-from pathlib import Path
-
-CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # cgroup v2: "<quota|max> <period>", in microseconds
-
-
-def usable_cores(quota_file: Path = CGROUP_QUOTA) -> int:
-    """How many cores this process may use: its affinity, and the container's quota where that is less."""
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        quota, period = quota_file.read_text().split()
-        if quota != "max":
-            cores = min(cores, max(1, math.floor(int(quota) / int(period))))
-    except (OSError, ValueError):
-        pass
-    return cores
 
 
 def hold_threads(cores: int) -> None:
