@@ -207,8 +207,6 @@ def trial(folder: Path) -> None:
     from convtrack.study import folders
 
     params, spec = config.load(), folders.read_spec(Path())
-    if spec.cores:
-        os.sched_setaffinity(0, spec.cores)  # before any library starts threads
     from convtrack.study import trial as room
 
     with room.leaving_room():

@@ -12,7 +12,7 @@ import pytest
 from convtrack.params import schema as config
 from convtrack.study import folders, workers
 from convtrack.study.folders import Spec
-from convtrack.study.workers import Ended, LocalWorkers, oom_kills, share_of_cores, why_it_ended
+from convtrack.study.workers import Ended, LocalWorkers, oom_kills, why_it_ended
 
 
 def ended(exit_code: int, *, why: str = "", out_of_memory: bool = False) -> Ended:
@@ -41,22 +41,18 @@ def catches_sigterm(pid: int) -> bool:
     return bool(int(caught.split()[1], 16) >> (signal.SIGTERM - 1) & 1)
 
 
-def test_shares_of_cores_are_disjoint_equal_and_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1, 2, 3, 4, 6, 8})
-    shares = [share_of_cores(slot, 3) for slot in range(3)]
-    assert [core for share in shares for core in share or []] == [0, 1, 2, 3, 4, 6, 8]
-    assert [len(share or []) for share in shares] == [2, 2, 3]
-
-
-def test_more_workers_than_cores_have_one_each_in_turn(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: {0, 1})
-    assert [share_of_cores(slot, 5) for slot in range(5)] == [[0], [1], [0], [1], [0]]
-
-
-def test_a_quota_below_the_number_of_cores_is_shared(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(16)))
-    monkeypatch.setattr(workers, "usable_cores", lambda: 4)
-    assert [share_of_cores(slot, 2) for slot in range(2)] == [[0, 1], [2, 3]]
+@pytest.mark.parametrize(
+    ("usable", "count", "asked", "cores"),
+    [(8, 2, None, 4), (7, 3, None, 3), (2, 5, None, 1), (16, 1, 4, 4), (2, 1, 4, 2)],
+)
+def test_each_trial_has_threads_for_its_share_of_the_cores(
+    monkeypatch: pytest.MonkeyPatch, workplace: Path, usable: int, count: int, asked: int | None, cores: int
+) -> None:
+    monkeypatch.setattr(workers, "usable_cores", lambda: usable)
+    team = LocalWorkers(count, config.load(), "sqlite://", workplace, asked)
+    team.start(spec(0), config.read_yaml(config.PARAMS_FILE))
+    team.kill()
+    assert folders.read_spec(workplace / folders.trial_folder("none", 0)).cores == cores
 
 
 def test_the_kernels_count_of_processes_killed_for_memory_is_read(tmp_path: Path) -> None:

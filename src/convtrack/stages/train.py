@@ -52,15 +52,20 @@ def checkpoints(model: Model, train: Train) -> Path:
 
 
 def run(
-    model: Model, train: Train, *, on_epoch: OnEpoch | None = None, keep_checkpoints: bool = False
+    model: Model,
+    train: Train,
+    *,
+    on_epoch: OnEpoch | None = None,
+    keep_checkpoints: bool = False,
+    cores: int | None = None,
 ) -> dict[str, Any]:
     """Read data/processed, write models/, return what models/training.json says.
 
     `on_epoch` gets each row of the history as it is written. A training that was stopped goes on after its last
     checkpoint; with `keep_checkpoints` also one that came to its end, until the caller's `finish`. Raises as `fit`
-    does, ConfigError for a precision that this machine lacks, and StorageError.
+    does, ConfigError for a precision that this machine lacks, and StorageError. `cores` are all usable ones by default.
     """
-    cores = usable_cores()
+    cores = cores or usable_cores()
     hold_threads(cores)
     dataset = artifacts.read_json(artifacts.PROCESSED / artifacts.DATASET)
     arrays = {split: artifacts.read_arrays(artifacts.PROCESSED, split) for split in ("train", "val")}

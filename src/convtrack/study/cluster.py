@@ -20,7 +20,6 @@ from convtrack.params import schema as config
 from convtrack.params.schema import Params
 from convtrack.redact import redacted, redacted_uri
 from convtrack.study import folders
-from convtrack.study.cores import claimed
 from convtrack.study.folders import Spec
 from convtrack.study.lifeline import STOPPED
 from convtrack.study.workers import Ended, LocalWorkers
@@ -151,10 +150,9 @@ def work(
         _fetch_data(Path(root))
     except ConvtrackError as error:
         return asdict(Ended(number, 1, f"{socket.gethostname()}: {error.message}", 0, False)), b""
-    with claimed(cpus):
-        local = LocalWorkers(1, params, storage, Path(root))
-        local.start(Spec(**spec), content)
-        gone = _wait(local, number)
+    local = LocalWorkers(1, params, storage, Path(root), cpus)
+    local.start(Spec(**spec), content)
+    gone = _wait(local, number)
     with contextlib.suppress(OSError):
         return asdict(gone), (folder / folders.LOG).read_bytes()[-LONGEST_LOG:]
     return asdict(gone), b""

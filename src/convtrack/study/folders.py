@@ -31,8 +31,8 @@ SPEC, RESULT, LOG = Path("trial.json"), Path("result.json"), Path("trial.log")
 class Spec:
     """What a trial's process is told.
 
-    `trial_id` is the storage's, `number` counts from 0 in the study; `parent_run` is the study's MLflow run; `cores`
-    are those that the process keeps to, None for all that it finds; `claim` is that of the command, see inside.py.
+    `trial_id` is the storage's, `number` counts from 0 in the study; `parent_run` is the study's MLflow run; `cores` is
+    for how many cores it has threads, None for all; `claim` is that of the command, see inside.py.
     """
 
     study: str
@@ -40,7 +40,7 @@ class Spec:
     trial_id: int
     number: int
     parent_run: str | None
-    cores: list[int] | None
+    cores: int | None
     claim: str = ""
 
 

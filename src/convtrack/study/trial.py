@@ -121,7 +121,7 @@ class Trial:
         from convtrack.stages import train
 
         self._check_data()
-        epochs = self.params.train.epochs
+        epochs, cores = self.params.train.epochs, self.spec.cores
 
         def report(row: dict[str, float]) -> None:
             with self.lifeline.whole():
@@ -133,7 +133,9 @@ class Trial:
                 raise _Worse(f"after epoch {int(row['epoch'])} of {epochs}: {worse}")
 
         with self.lifeline.cut_short():
-            training = train.run(self.params.model, self.params.train, on_epoch=report, keep_checkpoints=True)
+            training = train.run(
+                self.params.model, self.params.train, on_epoch=report, keep_checkpoints=True, cores=cores
+            )
         values = objectives.measure(list(self.params.study.objectives), training)
         return Outcome("complete", "", values, training)
 

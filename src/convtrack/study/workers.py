@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -55,24 +55,25 @@ class Workers(Protocol):
 @dataclass
 class _Worker:
     spec: Spec
-    slot: int
     process: subprocess.Popen[bytes]
     began: float
     oom_kills: int
     why: str = ""
     kill_at: float = float("inf")
     memory: int = 0
-    log: Path = field(default_factory=Path)
 
 
 class LocalWorkers:
     """Up to `count` trials at once, each a process in a group of its own that ends with this process.
 
-    `storage` is the study's address, handed over in the environment alone, since it may hold a password.
+    Each trains with as many threads as there are `cores` for it, by default its share of this machine's. `storage` is
+    the study's address, handed over in the environment alone, since it may hold a password.
     """
 
-    def __init__(self, count: int, params: Params, storage: str, root: Path) -> None:
+    def __init__(self, count: int, params: Params, storage: str, root: Path, cores: int | None = None) -> None:
         self.count, self.root = count, root
+        usable = usable_cores()
+        self._cores = min(cores, usable) if cores else -(-usable // count)  # one thread too many beats an idle core
         self._timeout = params.study.trial_timeout
         # code, data and MLflow's store are those of the repository, not of the trial's folder
         self._environment = os.environ | {VARIABLE: storage, "DVC_ROOT": str(root)}
@@ -89,9 +90,8 @@ class LocalWorkers:
 
     def start(self, spec: Spec, content: dict[str, Any]) -> None:
         """Start a trial whose params.yaml holds `content`. Raises StorageError."""
-        slot = min(set(range(self.count)) - {worker.slot for worker in self._workers.values()})
         folder = self.root / folders.trial_folder(spec.study, spec.number)
-        spec = replace(spec, cores=share_of_cores(slot, self.count))
+        spec = replace(spec, cores=self._cores)
         folders.prepare(folder, spec, content)
         with (folder / folders.LOG).open("ab") as log:
             process = subprocess.Popen(
@@ -102,7 +102,7 @@ class LocalWorkers:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for the study, which then stops its trials
             )
-        self._workers[spec.number] = _Worker(spec, slot, process, time.monotonic(), oom_kills())
+        self._workers[spec.number] = _Worker(spec, process, time.monotonic(), oom_kills())
 
     def ended(self) -> list[Ended]:
         """The trials that ended since the last call. Those that took too long are ended here."""
@@ -136,19 +136,6 @@ class LocalWorkers:
             worker.process.stdin.close()
         code = worker.process.returncode
         return Ended(worker.spec.number, code, worker.why, worker.memory, oom_kills() > worker.oom_kills)
-
-
-def share_of_cores(slot: int, count: int) -> list[int] | None:
-    """The cores of worker `slot` of `count`: equal shares, or one each in turn where there are more workers.
-
-    None where processes cannot be held to cores.
-    """
-    if not hasattr(os, "sched_setaffinity"):
-        return None
-    cores = sorted(os.sched_getaffinity(0))[: usable_cores()]
-    if count > len(cores):
-        return [cores[slot % len(cores)]]
-    return cores[slot * len(cores) // count : (slot + 1) * len(cores) // count]
 
 
 def oom_kills(counters: Path = Path("/proc/vmstat")) -> int:
