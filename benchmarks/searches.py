@@ -39,7 +39,7 @@ import presets
 from convtrack import artifacts
 from convtrack.params import schema as config
 from convtrack.report.style import BLUE, GREEN, GREY, ORANGE, style
-from convtrack.study import results, space
+from convtrack.study import parameters, results
 
 UNPRUNED = "TPE, no pruning"
 SEARCHES = {
@@ -80,7 +80,9 @@ def main() -> None:
     for name, found in kept["searches"].items():
         winner = best(found)
         sections = harness.preset(wanted.preset)
-        networks[name] = space.apply(sections, winner["params"]) if winner["number"] else sections  # 0 is the preset
+        networks[name] = (
+            parameters.apply(sections, winner["params"]) if winner["number"] else sections
+        )  # 0 is the preset
     judge(networks, kept, wanted)
     with mpl.rc_context(style()), artifacts.whole_file(wanted.picture) as temporary:
         draw(kept, networks).savefig(temporary, metadata={"Software": None})

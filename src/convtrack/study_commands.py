@@ -112,10 +112,10 @@ def show(name: str | None) -> None:
     _, opened, shown = _opened(name)
     from rich.console import Console
 
-    from convtrack.study import results, summary
+    from convtrack.study import results, terminal
 
     # lines that are wider than the terminal are its to wrap, so that a command can be copied as it is
-    Console().print(summary.summary(results.read(opened), shown), highlight=False, crop=False)
+    Console().print(terminal.summary(results.read(opened), shown), highlight=False, crop=False)
 
 
 @study.command()
@@ -156,15 +156,15 @@ def apply(*, name: str | None, number: int | None, dry_run: bool, yes: bool) -> 
     from convtrack import quickstart
     from convtrack.params import editor as editing
     from convtrack.params import schema as config
-    from convtrack.study import apply_trial, results
+    from convtrack.study import apply, results
 
-    trial = apply_trial.pick(results.read(opened), number)
-    others = apply_trial.other_knobs(opened.user_attrs, config.read_yaml(config.PARAMS_FILE))
+    trial = apply.pick(results.read(opened), number)
+    others = apply.other_parameters(opened.user_attrs, config.read_yaml(config.PARAMS_FILE))
     if others:
         click.echo("the trials had other values of these, which stay as they are:\n  " + "\n  ".join(others), err=True)
     if not dry_run:
-        editing.confirm_overwriting(apply_trial.apply(trial, write=False), yes=yes)
-    difference = apply_trial.apply(trial, write=not dry_run)
+        editing.confirm_overwriting(apply.apply(trial, write=False), yes=yes)
+    difference = apply.apply(trial, write=not dry_run)
     click.echo(difference or f"params.yaml has the values of trial {trial.number} already", nl=not difference)
     if dry_run:
         click.echo("nothing was written (--dry-run)", err=True)
@@ -182,12 +182,12 @@ def clean(name: str | None, other_hosts: bool) -> None:
     """
     params, opened, shown = _opened(name)
     from convtrack import tracking
-    from convtrack.study import cleaning
+    from convtrack.study import reclaim
     from convtrack.study.storage import identity
 
     with tracking.study_run(params, opened.study_name, identity(opened), shown) as record:
-        found = cleaning.clean(opened, record, other_hosts=other_hosts)
-    for line in cleaning.words(found):
+        found = reclaim.clean(opened, record, other_hosts=other_hosts)
+    for line in reclaim.words(found):
         click.echo(line)
 
 

@@ -30,7 +30,7 @@ from convtrack.datasets import cifar10, images
 from convtrack.errors import ConfigError, ConvtrackError, DataError
 from convtrack.params import schema as config
 from convtrack.stages import download
-from convtrack.study import space
+from convtrack.study import problems
 from tests.datasets.samples import as_tar, as_zip, data, drawn, tree
 from tests.datasets.test_cifar10 import BATCH, LABELS, PIXELS, pickled, records, small
 
@@ -338,7 +338,7 @@ def test_params_yaml_is_valid_or_refused(text: str) -> None:
         path.write_text(text, encoding="utf-8", errors="surrogatepass")
         try:
             params = config.load(path)
-            space.check(params, config.read_yaml(path), (32, 32, 3))
+            problems.check(params, config.read_yaml(path), (32, 32, 3))
         except ConfigError as error:
             is_usable(error)
         else:

@@ -19,7 +19,7 @@ from optuna.trial import TrialState
 from convtrack import cli
 from convtrack.errors import ConfigError, StorageError
 from convtrack.params import schema as config
-from convtrack.study import inside, results, storage
+from convtrack.study import optuna_internals, results, storage
 from convtrack.system.processes import this_process
 
 from .searched import empty, searched
@@ -98,7 +98,7 @@ def test_clean_puts_trials_of_a_command_that_is_gone_back_into_the_queue(
     here = this_process()
     commands = [here | {"started": here["started"] - 1000}, here, here | {"system": "another"}]
     for trial, command in zip((gone, there, elsewhere), commands, strict=True):
-        trial.set_user_attr("command", command | {"claim": inside.claim(study.trials[trial.number])})
+        trial.set_user_attr("command", command | {"claim": optuna_internals.claim(study.trials[trial.number])})
     convtrack_study("clean")
     said = capsys.readouterr().out
     states = {trial.number: trial.state for trial in results.read(study).trials[12:]}

@@ -15,8 +15,8 @@ from rich.console import Console
 from convtrack.params.schema import Params
 from convtrack.study import run, session, storage
 from convtrack.study.folders import Spec
-from convtrack.study.live import View
 from convtrack.study.run import Order, Search
+from convtrack.study.terminal import View
 from convtrack.study.workers import Ended
 from convtrack.system.processes import this_process
 

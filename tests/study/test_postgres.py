@@ -23,7 +23,7 @@ import pytest
 from optuna.trial import TrialState
 
 from convtrack.params import schema as config
-from convtrack.study import inside, results, session, storage, telling
+from convtrack.study import optuna_internals, reporting, results, session, storage
 from convtrack.study.fingerprint import fingerprint
 
 from .searched import searched
@@ -162,10 +162,10 @@ def test_a_study_goes_through_the_grpc_proxy_into_the_database(
     assert len(results.read(study).trials) == 12
     study.ask()
     held = study.trials[-1]
-    assert inside.update_held(study, held, {"command": {"claim": inside.claim(held)}})
-    assert telling.wait_again(study, held, "why")
+    assert optuna_internals.update_held(study, held, {"command": {"claim": optuna_internals.claim(held)}})
+    assert reporting.wait_again(study, held, "why")
     study.ask()
-    assert not telling.wait_again(study, held)
+    assert not reporting.wait_again(study, held)
     assert (study.trials[-1].state, study.trials[-1].user_attrs["reason"]) == (TrialState.RUNNING, "why")
     monkeypatch.setenv(storage.VARIABLE, database)
     there = results.read(results.load("layers", storage.open_storage(None)))
@@ -200,11 +200,11 @@ def test_a_server_that_is_started_again_costs_nobody_anything(workplace: Path, m
         monkeypatch.setenv(storage.VARIABLE, server.get_uri(driver="psycopg"))
         study = made()
         trial = study.ask()
-        inside.beat(study, trial._trial_id)
+        optuna_internals.beat(study, trial._trial_id)
         server.stop()
         again = threading.Timer(1.0, server.start)
         again.start()
-        inside.beat(study, trial._trial_id)
+        optuna_internals.beat(study, trial._trial_id)
         trial.report(0.5, 25)
         again.join()
         assert study.trials[0].intermediate_values == {25: 0.5}

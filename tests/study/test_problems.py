@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from convtrack.errors import ConfigError
 from convtrack.params import schema as config
 from convtrack.params.schema import Params
-from convtrack.study import space
+from convtrack.study import parameters, problems, space
 
 Content = dict[str, Any]
 WithSpace = Callable[..., tuple[Params, Content]]
@@ -161,7 +161,7 @@ def test_a_space_is_refused_for(what: str, with_space: WithSpace) -> None:
     entries, said = WRONG[what]
     params, content = with_space(entries)
     with pytest.raises(ConfigError) as raised:
-        space.check(params, content, (32, 32, 3))
+        problems.check(params, content, (32, 32, 3))
     assert said in raised.value.message
     assert raised.value.message.startswith("study.space has 1 problem:\n")
 
@@ -182,7 +182,7 @@ def test_all_problems_are_said_at_once(with_space: WithSpace) -> None:
             expected.append(said)
     params, content = with_space(merged)
     with pytest.raises(ConfigError) as raised:
-        space.check(params, content, (32, 32, 3))
+        problems.check(params, content, (32, 32, 3))
     missing = [said for said in expected if said not in raised.value.message]
     assert len(expected) > 15
     # these two are other problems where model.filters.length is searched as well
@@ -191,7 +191,7 @@ def test_all_problems_are_said_at_once(with_space: WithSpace) -> None:
 
 def test_images_of_unknown_size_are_no_reason_to_refuse(with_space: WithSpace) -> None:
     params, content = with_space({"model.filters.length": an_int(2, 8)})
-    space.check(params, content, None)
+    problems.check(params, content, None)
 
 
 @pytest.mark.parametrize("preset", ["fast", "reference", "resnet"])
@@ -210,13 +210,13 @@ def test_a_space_for_grid_needs_steps(with_space: WithSpace) -> None:
     entries = {**FINE, "model.block_dropout": a_float(0, 0.4, step=0.1)}
     params, content = with_space(entries, {"study.sampler": "grid"})
     with pytest.raises(ConfigError, match="1 problem:\n  model.dropout: study.sampler: grid tries every value"):
-        space.check(params, content, None)
+        problems.check(params, content, None)
 
 
 def test_cmaes_is_for_one_objective(with_space: WithSpace) -> None:
     params, content = with_space(FINE, {"study.sampler": "cmaes", "study.objectives": ["val_accuracy", "flops"]})
     with pytest.raises(ConfigError, match="cmaes searches for one objective. Received: val_accuracy, flops"):
-        space.check(params, content, None)
+        problems.check(params, content, None)
 
 
 PATHS = ["model.dropout", "model.filters.length", "model.filters.1", "model.dense.length", "model.dense.0",
@@ -243,9 +243,9 @@ def test_any_space_is_refused_or_gives_valid_params(with_space: WithSpace, drawn
 
     params, content = with_space(drawn)
     try:
-        space.check(params, content, (32, 32, 3))
+        problems.check(params, content, (32, 32, 3))
     except ConfigError:
         return
     for _ in range(5):
         values = space.suggest(optuna.create_study().ask(), params.study, content)
-        config.parse(space.apply(content, values))
+        config.parse(parameters.apply(content, values))

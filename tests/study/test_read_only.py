@@ -14,7 +14,7 @@ import pytest
 
 from convtrack.errors import StorageError
 from convtrack.params import schema as config
-from convtrack.study import cleaning, reclaim, results, session, storage
+from convtrack.study import reclaim, results, session, storage
 from convtrack.study.fingerprint import fingerprint
 from convtrack.study.run import storage_failures
 
@@ -30,7 +30,7 @@ optuna.storages.RDBStorage("sqlite://")  # imports what nobody may not
 from convtrack import cli, study_commands
 from convtrack.params import schema as config
 from convtrack.errors import ConvtrackError
-from convtrack.study import apply_trial, pages, results, session, storage, summary
+from convtrack.study import apply, pages, results, session, storage, terminal
 if os.geteuid() == 0:
     os.setgroups([])
     os.setgid(65534)
@@ -119,6 +119,6 @@ def test_a_database_that_is_read_only_is_shown_and_not_gone_on_with(
     with pytest.raises(StorageError, match="read-only transaction"), storage_failures():
         opened.ask()
     with pytest.raises(StorageError, match="read-only transaction"):
-        cleaning.clean(opened, Nobody(), other_hosts=False)
+        reclaim.clean(opened, Nobody(), other_hosts=False)
     monkeypatch.setenv(storage.VARIABLE, address)
     assert len(optuna.get_all_study_names(storage.open_storage(None))) == 1

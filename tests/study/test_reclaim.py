@@ -17,7 +17,7 @@ from optuna.trial import TrialState
 
 from convtrack import artifacts
 from convtrack.params import schema as config
-from convtrack.study import folders, inside, reclaim, storage, telling
+from convtrack.study import folders, optuna_internals, reclaim, reporting, storage
 from convtrack.study.folders import Spec
 from convtrack.system import processes
 
@@ -29,7 +29,7 @@ def study(workplace: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.Fixt
     opened = storage.open_storage(kept)
     made = optuna.create_study(storage=opened, study_name="mine", direction="maximize")
     made.set_user_attr("id", "one")
-    return telling.load("mine", opened, optuna.pruners.NopPruner())
+    return reporting.load("mine", opened, optuna.pruners.NopPruner())
 
 
 @pytest.fixture
@@ -54,11 +54,11 @@ def asked(study: optuna.Study, command: dict[str, Any] | None) -> optuna.Trial:
     """A trial that `command` has asked for and signed, as `run` does; None signs nothing."""
     trial = study.ask()
     trial.suggest_float("x", 0, 1)
-    inside.beat(study, trial._trial_id)
+    optuna_internals.beat(study, trial._trial_id)
     frozen = study.trials[trial.number]
     if command:
-        signed = {"command": command | {"claim": inside.claim(frozen)}, "process": None}
-        assert inside.update_held(study, frozen, signed)
+        signed = {"command": command | {"claim": optuna_internals.claim(frozen)}, "process": None}
+        assert optuna_internals.update_held(study, frozen, signed)
     return trial
 
 
@@ -130,7 +130,7 @@ def test_a_result_of_a_deleted_study_is_not(study: optuna.Study) -> None:
 
 
 def test_a_trial_that_takes_its_command_with_it_again_and_again_fails(study: optuna.Study) -> None:
-    for _ in range(reclaim.MOST_LOSSES):
+    for _ in range(reporting.MOST_LOSSES):
         asked(study, dead()).set_user_attr("process", dead())
         reclaim.reclaim(study, Path.cwd(), [])
     assert states(study) == ["FAIL"]
@@ -138,7 +138,7 @@ def test_a_trial_that_takes_its_command_with_it_again_and_again_fails(study: opt
 
 
 def test_a_trial_whose_process_had_not_begun_is_never_taken_for_the_cause(study: optuna.Study) -> None:
-    for _ in range(2 * reclaim.MOST_LOSSES):
+    for _ in range(2 * reporting.MOST_LOSSES):
         asked(study, dead()).set_user_attr("process", None)
         reclaim.reclaim(study, Path.cwd(), [])
     assert states(study) == ["WAITING"]
@@ -157,7 +157,7 @@ def test_a_trial_of_another_machine_waits_once_its_command_is_silent_with_its_re
     assert waiting.user_attrs["lost"] == 1
     again = asked(study, processes.this_process())
     assert (again.number, again.params) == (0, trial.params)
-    telling.tell(study, study.trials[0], {"state": "complete", "reason": "", "values": [0.5], "attributes": {}})
+    reporting.tell(study, study.trials[0], {"state": "complete", "reason": "", "values": [0.5], "attributes": {}})
     assert study.trials[0].user_attrs["reason"] == ""
 
 
@@ -180,7 +180,7 @@ def test_a_trial_is_not_taken_for_dead_by_its_heartbeat_while_its_command_lives(
 
 def test_who_asks_and_has_not_signed_yet_is_waited_for(study: optuna.Study, monkeypatch: pytest.MonkeyPatch) -> None:
     asked(study, dead())
-    telling.wait_again(study, study.trials[0])
+    reporting.wait_again(study, study.trials[0])
     monkeypatch.setattr(reclaim, "UNNAMED", 600.0)
     trial = study.ask()  # still signed by the command before, which is dead, and silent for long
     silence(study)
@@ -190,17 +190,17 @@ def test_who_asks_and_has_not_signed_yet_is_waited_for(study: optuna.Study, monk
 
 
 def sign(study: optuna.Study) -> None:
-    inside.update_held(study, study.trials[0], reclaim.sign(study.trials[0]))
+    optuna_internals.update_held(study, study.trials[0], reclaim.sign(study.trials[0]))
 
 
 def test_what_was_found_dead_is_put_back_once_whoever_runs_it_by_then(study: optuna.Study) -> None:
     asked(study, dead())
     found = study.trials[0]  # by two commands at once
-    assert telling.wait_again(study, found)
-    assert not telling.wait_again(study, found)
+    assert reporting.wait_again(study, found)
+    assert not reporting.wait_again(study, found)
     asked(study, processes.this_process())
-    assert not telling.wait_again(study, found)
-    assert not inside.update_held(study, found, {"command": dead()})
+    assert not reporting.wait_again(study, found)
+    assert not optuna_internals.update_held(study, found, {"command": dead()})
     assert states(study) == ["RUNNING"]
     assert study.trials[0].user_attrs["command"]["pid"] == processes.this_process()["pid"]
 
@@ -233,7 +233,7 @@ def test_signs_of_life_go_on_after_a_database_that_refused_them(
 ) -> None:
     monkeypatch.setattr(reclaim, "HEARTBEAT", 0.01)
     monkeypatch.setattr(reclaim, "AGAIN", 0.01)
-    refused, beat = threading.Event(), inside.beat
+    refused, beat = threading.Event(), optuna_internals.beat
 
     def watched(study: optuna.Study, number: int) -> None:
         try:
@@ -242,7 +242,7 @@ def test_signs_of_life_go_on_after_a_database_that_refused_them(
             refused.set()
             raise
 
-    monkeypatch.setattr(inside, "beat", watched)
+    monkeypatch.setattr(optuna_internals, "beat", watched)
     number = asked(study, abroad())._trial_id
     silence(study)
     engine = backend_of(study).engine
@@ -252,7 +252,7 @@ def test_signs_of_life_go_on_after_a_database_that_refused_them(
         assert refused.wait(600)
         with engine.begin() as connection:
             connection.execute(sqlalchemy.text("ALTER TABLE away RENAME TO trial_heartbeats"))
-        while inside.silent(study):
+        while optuna_internals.silent(study):
             time.sleep(0.01)
     assert reclaim.reclaim(study, Path.cwd(), []).elsewhere == [0]
 
@@ -260,8 +260,8 @@ def test_signs_of_life_go_on_after_a_database_that_refused_them(
 def test_what_was_told_first_stands(study: optuna.Study) -> None:
     trial = asked(study, dead())
     frozen = study.trials[0]
-    telling.tell(study, frozen, {"state": "pruned", "reason": "behind", "values": None, "attributes": {}})
-    telling.tell(study, frozen, {"state": "failed", "reason": "dead", "values": None, "attributes": {}})
-    telling.wait_again(study, frozen)
+    reporting.tell(study, frozen, {"state": "pruned", "reason": "behind", "values": None, "attributes": {}})
+    reporting.tell(study, frozen, {"state": "failed", "reason": "dead", "values": None, "attributes": {}})
+    reporting.wait_again(study, frozen)
     assert study.trials[trial.number].state == TrialState.PRUNED
     assert study.trials[0].user_attrs["reason"] == "behind"

@@ -17,7 +17,8 @@ from optuna.trial import TrialState
 from convtrack import artifacts
 from convtrack.errors import StorageError
 from convtrack.study import folders
-from convtrack.study.best import best, drop_other_models
+from convtrack.study.reporting import drop_other_models
+from convtrack.study.results import best
 from convtrack.study.run import storage_failures
 from convtrack.study.sampling import exhausted
 from convtrack.study.storage import identity
@@ -136,12 +137,12 @@ def test_models_of_a_rival_that_is_at_work_are_left_to_it_and_a_file_that_is_gon
     (folders.STUDIES / "one/trials/notes/models").mkdir(parents=True)
     (folders.STUDIES / "one/trials/notes" / artifacts.MODEL).touch()
     record = Dropped(rival=5)
-    drop_other_models(study, 1, record, mine=[0, 3], at_work=[3])
+    drop_other_models(study, 1, record.drop_model, mine=[0, 3], at_work=[3])
     assert record.numbers == [0, 5, 8]
     assert [number for number in range(10) if not model(number).exists()] == [0, 5, 8]
     rival.kill()
     rival.wait()
-    drop_other_models(study, 1, record, mine=[0, 3], at_work=[])
+    drop_other_models(study, 1, record.drop_model, mine=[0, 3], at_work=[])
     assert [number for number in range(10) if model(number).exists()] == [1, 4, 7, 9]
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from convtrack.params import schema as config
 from convtrack.params.schema import Params
-from convtrack.study import space
+from convtrack.study import parameters, problems, space
 
 Content = dict[str, Any]
 WithSpace = Callable[..., tuple[Params, Content]]
@@ -37,21 +37,21 @@ def trials(params: Params, content: Content, count: int) -> list[dict[str, Any]]
 def test_every_trial_of_the_default_space_is_valid_params_and_leads_back_to_itself(content: Content) -> None:
     params = config.parse(content)
     for values in trials(params, content, 100):
-        changed = space.apply(content, values)
+        changed = parameters.apply(content, values)
         config.parse(changed)
         assert space.current(params.study, changed) == values
-        assert space.apply(changed, values) == changed
+        assert parameters.apply(changed, values) == changed
 
 
 def test_the_default_space_searches_dropout_and_layer_sizes_and_starts_where_params_are(content: Content) -> None:
     params = config.parse(content)
-    space.check(params, content, (32, 32, 3))
+    problems.check(params, content, (32, 32, 3))
     start = space.current(params.study, content)
     assert {"model.dropout", "model.block_dropout", "model.filters.length", "model.dense.length"} <= set(start)
-    network, recipe = config.parse(space.apply(content, start)).model, params.train
+    network, recipe = config.parse(parameters.apply(content, start)).model, params.train
     as_lists = params.model.model_dump() | {"convs_per_block": [2, 2, 2]}
     assert network.model_dump() == as_lists
-    assert config.parse(space.apply(content, start)).train == recipe
+    assert config.parse(parameters.apply(content, start)).train == recipe
 
 
 def test_the_stages_of_a_resnet_are_searched_like_the_blocks_of_a_vgg(with_space: WithSpace) -> None:
@@ -62,10 +62,10 @@ def test_the_stages_of_a_resnet_are_searched_like_the_blocks_of_a_vgg(with_space
     }
     preset = config.read_yaml(Path(__file__).parent.parent.parent / "presets/resnet.yaml")
     params, content = with_space(entries, {"model": preset["model"]})
-    space.check(params, content, (32, 32, 3))
+    problems.check(params, content, (32, 32, 3))
     shapes = set()
     for values in trials(params, content, 30):
-        model = config.parse(space.apply(content, values)).model.model_dump()
+        model = config.parse(parameters.apply(content, values)).model.model_dump()
         blocks = model["blocks_per_stage"]
         shapes.add((len(model["filters"]), *(blocks if isinstance(blocks, list) else [])))
     assert shapes == {(2,), (3, 1, 1, 2), (3, 1, 1, 3), (4, 1, 1, 2, 1), (4, 1, 1, 3, 1)}
@@ -154,6 +154,6 @@ def test_entries_for_another_network_take_no_part(network: str, with_space: With
         "model.conv_dropout": {"type": "float", "low": 0.0, "high": 0.5, "when": {"model.name": "reference"}},
     }
     params, content = with_space(entries, {"model": preset["model"]})
-    space.check(params, content, (32, 32, 3))
+    problems.check(params, content, (32, 32, 3))
     other = "model.filters.0" if network == "fast" else "model.conv_dropout"
     assert all(set(values) == {"model.dropout", other} for values in trials(params, content, 5))

@@ -15,7 +15,7 @@ from optuna.trial import TrialState
 
 from convtrack.errors import ConfigError, StorageError
 from convtrack.params import schema as config
-from convtrack.study import folders, inside, results, storage, telling
+from convtrack.study import folders, optuna_internals, reporting, results, storage
 from convtrack.study.folders import Spec
 from convtrack.study.lifeline import Lifeline
 from convtrack.study.trial import (
@@ -62,17 +62,19 @@ def test_a_trial_that_another_command_has_by_now_is_neither_begun_nor_told(workp
     content["study"] |= {"storage": "sqlite:///one.db"}
     params, study = config.parse(content), empty("one", ("val_accuracy",), storage.open_storage("sqlite:///one.db"))
     asked = study.ask()
-    spec = Spec("one", "id", asked._trial_id, 0, None, None, inside.claim(study.trials[0]))
+    spec = Spec("one", "id", asked._trial_id, 0, None, None, optuna_internals.claim(study.trials[0]))
     trial = Trial(params, spec, Idle())
     assert study.trials[0].user_attrs["process"] == this_process()
-    telling.wait_again(study, study.trials[0])  # its command was suspended, and taken for dead
+    reporting.wait_again(study, study.trials[0])  # its command was suspended, and taken for dead
     study.ask()
     trial.tell(Outcome("complete", "", [0.5], {"seconds": 1.0}))
     assert study.trials[0].state == TrialState.RUNNING
     assert not folders.RESULT.exists()
     with pytest.raises(StorageError, match="is another command's by now"):
         Trial(params, spec, Idle())
-    Trial(params, replace(spec, claim=inside.claim(study.trials[0])), Idle()).tell(Outcome("complete", "", [0.75]))
+    Trial(params, replace(spec, claim=optuna_internals.claim(study.trials[0])), Idle()).tell(
+        Outcome("complete", "", [0.75])
+    )
     assert study.trials[0].value == 0.75
     assert folders.RESULT.exists()
 

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Any
 
 from convtrack.params import schema as config
-from convtrack.study import knobs
+from convtrack.study import parameters
 
 ATTRIBUTE = "fingerprint"  # of the study's user attributes
 DIGEST = 64  # characters of a SHA-256
@@ -50,19 +50,21 @@ def _fixed(content: dict[str, Any], searched: set[str]) -> dict[str, Any]:
     for path, value in config.parse(content).flat().items():
         if path.split(".")[0] not in SECTIONS or path in searched:
             continue
-        parts = {last for base, last in map(knobs.split, searched) if base == path}
+        parts = {last for base, last in map(parameters.split, searched) if base == path}
         fixed |= {path: value} if not parts else _rest_of_list(content, path, parts, searched)
     return fixed
 
 
 def _rest_of_list(content: dict[str, Any], path: str, parts: set[str | None], searched: set[str]) -> dict[str, Any]:
-    length = f"{knobs.leader(content, path)}.{knobs.LENGTH}"
-    count = knobs.value(content, length)
+    length = f"{parameters.leader(content, path)}.{parameters.LENGTH}"
+    count = parameters.value(content, length)
     rest = {
-        f"{path}.{index}": knobs.value(content, f"{path}.{index}") for index in range(count) if str(index) not in parts
+        f"{path}.{index}": parameters.value(content, f"{path}.{index}")
+        for index in range(count)
+        if str(index) not in parts
     }
     # as long as the blocks, whose number is among the knobs itself
-    if length not in searched and length == f"{path}.{knobs.LENGTH}":
+    if length not in searched and length == f"{path}.{parameters.LENGTH}":
         rest[length] = count
     return rest
 

@@ -32,7 +32,7 @@ class Spec:
     """What a trial's process is told.
 
     `trial_id` is the storage's, `number` counts from 0 in the study; `parent_run` is the study's MLflow run; `cores` is
-    for how many cores it has threads, None for all; `claim` is that of the command, see inside.py.
+    for how many cores it has threads, None for all; `claim` is that of the command, see optuna_internals.py.
     """
 
     study: str

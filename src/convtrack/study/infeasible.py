@@ -8,8 +8,8 @@ from typing import Any
 
 from convtrack.params import schema as config
 from convtrack.params.schema import CategoricalEntry, Params, SpaceEntry
-from convtrack.study import knobs
-from convtrack.study.conditions import Space, allowed_values, can_be, exists, ordered
+from convtrack.study import parameters
+from convtrack.study.space import Space, allowed_values, can_be, exists, ordered
 from convtrack.training.progressive_resizing import shape_at
 
 MOST_CORNERS = 4096
@@ -21,7 +21,7 @@ def find(space: Space, content: dict[str, Any], image_shape: Sequence[int] | Non
     for path, entry in space.items():
         for value in _ends(entry):
             point = _point(space, content, {**_so_that_it_exists(path, space, content), path: value})
-            if problem := _of(path, config.problems(knobs.apply(content, point))):
+            if problem := _of(path, config.problems(parameters.apply(content, point))):
                 known = True
                 yield f"{path}: {value!r} cannot be: {problem}"
                 break
@@ -35,7 +35,7 @@ def _corners(space: Space, content: dict[str, Any], image_shape: Sequence[int] |
     worst: tuple[int, str] = (0, "")
     for corner in itertools.islice(corners, MOST_CORNERS):
         values = _point(space, content, dict(zip(shaping, corner, strict=True)))
-        candidate = knobs.apply(content, values)
+        candidate = parameters.apply(content, values)
         where = ", ".join(f"{path} = {values[path]!r}" for path in shaping if path in values) or "the knobs as they are"
         if problem := next(iter(config.problems(candidate)), None):
             if not quiet:
@@ -50,7 +50,7 @@ def _corners(space: Space, content: dict[str, Any], image_shape: Sequence[int] |
 
 def _shapes(path: str, entry: SpaceEntry) -> bool:
     """Whether an entry decides about what fits together: those of numbers alone do not."""
-    lists_and_kinds = path.endswith(f".{knobs.LENGTH}") or isinstance(entry, CategoricalEntry)
+    lists_and_kinds = path.endswith(f".{parameters.LENGTH}") or isinstance(entry, CategoricalEntry)
     return lists_and_kinds or path.startswith("train.progressive_resizing.")
 
 
@@ -65,7 +65,7 @@ def _too_small(params: Params, image_shape: Sequence[int]) -> tuple[int, str]:
 
 def _of(path: str, problems: list[str]) -> str | None:
     """What `problems` say of the knob at `path`, else of its list; those of other knobs are found with these."""
-    for where in (path, knobs.split(path)[0]):
+    for where in (path, parameters.split(path)[0]):
         for problem in problems:
             if problem.startswith(f"{where}: "):
                 return problem.removeprefix(f"{where}: ")
@@ -88,8 +88,8 @@ def _point(space: Space, content: dict[str, Any], fixed: Mapping[str, Any]) -> d
 def _so_that_it_exists(path: str, space: Space, content: dict[str, Any]) -> dict[str, Any]:
     """Values of other entries with which entry `path` exists."""
     values: dict[str, Any] = {}
-    base, part = knobs.split(path)
-    length = f"{knobs.leader(content, base)}.{knobs.LENGTH}"
+    base, part = parameters.split(path)
+    length = f"{parameters.leader(content, base)}.{parameters.LENGTH}"
     if part is not None and length in space and length != path:
         values |= _so_that_it_exists(length, space, content) | {length: max(_ends(space[length]))}
     for other, allowed in space[path].when.items():

@@ -8,11 +8,20 @@ from typing import Any
 
 from convtrack.errors import ConfigError
 from convtrack.params import schema as config
-from convtrack.params.schema import CategoricalEntry, FloatEntry, IntEntry, SpaceEntry, Study
-from convtrack.study import infeasible, knobs
-from convtrack.study.conditions import Space, allowed_values, can_be, in_steps, ordered, same
+from convtrack.params.schema import CategoricalEntry, FloatEntry, IntEntry, Params, SpaceEntry, Study
+from convtrack.study import infeasible, parameters
+from convtrack.study.space import Space, allowed_values, can_be, in_steps, ordered, same
 
 SECTIONS = ("model", "train")  # all that a trial depends on, besides the data
+
+
+def check(params: Params, content: dict[str, Any], image_shape: Sequence[int] | None) -> None:
+    """Refuse a space that cannot be searched, naming every problem at once (ConfigError).
+
+    `content` is what `params` was read from; `image_shape` is (height, width, channels), None where it is not known.
+    """
+    if found := find(params.study, content, image_shape):
+        raise config.refusal("study.space", found)
 
 
 def find(study: Study, content: dict[str, Any], image_shape: Sequence[int] | None) -> list[str]:
@@ -57,7 +66,7 @@ def _of_the_kind(path: str, entry: SpaceEntry) -> Iterator[str]:
         different = [one for index, one in enumerate(entry.choices) if not _among(one, entry.choices[:index])]
         if len(different) < 2 or len(different) < len(entry.choices):
             yield f"choices should be two or more, each once. Received: {entry.choices}"
-    if path.endswith(f".{knobs.LENGTH}") and (not isinstance(entry, IntEntry) or min(entry.low, entry.high) < 0):
+    if path.endswith(f".{parameters.LENGTH}") and (not isinstance(entry, IntEntry) or min(entry.low, entry.high) < 0):
         yield f"a length should be of type int, and not below 0. Received: {entry.type}"
 
 
@@ -78,7 +87,7 @@ def _of_the_range(entry: SpaceEntry) -> Iterator[str]:
 
 
 def _of_the_path(path: str, space: Space, content: dict[str, Any]) -> Iterator[str]:
-    base, part = knobs.split(path)
+    base, part = parameters.split(path)
     if base.split(".")[0] not in SECTIONS and base.split(".")[0] in content:
         yield "a trial is a training: only knobs of model and train can be searched"
         return
@@ -86,32 +95,34 @@ def _of_the_path(path: str, space: Space, content: dict[str, Any]) -> Iterator[s
         yield "a study searches one network: others have other knobs"
         return
     try:
-        now = knobs.value(content, base)
+        now = parameters.value(content, base)
     except KeyError:
         yield _unknown(base, content)
         return
     blocks = config.per_block(content["model"]["name"]).get(base)
     if isinstance(now, dict):
         yield f"is a section: search {', '.join(f'{base}.{name}' for name in now)}"
-    elif part is None and any(knobs.split(other)[0] == path for other in space if other != path):
+    elif part is None and any(parameters.split(other)[0] == path for other in space if other != path):
         yield "is searched as a whole and by its entries: take one of the two out"
     elif part is None and isinstance(now, list) and not blocks:
-        yield f"is a list: search {path}.{knobs.LENGTH}, {path}.0 and so on"
+        yield f"is a list: search {path}.{parameters.LENGTH}, {path}.0 and so on"
     elif part is not None and not isinstance(now, list) and not blocks:
         yield f"{base} is one value, without entries. Received: {now!r}"
-    elif part == knobs.LENGTH and blocks:
-        yield f"{base} is as long as {blocks}: search {blocks}.{knobs.LENGTH}"
+    elif part == parameters.LENGTH and blocks:
+        yield f"{base} is as long as {blocks}: search {blocks}.{parameters.LENGTH}"
     elif part is not None:
         yield from _of_the_entry(base, part, space, content)
 
 
 def _of_the_entry(base: str, part: str, space: Space, content: dict[str, Any]) -> Iterator[str]:
-    leader = knobs.leader(content, base)
-    length = space.get(f"{leader}.{knobs.LENGTH}")
-    most = max(length.low, length.high) if isinstance(length, IntEntry) else knobs.value(content, f"{leader}.length")
-    if part != knobs.LENGTH and int(part) >= most:
+    leader = parameters.leader(content, base)
+    length = space.get(f"{leader}.{parameters.LENGTH}")
+    most = (
+        max(length.low, length.high) if isinstance(length, IntEntry) else parameters.value(content, f"{leader}.length")
+    )
+    if part != parameters.LENGTH and int(part) >= most:
         yield f"never exists: {leader} has {'at most ' if length else ''}{most} entries, the first of them {leader}.0"
-    if part == knobs.LENGTH and most > 0 and not knobs.value(content, base) and f"{base}.0" not in space:
+    if part == parameters.LENGTH and most > 0 and not parameters.value(content, base) and f"{base}.0" not in space:
         yield f"{base} has no entry in params.yaml that could be repeated: search {base}.0 too"
 
 
@@ -124,12 +135,12 @@ def _of_the_conditions(path: str, entry: SpaceEntry, space: Space, content: dict
                 yield f"when: {other} is never {allowed!r} in this space"
         else:
             try:
-                now = knobs.value(content, other)
+                now = parameters.value(content, other)
             except KeyError:
                 yield f"when: {other}: {_unknown(other, content)}"
             else:
                 if isinstance(now, dict | list):
-                    yield f"when: {other} is not one value: name one of its entries, or its {knobs.LENGTH}"
+                    yield f"when: {other} is not one value: name one of its entries, or its {parameters.LENGTH}"
 
 
 def _that_can_exist(space: Space, content: dict[str, Any]) -> Space:
@@ -148,7 +159,7 @@ def _is_never(path: str, allowed: Any, space: Space, content: dict[str, Any]) ->
     if path in space:
         return False
     try:
-        now = knobs.value(content, path)
+        now = parameters.value(content, path)
     except KeyError:
         return False  # is said to be unknown
     return not isinstance(now, dict | list) and not _among(now, allowed_values(allowed))

@@ -1,11 +1,11 @@
-"""What a study has found so far, read from Optuna alone."""
+"""What a study has found so far, read from Optuna alone: words of states, which trial is best, learning curves."""
 
 from __future__ import annotations
 
 import difflib
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,7 +15,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from convtrack.errors import ConfigError
 
-# in the order in which they are told of; a failed trial is FAIL to Optuna
+# in the order in which they are shown; a failed trial is FAIL to Optuna
 STATES = {
     "complete": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
@@ -23,6 +23,8 @@ STATES = {
     "running": TrialState.RUNNING,
     "waiting": TrialState.WAITING,
 }
+WORDS = {state: word for word, state in STATES.items()}
+FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)  # what counts towards --trials
 CURVE = "curve"  # user attribute of a trial without reports: pairs of percent and value
 EACH_EPOCH = ("val_accuracy", "val_loss")  # objectives that every epoch has a value of
 ABSENT = "\N{EN DASH}"  # a parameter that a trial does not have
@@ -52,15 +54,14 @@ class Found:
 
     def counts(self) -> dict[str, int]:
         """How many trials are in which of `STATES`."""
-        return {state: len(self.of(state)) for state in STATES}
+        return counts(self.trials)
 
     def ranked(self) -> list[FrozenTrial]:
         """Complete trials, the best first; of several objectives, the Pareto front first."""
         if len(self.objectives) > 1:
             front = {trial.number for trial in self.best}
-            return sorted(self.of("complete"), key=lambda trial: (trial.number not in front, trial.number))
-        sign = -1 if self.maximized[0] else 1
-        return sorted(self.of("complete"), key=lambda trial: (sign * trial.values[0], trial.number))
+            return [*self.best, *(trial for trial in self.of("complete") if trial.number not in front)]
+        return by_value(self.of("complete"), maximized=self.maximized[0])
 
     def parameters(self) -> list[str]:
         """Every parameter that some trial has, the most important first."""
@@ -88,9 +89,26 @@ def read(study: optuna.Study) -> Found:
         objectives=study.metric_names or unnamed,
         maximized=[direction == StudyDirection.MAXIMIZE for direction in study.directions],
         trials=trials,
-        best=_best(study) if complete else [],
+        best=best(study, 1 if len(study.directions) == 1 else None),
         importances=_importances(study) if len(complete) >= LEAST_FOR_IMPORTANCE else {},
     )
+
+
+def counts(trials: Sequence[FrozenTrial]) -> dict[str, int]:
+    """How many of `trials` are in which of `STATES`."""
+    return {word: sum(trial.state == state for trial in trials) for word, state in STATES.items()}
+
+
+def by_value(trials: Iterable[FrozenTrial], *, maximized: bool) -> list[FrozenTrial]:
+    """Complete trials by their first objective, the best first; of equal ones the earlier."""
+    return sorted(trials, key=lambda trial: (-trial.values[0] if maximized else trial.values[0], trial.number))
+
+
+def best(study: optuna.Study, count: int | None = None) -> list[FrozenTrial]:
+    """The best `count` complete trials, or all, the best first; of several objectives those on the Pareto front."""
+    several = len(study.directions) > 1
+    trials = study.best_trials if several else study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
+    return by_value(trials, maximized=study.directions[0] == StudyDirection.MAXIMIZE)[:count]
 
 
 def reason(trial: FrozenTrial) -> str:
@@ -141,10 +159,6 @@ def _shortest(path: str, paths: Sequence[str]) -> str:
         if unique and not parts[-count].isdecimal() and parts[-count] != "length":
             return end
     return path
-
-
-def _best(study: optuna.Study) -> list[FrozenTrial]:
-    return [study.best_trial] if len(study.directions) == 1 else study.best_trials
 
 
 def _importances(study: optuna.Study) -> dict[str, float]:

@@ -12,7 +12,7 @@ import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any
 
 import optuna
 from optuna.trial import FrozenTrial, TrialState
@@ -20,32 +20,19 @@ from optuna.trial import FrozenTrial, TrialState
 from convtrack.errors import ConfigError, StorageError, TrainingError
 from convtrack.params import schema as config
 from convtrack.params.schema import Params
-from convtrack.study import folders, inside, space, telling
-from convtrack.study.best import best, drop_other_models
+from convtrack.study import folders, optuna_internals, parameters, reporting, results, space
 from convtrack.study.folders import Spec
-from convtrack.study.live import View
-from convtrack.study.reclaim import failed, lost, reclaim, sign, signs_of_life
+from convtrack.study.reclaim import reclaim, sign, signs_of_life
+from convtrack.study.reporting import Record
 from convtrack.study.sampling import exhausted, fixed, make_pruner, make_sampler
 from convtrack.study.storage import identity, what_it_said
+from convtrack.study.terminal import View
 from convtrack.study.trial import NO_ROOM, UNREACHABLE, is_disk_full
 from convtrack.study.workers import Ended, Workers, why_it_ended
 from convtrack.system.interruption import Interruption
 
 POLL, LOOK, RECLAIM = 0.2, 1.0, 5.0  # seconds between looks at processes, at the storage, for dead commands
 MOST_FAILURES = 5  # trials in a row that fail before the study gives up
-FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)
-WORDS = {state: word for word, state in telling.STATES.items()}
-
-
-class Record(Protocol):
-    """Who else hears of a study: `tracking.study_run` gives one."""
-
-    @property
-    def id(self) -> str | None: ...
-    def trial_ended(self, number: int, state: str, reason: str, log: Path | None) -> None: ...
-    def unsettled(self) -> list[int]: ...
-    def progress(self, counts: dict[str, int], best: dict[str, float]) -> None: ...
-    def drop_model(self, number: int) -> None: ...
 
 
 @dataclass(frozen=True)
@@ -78,7 +65,7 @@ class Search:
     ) -> None:
         self.study, self.params, self.content, self.order = study, params, content, order
         self.workers, self.record, self.view = workers, record, view
-        self._told = telling.load(study.study_name, inside.storage_of(study), make_pruner(params.study))
+        self._told = reporting.load(study.study_name, optuna_internals.storage_of(study), make_pruner(params.study))
         self.study.sampler = make_sampler(params.study, 0)  # a grid knows by it whether anything is left
         self._began = time.monotonic()
         self._looked = self._reclaimed = float("-inf")
@@ -98,7 +85,9 @@ class Search:
                 time.sleep(POLL)
 
     def _ids(self) -> list[int]:
-        return [inside.trial_id(trial) for number in self.workers.running if (trial := self._claims.get(number))]
+        return [
+            optuna_internals.trial_id(trial) for number in self.workers.running if (trial := self._claims.get(number))
+        ]
 
     def _work(self) -> bool:
         """Look at everything once; returns whether there is more to do."""
@@ -121,7 +110,7 @@ class Search:
             if others and time.monotonic() - self._reclaimed > RECLAIM:
                 self._reclaim()
                 continue
-            finished = sum(trial.state in FINISHED for trial in trials)
+            finished = sum(trial.state in results.FINISHED for trial in trials)
             # a trial may be told and its process not gone yet: it counts twice for a moment, which only costs a moment
             wanted = self._total() - finished - len(self.workers.running) - len(others)
             if self._late() or exhausted(self.study, trials):
@@ -148,25 +137,26 @@ class Search:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", "Heartbeat of storage")  # a trial's own process sees to it
             trial = self.study.ask()
-        inner = inside.trial_id(trial)
-        inside.beat(self.study, inner)  # one that goes on has the heartbeat of its last command until now
+        inner = optuna_internals.trial_id(trial)
+        optuna_internals.beat(self.study, inner)  # one that goes on has the heartbeat of its last command until now
         claimed = self._frozen(trial.number)
         if trial.number != expected or not self._is_wanted(trial.number):
-            telling.wait_again(self._told, claimed)
+            reporting.wait_again(self._told, claimed)
             return False
         # the trial's process says itself when there is one
-        if not inside.update_held(self.study, claimed, sign(claimed) | {"process": None}):
+        if not optuna_internals.update_held(self.study, claimed, sign(claimed) | {"process": None}):
             return False
         self._claims[trial.number] = claimed
-        content = space.apply(self.content, space.suggest(trial, self.params.study, self.content))
+        content = parameters.apply(self.content, space.suggest(trial, self.params.study, self.content))
         self.study.sampler = sampler
         try:
             config.parse(content, f"trial {trial.number}")
         except ConfigError as error:
-            self._end(self._frozen(trial.number), failed(error.message))
+            reporting.tell(self._told, claimed, reporting.failed(error.message))
+            self._ended(self._frozen(trial.number))
             return True
         ours = (self.study.study_name, identity(self.study), inner, trial.number, self.record.id, None)
-        self.workers.start(Spec(*ours, inside.claim(claimed)), content)
+        self.workers.start(Spec(*ours, optuna_internals.claim(claimed)), content)
         self.view.started(self._frozen(trial.number))
         return True
 
@@ -178,53 +168,56 @@ class Search:
         """
         trials = self.study.get_trials(deepcopy=False)
         below = [trial for trial in trials[:number] if not trial.state.is_finished()]
-        sure = sum(trial.state in FINISHED for trial in trials)
+        sure = sum(trial.state in results.FINISHED for trial in trials)
         return sure + len({trial.number for trial in below} - set(self._unknown)) < self._total()
 
-    def _settle(self, ended: Ended) -> None:
+    def _settle(self, ended: Ended, *, stopping: bool = False) -> None:
         """What follows from the end of a process: its trial is told by now, or is told here, or waits."""
-        folder = folders.trial_folder(self.study.study_name, ended.number)
         trial = self._frozen(ended.number)
-        if trial.state.is_finished():
-            self._ended(trial)
-        elif self._is_anothers(trial):
-            return
-        elif ended.exit_code == NO_ROOM:
-            telling.wait_again(self._told, trial)
+        if not trial.state.is_finished():
+            if self._is_anothers(trial):
+                return
+            why = "" if stopping else _interruption_of(ended)
+            if not reporting.settle(
+                self._told, trial, Path(), lambda: self._without_result(trial, ended, why, stopping=stopping)
+            ):
+                self.record.trial_ended(trial.number, reporting.INTERRUPTED, why, None)
+                return
+        self._ended(self._frozen(ended.number))
+
+    def _without_result(self, trial: FrozenTrial, ended: Ended, why: str, *, stopping: bool) -> dict[str, Any] | None:
+        """What `reporting.settle` asks for: the result of a trial whose process left none, None where it waits."""
+        said = folders.last_line(folders.trial_folder(self.study.study_name, trial.number))
+        if stopping or ended.exit_code == NO_ROOM:
+            reporting.wait_again(self._told, trial)
+        if stopping:
+            return None
+        if ended.exit_code == NO_ROOM:
             raise StorageError(
-                f"trial {ended.number} found the disk full ({folders.last_line(folder)}). Nothing is lost: it waits",
+                f"trial {trial.number} found the disk full ({said}). Nothing is lost: it waits",
                 "make room and run the same command again",
             )
-        elif result := folders.read_result(folder, identity(self.study)):
-            self._end(trial, result)
-        elif ended.lost or ended.exit_code == UNREACHABLE:
-            why = f"its machine was lost ({ended.why})" if ended.lost else "its process lost the study's database"
-            if result := lost(self._told, trial, why):
-                self._end(trial, result)
-            else:
-                self.record.trial_ended(trial.number, "interrupted", why, None)
-        else:
-            self._end(trial, failed(why_it_ended(ended, folders.last_line(folder))))
-
-    def _end(self, trial: FrozenTrial, result: dict[str, Any]) -> None:
-        telling.tell(self._told, trial, result)
-        self._ended(self._frozen(trial.number))
+        return reporting.lost(self._told, trial, why) if why else reporting.failed(why_it_ended(ended, said))
 
     def _ended(self, trial: FrozenTrial) -> None:
         """Tell everybody of a trial that has ended, and give up after too many failures in a row."""
         folder = folders.trial_folder(self.study.study_name, trial.number)
         folders.forget_checkpoints(folder)
-        reason = str(trial.user_attrs.get("reason", ""))
-        self.record.trial_ended(trial.number, WORDS[trial.state], reason, folder / folders.LOG)
+        reason = results.reason(trial)
+        self.record.trial_ended(trial.number, results.WORDS[trial.state], reason, folder / folders.LOG)
         self.view.ended(trial)
-        drop_other_models(
-            self.study, self.params.study.keep_models, self.record, mine=self._claims, at_work=self.workers.running
+        reporting.drop_other_models(
+            self.study,
+            self.params.study.keep_models,
+            self.record.drop_model,
+            mine=self._claims,
+            at_work=self.workers.running,
         )
         trials = self.study.get_trials(deepcopy=False)
-        counts = {word: sum(other.state == state for other in trials) for state, word in WORDS.items()}
-        leaders = best(self.study, 1)
-        names = list(self.params.study.objectives)
-        self.record.progress(counts, dict(zip(names, leaders[0].values, strict=True)) if leaders else {})
+        leaders, names = results.best(self.study, 1), self.params.study.objectives
+        self.record.progress(
+            results.counts(trials), dict(zip(names, leaders[0].values, strict=True)) if leaders else {}
+        )
         self._failures = self._failures + 1 if trial.state == TrialState.FAIL else 0
         if self._failures == MOST_FAILURES:
             raise TrainingError(
@@ -238,11 +231,7 @@ class Search:
         self._unknown = found.unknown
         for number in found.told:
             self._ended(self._frozen(number))
-        for number in self.record.unsettled():
-            trial = self._frozen(number)
-            if trial.state != TrialState.RUNNING and number not in self.workers.running:
-                word = WORDS.get(trial.state, "interrupted")
-                self.record.trial_ended(number, word, str(trial.user_attrs.get("reason", "")), None)
+        reporting.record_unsettled(self.record, self.study.get_trials(deepcopy=False), self.workers.running)
         self.view.reclaimed(found)
 
     @contextlib.contextmanager
@@ -264,25 +253,22 @@ class Search:
             self.workers.stop(number, "")
         while self.workers.running:
             for ended in self.workers.ended():
-                trial = self._frozen(ended.number)
-                folder = folders.trial_folder(self.study.study_name, ended.number)
-                if trial.state.is_finished():
-                    self._ended(trial)
-                elif self._is_anothers(trial):
-                    continue
-                elif result := folders.read_result(folder, identity(self.study)):
-                    self._end(trial, result)
-                else:
-                    telling.wait_again(self._told, trial)
-                    self.record.trial_ended(ended.number, "interrupted", "", None)
+                self._settle(ended, stopping=True)
             time.sleep(POLL)
 
     def _is_anothers(self, trial: FrozenTrial) -> bool:
         """Whether this command was taken for dead, and another one has put `trial` back or runs it."""
-        return inside.claim(trial) != inside.claim(self._claims[trial.number])
+        return optuna_internals.claim(trial) != optuna_internals.claim(self._claims[trial.number])
 
     def _frozen(self, number: int) -> FrozenTrial:
         return self.study.get_trials(deepcopy=False)[number]
+
+
+def _interruption_of(ended: Ended) -> str:
+    """What a trial is not to blame for, and goes on after; empty where nothing of the kind ended it."""
+    if ended.lost:
+        return f"its machine was lost ({ended.why})"
+    return "its process lost the study's database" if ended.exit_code == UNREACHABLE else ""
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
 from convtrack.params.schema import Objective, Study
-from convtrack.study import inside
+from convtrack.study import optuna_internals
 from convtrack.study.results import EACH_EPOCH
 
 DIRECTIONS: dict[Objective, Literal["minimize", "maximize"]] = {
@@ -99,6 +99,6 @@ def exhausted(study: optuna.Study, trials: list[FrozenTrial]) -> bool:
     asked = [trial for trial in trials if trial.state != TrialState.WAITING]
     if not isinstance(study.sampler, optuna.samplers.BruteForceSampler) or not asked or len(asked) < len(trials):
         return False
-    watched = _Stoppable(study_name=study.study_name, storage=inside.storage_of(study), sampler=study.sampler)
+    watched = _Stoppable(study_name=study.study_name, storage=optuna_internals.storage_of(study), sampler=study.sampler)
     study.sampler.after_trial(watched, asked[-1], TrialState.FAIL, None)
     return watched.stopped

@@ -11,18 +11,17 @@ from typing import Any
 import optuna
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
 from optuna.storages import BaseStorage
-from optuna.trial import TrialState
 from rich.console import Console
 
 from convtrack.errors import ConfigError
 from convtrack.params.schema import Params
-from convtrack.study import fingerprint, storage
-from convtrack.study.best import best
+from convtrack.study import fingerprint, results, storage
 from convtrack.study.cluster import Cluster, ClusterWorkers
-from convtrack.study.live import View
-from convtrack.study.run import FINISHED, Order, Record, Search
+from convtrack.study.problems import check
+from convtrack.study.reporting import Record
+from convtrack.study.run import Order, Search
 from convtrack.study.sampling import can_prune, directions
-from convtrack.study.space import check
+from convtrack.study.terminal import View
 from convtrack.study.workers import LocalWorkers, Workers
 from convtrack.system.processor import usable_cores
 
@@ -49,7 +48,7 @@ class Session:
 
     def announce(self, trials: int | None, workers: int | None) -> None:
         """Say what will happen."""
-        finished = len(self.study.get_trials(deepcopy=False, states=FINISHED))
+        finished = len(self.study.get_trials(deepcopy=False, states=results.FINISHED))
         settings = self.params.study
         pruner = settings.pruner if can_prune(settings) else "none (objectives)"
         _say(f"study {self.name}: sampler {settings.sampler}, pruner {pruner}, in {self.shown}")
@@ -81,12 +80,9 @@ class Session:
     def conclude(self) -> None:
         """Say how the study stands, and where to look next."""
         trials = self.study.get_trials(deepcopy=False)
-        count = {state: sum(trial.state == state for trial in trials) for state in TrialState}
-        _say(
-            f"study {self.name}: {count[TrialState.COMPLETE]} complete, {count[TrialState.PRUNED]} pruned, "
-            f"{count[TrialState.FAIL]} failed"
-        )
-        for trial in best(self.study, 1):
+        counts = results.counts(trials)
+        _say(f"study {self.name}: " + ", ".join(f"{counts[word]} {word}" for word in ("complete", "pruned", "failed")))
+        for trial in results.best(self.study, 1):
             values = zip(self.params.study.objectives, trial.values, strict=True)
             _say(f"best: trial {trial.number}, " + ", ".join(f"{name} {value:.4g}" for name, value in values))
 

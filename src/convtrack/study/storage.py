@@ -24,7 +24,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, S
 from convtrack import artifacts, errors
 from convtrack.errors import ConfigError, StorageError
 from convtrack.redact import redacted, redacted_uri
-from convtrack.study.inside import Database
+from convtrack.study.optuna_internals import Database
 
 FILE = artifacts.STATE / "study.db"
 JOURNAL = artifacts.STATE / "study.journal"  # where earlier versions kept studies

@@ -20,8 +20,7 @@ from convtrack import artifacts
 from convtrack.errors import ConvtrackError, DataError, StorageError, TrainingError
 from convtrack.params.schema import Params
 from convtrack.redact import redacted
-from convtrack.study import fingerprint, folders, inside, objectives, results, telling
-from convtrack.study.best import best
+from convtrack.study import fingerprint, folders, objectives, optuna_internals, reporting, results
 from convtrack.study.folders import Spec
 from convtrack.study.lifeline import STOPPED, Lifeline, Stopped
 from convtrack.study.sampling import WHOLE, can_prune, make_pruner
@@ -62,13 +61,13 @@ class Trial:
     def __init__(self, params: Params, spec: Spec, lifeline: Lifeline) -> None:
         self.params, self.spec, self.lifeline = params, spec, lifeline
         self._storage = open_storage(params.study.storage, create=False)
-        self._study = telling.load(spec.study, self._storage, make_pruner(params.study))
+        self._study = reporting.load(spec.study, self._storage, make_pruner(params.study))
         self._trial = optuna.trial.Trial(self._study, spec.trial_id)
         self._claimed = self._storage.get_trial(spec.trial_id)
         if self._claimed.state != TrialState.RUNNING:
             raise StorageError(f"trial {spec.number} of {spec.study} is {self._claimed.state.name}, not to be run")
-        other = spec.claim not in {"", inside.claim(self._claimed)}
-        if other or not inside.update_held(self._study, self._claimed, {"process": this_process()}):
+        other = spec.claim not in {"", optuna_internals.claim(self._claimed)}
+        if other or not optuna_internals.update_held(self._study, self._claimed, {"process": this_process()}):
             raise StorageError(f"trial {spec.number} of {spec.study} is another command's by now, and not run here")
         self._curve = results.curve(self._claimed)
 
@@ -102,18 +101,18 @@ class Trial:
             "attributes": attributes,
         }
         artifacts.write_json(folders.RESULT, result)
-        telling.tell(self._study, self._storage.get_trial(self.spec.trial_id), result)
+        reporting.tell(self._study, self._storage.get_trial(self.spec.trial_id), result)
         folders.forget_checkpoints(Path())
 
     def is_among_the_best(self) -> bool:
         """Whether the trial, which has been told, is one that keeps its model, as far as is known by now."""
-        kept = best(self._study, self.params.study.keep_models)
+        kept = results.best(self._study, self.params.study.keep_models)
         return self.spec.number in {trial.number for trial in kept}
 
     def _is_taken(self) -> bool:
         """Whether another command has the trial by now; not where the storage cannot say."""
         try:
-            return not inside.is_held(self._study, self._claimed)
+            return not optuna_internals.is_held(self._study, self._claimed)
         except optuna.exceptions.StorageInternalError:
             return False
 
@@ -125,7 +124,7 @@ class Trial:
 
         def report(row: dict[str, float]) -> None:
             with self.lifeline.whole():
-                if not inside.is_held(self._study, self._claimed):
+                if not optuna_internals.is_held(self._study, self._claimed):
                     raise Stopped  # another command took this one for dead, and may train it by now
                 on_epoch(row)
                 worse = self._report(row, epochs)

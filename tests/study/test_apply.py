@@ -13,7 +13,7 @@ import pytest
 from convtrack.errors import ConfigError
 from convtrack.params import editor as editing
 from convtrack.params import schema as config
-from convtrack.study import apply_trial, fingerprint, results, space
+from convtrack.study import apply, fingerprint, parameters, results
 
 from .searched import empty, searched
 
@@ -64,8 +64,8 @@ def test_the_values_are_in_params_yaml_and_every_comment_is_still_there(vgg: Pat
         "model.batch_norm": False,
         "model.initializer": "random",
     }
-    expected = space.apply(config.read_yaml(vgg), values)
-    patch = apply_trial.apply(tried(values), write=True)
+    expected = parameters.apply(config.read_yaml(vgg), values)
+    patch = apply.apply(tried(values), write=True)
     assert config.read_yaml(vgg) == expected
     assert config.read_yaml(vgg)["model"]["filters"] == [48, 96]
     assert config.read_yaml(vgg)["model"]["convs_per_block"] == [2, 1]
@@ -75,7 +75,7 @@ def test_the_values_are_in_params_yaml_and_every_comment_is_still_there(vgg: Pat
 
 def test_only_lines_of_changed_knobs_change(vgg: Path) -> None:
     before = vgg.read_text().splitlines()
-    apply_trial.apply(tried({"model.dropout": 0.25}), write=True)
+    apply.apply(tried({"model.dropout": 0.25}), write=True)
     after = vgg.read_text().splitlines()
     assert [new for old, new in zip(before, after, strict=True) if old != new] == [
         next(line for line in after if line.startswith("  dropout: 0.25"))
@@ -85,62 +85,62 @@ def test_only_lines_of_changed_knobs_change(vgg: Path) -> None:
 def test_without_writing_the_patch_is_the_same_and_every_byte_stays(vgg: Path) -> None:
     before = vgg.read_bytes()
     trial = tried({"model.dropout": 0.25, "model.filters.0": 16})
-    patch = apply_trial.apply(trial, write=False)
+    patch = apply.apply(trial, write=False)
     assert vgg.read_bytes() == before
-    assert apply_trial.apply(trial, write=True) == patch
-    assert apply_trial.apply(trial, write=True) == ""
+    assert apply.apply(trial, write=True) == patch
+    assert apply.apply(trial, write=True) == ""
 
 
-def test_values_that_the_other_knobs_leave_no_place_for_are_refused(vgg: Path) -> None:
+def test_values_that_the_other_parameters_leave_no_place_for_are_refused(vgg: Path) -> None:
     before = vgg.read_bytes()
     with pytest.raises(ConfigError):
-        apply_trial.apply(tried({"model.conv_dropout": 0.1}), write=True)  # of another network
+        apply.apply(tried({"model.conv_dropout": 0.1}), write=True)  # of another network
     assert vgg.read_bytes() == before
 
 
 def test_the_best_trial_is_taken_unless_a_number_is_given() -> None:
     study = searched(empty(), 20)
     found = results.read(study)
-    assert apply_trial.pick(found, None).number == study.best_trial.number
-    assert apply_trial.pick(found, 0).number == 0
+    assert apply.pick(found, None).number == study.best_trial.number
+    assert apply.pick(found, 0).number == 0
     pruned = found.of("pruned")[0].number
-    assert apply_trial.pick(found, pruned).number == pruned
+    assert apply.pick(found, pruned).number == pruned
 
 
 def test_a_failed_trial_is_refused_with_its_reason() -> None:
     with pytest.raises(ConfigError, match="trial 7 of layers is failed: killed by SIGKILL"):
-        apply_trial.pick(results.read(searched(empty(), 9)), 7)
+        apply.pick(results.read(searched(empty(), 9)), 7)
 
 
 def test_a_number_that_is_not_there_is_refused_with_those_that_are() -> None:
     with pytest.raises(ConfigError, match="has no trial 9. It has trials 0 to 4"):
-        apply_trial.pick(results.read(searched(empty(), 5)), 9)
+        apply.pick(results.read(searched(empty(), 5)), 9)
     with pytest.raises(ConfigError, match="It has no trial yet"):
-        apply_trial.pick(results.read(empty()), 0)
+        apply.pick(results.read(empty()), 0)
 
 
 def test_a_study_without_a_complete_trial_has_nothing_to_take() -> None:
     with pytest.raises(ConfigError, match="no complete trial yet"):
-        apply_trial.pick(results.read(empty()), None)
+        apply.pick(results.read(empty()), None)
 
 
 def test_of_several_objectives_the_number_has_to_be_given_and_the_front_is_named() -> None:
     study = searched(empty(objectives=("val_accuracy", "flops")), 20)
     found = results.read(study)
     with pytest.raises(ConfigError, match="several objectives") as refused:
-        apply_trial.pick(found, None)
+        apply.pick(found, None)
     for trial in study.best_trials:
         assert f"{trial.number} (val_accuracy {trial.values[0]:.4g}, flops {trial.values[1]:.4g})" in str(refused.value)
-    assert apply_trial.pick(found, found.of("complete")[-1].number)
+    assert apply.pick(found, found.of("complete")[-1].number)
 
 
 def test_knobs_that_the_trials_had_otherwise_are_named(vgg: Path) -> None:
     content = config.read_yaml(vgg)
     attributes = {fingerprint.ATTRIBUTE: {"fixed": {"train.epochs": content["train"]["epochs"], "train.batch_size": 7}}}
-    assert apply_trial.other_knobs(attributes, content) == [
+    assert apply.other_parameters(attributes, content) == [
         f"train.batch_size: 7 then, {content['train']['batch_size']} now"
     ]
-    assert apply_trial.other_knobs({}, content) == []
+    assert apply.other_parameters({}, content) == []
 
 
 def test_changes_of_params_yaml_that_git_does_not_have_are_seen(workplace: Path) -> None:

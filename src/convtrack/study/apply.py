@@ -1,18 +1,18 @@
-"""Puts the values of a trial into params.yaml: `convtrack study apply`."""
+"""The way of a trial's values into params.yaml."""
 
 from __future__ import annotations
 
 from typing import Any
 
-from optuna.trial import FrozenTrial, TrialState
+from optuna.trial import FrozenTrial
 from ruamel.yaml.comments import CommentedMap
 
 from convtrack.errors import ConfigError
 from convtrack.params import schema as config
 from convtrack.params.editor import edit, put
-from convtrack.study import fingerprint, knobs, results, space
-from convtrack.study.conditions import same
+from convtrack.study import fingerprint, parameters, results
 from convtrack.study.results import Found
+from convtrack.study.space import same
 
 MOST_NAMED = 20  # trials of a Pareto front in a message
 
@@ -31,8 +31,8 @@ def pick(found: Found, number: int | None) -> FrozenTrial:
             f"study {found.name} has no trial {number}. {there}", f"convtrack study show {found.name} names the best"
         )
     trial = known[number]
-    if trial.state not in (TrialState.COMPLETE, TrialState.PRUNED):
-        state = next(word for word, state in results.STATES.items() if state == trial.state)
+    if trial.state not in results.FINISHED:
+        state = results.WORDS[trial.state]
         why = f": {results.reason(trial)}" if results.reason(trial) else ""
         raise ConfigError(
             f"trial {number} of {found.name} is {state}{why}. A complete or a pruned one can be taken",
@@ -46,11 +46,11 @@ def apply(trial: FrozenTrial, *, write: bool) -> str:
 
     Without `write` the file stays as it is. Raises ConfigError where the values do not fit what else is in there.
     """
-    new = space.apply(config.read_yaml(config.PARAMS_FILE), trial.params)
+    new = parameters.apply(config.read_yaml(config.PARAMS_FILE), trial.params)
     return edit(lambda document: _take_over(document, new), f"params.yaml with trial {trial.number}", write=write)
 
 
-def other_knobs(study_attributes: dict[str, Any], content: dict[str, Any]) -> list[str]:
+def other_parameters(study_attributes: dict[str, Any], content: dict[str, Any]) -> list[str]:
     """What params.yaml (`content`) has another value for than the trials had, of what the study did not search."""
     fixed = study_attributes.get(fingerprint.ATTRIBUTE, {}).get("fixed", {})
     now = {path: _value(content, path) for path in fixed}
@@ -86,6 +86,6 @@ def _take_over(section: CommentedMap, new: dict[str, Any]) -> None:
 
 def _value(content: dict[str, Any], path: str) -> Any:
     try:
-        return knobs.value(content, path)
+        return parameters.value(content, path)
     except KeyError:
         return None
