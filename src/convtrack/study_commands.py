@@ -198,20 +198,23 @@ def trial(folder: Path) -> None:
 
     `convtrack study run` starts this. Its standard input is a pipe that closes with the study, and ends it then.
     """
-    from convtrack.study import lifeline
+    from convtrack.study.workers import PATIENCE
+    from convtrack.system import watchdog
+    from convtrack.system.interruption import Interruption, nothing_to_tidy
 
-    lifeline.end_if_alone()
-    line = lifeline.Lifeline()
+    watchdog.end_with_standard_input(PATIENCE)
     os.chdir(folder)
     from convtrack.params import schema as config
     from convtrack.study import folders
 
     params, spec = config.load(), folders.read_spec(Path())
-    from convtrack.study import trial as room
+    from convtrack.study import trial as process
 
-    with room.leaving_room():
-        claimed = room.Trial(params, spec, line)
-        with line.before_anything():
+    interruption = Interruption("the trial, whose checkpoint is kept")
+    with process.leaving_room(), interruption.put_off():
+        claimed = process.Trial(params, spec, interruption)
+        interruption.answer()
+        with nothing_to_tidy():
             from convtrack import tracking
             from convtrack.training.native_logs import load_tensorflow_quietly
 
@@ -223,7 +226,7 @@ def trial(folder: Path) -> None:
             run.log_outcome(outcome.state, outcome.reason)
             if outcome.state == "complete":
                 run.log_training(outcome.training, model=claimed.is_among_the_best())
-    room.leave(outcome.exit_code)
+        process.leave(outcome.exit_code)  # a signal that came since has nothing left to end
 
 
 def _opened(name: str | None) -> tuple[Params, Any, str]:

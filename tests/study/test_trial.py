@@ -17,7 +17,6 @@ from convtrack.errors import ConfigError, StorageError
 from convtrack.params import schema as config
 from convtrack.study import folders, optuna_internals, reporting, results, storage
 from convtrack.study.folders import Spec
-from convtrack.study.lifeline import Lifeline
 from convtrack.study.trial import (
     NO_ROOM,
     UNREACHABLE,
@@ -27,18 +26,12 @@ from convtrack.study.trial import (
     is_disk_full,
     leaving_room,
 )
+from convtrack.system.interruption import Interruption
 from convtrack.system.processes import this_process
 
 from .searched import empty
 
 ROWS = [{"epoch": float(epoch), "val_accuracy": epoch / 8, "val_loss": 1.0} for epoch in (1, 2, 3, 4)]
-
-
-class Idle(Lifeline):
-    """Asks for nothing, and leaves the signals of the tests alone."""
-
-    def __init__(self) -> None:
-        self.wished = False
 
 
 @pytest.mark.parametrize("objectives", [["val_accuracy"], ["flops", "val_accuracy"], ["flops"]])
@@ -48,7 +41,7 @@ def test_a_trial_has_a_learning_curve_whatever_is_searched_for(objectives: list[
     params, study = config.parse(content), empty("one", tuple(objectives), storage.open_storage("sqlite:///one.db"))
     asked = study.ask()
     for rows in (ROWS[:2], ROWS[1:]):  # a second process goes on, from its last checkpoint
-        trial = Trial(params, Spec("one", "id", asked._trial_id, 0, None, None), Idle())
+        trial = Trial(params, Spec("one", "id", asked._trial_id, 0, None, None), Interruption(""))
         for row in rows:
             assert trial._report(row, 4) == ""
     found = results.read(study)
@@ -63,7 +56,7 @@ def test_a_trial_that_another_command_has_by_now_is_neither_begun_nor_told(workp
     params, study = config.parse(content), empty("one", ("val_accuracy",), storage.open_storage("sqlite:///one.db"))
     asked = study.ask()
     spec = Spec("one", "id", asked._trial_id, 0, None, None, optuna_internals.claim(study.trials[0]))
-    trial = Trial(params, spec, Idle())
+    trial = Trial(params, spec, Interruption(""))
     assert study.trials[0].user_attrs["process"] == this_process()
     reporting.wait_again(study, study.trials[0])  # its command was suspended, and taken for dead
     study.ask()
@@ -71,8 +64,8 @@ def test_a_trial_that_another_command_has_by_now_is_neither_begun_nor_told(workp
     assert study.trials[0].state == TrialState.RUNNING
     assert not folders.RESULT.exists()
     with pytest.raises(StorageError, match="is another command's by now"):
-        Trial(params, spec, Idle())
-    Trial(params, replace(spec, claim=optuna_internals.claim(study.trials[0])), Idle()).tell(
+        Trial(params, spec, Interruption(""))
+    Trial(params, replace(spec, claim=optuna_internals.claim(study.trials[0])), Interruption("")).tell(
         Outcome("complete", "", [0.75])
     )
     assert study.trials[0].value == 0.75

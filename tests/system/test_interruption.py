@@ -214,3 +214,43 @@ def test_a_signal_that_the_shell_has_ignored_for_a_background_process_stays_igno
         assert run("command(lambda: send(signal.SIGINT) or 0)") == (0, "")
     finally:
         signal.signal(signal.SIGINT, before)
+
+
+ALLOWED = """
+def body():
+    line = Interruption("the trial")
+    with line.put_off():
+        {before}
+        try:
+            with line.allowed():
+                {within}
+        except BaseException as error:
+            print(type(error).__name__)
+        send(signal.SIGTERM)  # is put off again
+        print("saved")
+        os._exit(0)
+command(body)
+"""
+
+
+@pytest.mark.parametrize(("number", "raised"), [("SIGINT", "KeyboardInterrupt"), ("SIGTERM", "SystemExit")])
+@pytest.mark.parametrize(
+    ("before", "within", "reached"),
+    [
+        ("", "send({}); print('never')", []),
+        ("send({}); print('in peace')", "print('never')", ["in peace"]),
+        (
+            "",
+            "with Interruption('').put_off(): send({}); print('written')\n                print('never')",
+            ["written"],
+        ),
+    ],
+    ids=["at once", "one that came before", "behind a write"],
+)
+def test_signals_that_are_put_off_may_be_allowed_for_a_block(
+    before: str, within: str, reached: list[str], number: str, raised: str
+) -> None:
+    sent = f"signal.{number}"
+    code, said = run(ALLOWED.format(before=before.format(sent), within=within.format(sent)))
+    lines = [line for line in said.splitlines() if not line.startswith("stopping ")]
+    assert (code, lines) == (0, [*reached, raised, "saved"])

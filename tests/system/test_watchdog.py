@@ -120,3 +120,36 @@ def test_a_stage_of_ours_ends_with_its_dvc(repository: Path, stage: str, number:
         for child in children:
             if child.is_running():
                 child.kill()
+
+
+TRIAL = """
+import os, sys, time
+from convtrack.system import interruption, watchdog
+interruption.raise_on_signals()
+watchdog.end_with_standard_input(float(sys.argv[1]))
+print("ready", flush=True)
+try:
+    while True: time.sleep(0.01)
+finally:
+    print("stopped", flush=True)
+    while sys.argv[1] == "0": time.sleep(0.01)
+"""
+
+
+@pytest.mark.parametrize("patience", ["3600", "0"], ids=["that ends by itself", "that hangs"])
+def test_a_process_ends_when_its_standard_input_is_closed(patience: str) -> None:
+    pipe = subprocess.PIPE
+    with subprocess.Popen([sys.executable, "-c", TRIAL, patience], stdin=pipe, stdout=pipe, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdin is not None
+        assert process.stdout.readline() == "ready\n"
+        process.stdin.close()
+        said = process.stdout.read()
+    assert process.returncode == 128 + signal.SIGTERM
+    assert said in {"stopped\n", ""} if patience == "0" else said == "stopped\n"
+
+
+def test_a_process_whose_standard_input_is_closed_already_ends_before_it_begins() -> None:
+    command = [sys.executable, "-c", TRIAL, "0"]
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, check=False)
+    assert (done.returncode, done.stdout) == (128 + signal.SIGTERM, b"")

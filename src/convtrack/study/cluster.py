@@ -21,7 +21,7 @@ from convtrack.params.schema import Params
 from convtrack.redact import redacted, redacted_uri
 from convtrack.study import folders
 from convtrack.study.folders import Spec
-from convtrack.study.lifeline import STOPPED
+from convtrack.study.trial import STOPPED
 from convtrack.study.workers import Ended, LocalWorkers
 
 POLL = 0.2  # seconds

@@ -17,9 +17,9 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from convtrack.study import optuna_internals, reporting
-from convtrack.study.lifeline import PATIENCE
 from convtrack.study.reporting import Record
 from convtrack.study.storage import HEARTBEAT, refused_writes
+from convtrack.study.workers import PATIENCE
 from convtrack.system import processes
 
 # Whoever asks for a trial says in the next moment which process it is; one of whom nothing is heard for so long is dead

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable, Iterator
@@ -22,15 +23,19 @@ from convtrack.params.schema import Params
 from convtrack.redact import redacted
 from convtrack.study import fingerprint, folders, objectives, optuna_internals, reporting, results
 from convtrack.study.folders import Spec
-from convtrack.study.lifeline import STOPPED, Lifeline, Stopped
 from convtrack.study.sampling import WHOLE, can_prune, make_pruner
 from convtrack.study.storage import VARIABLE, UnreachableError, open_storage, what_it_said
+from convtrack.system.interruption import Interruption
 from convtrack.system.processes import this_process
 
-# exit codes of what is not the trial's fault: the disk is full, the database is away
-NO_ROOM, UNREACHABLE = os.EX_TEMPFAIL, os.EX_UNAVAILABLE
+# exit codes of what is not the trial's fault: it was stopped, the disk is full, the database is away
+STOPPED, NO_ROOM, UNREACHABLE = 128 + signal.SIGTERM, os.EX_TEMPFAIL, os.EX_UNAVAILABLE
 # of training.json, what Optuna gets beside the values
 ATTRIBUTES = ("seconds", "epochs_run", "best_epoch", "gap_at_best", "parameters", "gflop_per_image")
+
+
+class _Taken(BaseException):
+    """Another command has the trial by now. Not an Exception: nothing went wrong, and nothing should catch it."""
 
 
 class _Worse(Exception):  # noqa: N818 (it is no error)
@@ -53,13 +58,13 @@ class Outcome:
 
 
 class Trial:
-    """A trial that this process was started for.
+    """A trial that this process was started for. A signal of `interruption` ends its training and nothing else.
 
     Raises StorageError where the trial is not to be run.
     """
 
-    def __init__(self, params: Params, spec: Spec, lifeline: Lifeline) -> None:
-        self.params, self.spec, self.lifeline = params, spec, lifeline
+    def __init__(self, params: Params, spec: Spec, interruption: Interruption) -> None:
+        self.params, self.spec, self.interruption = params, spec, interruption
         self._storage = open_storage(params.study.storage, create=False)
         self._study = reporting.load(spec.study, self._storage, make_pruner(params.study))
         self._trial = optuna.trial.Trial(self._study, spec.trial_id)
@@ -80,7 +85,7 @@ class Trial:
             self._trial.set_user_attr("mlflow_run_id", run_id)
         try:
             return self._train(on_epoch)
-        except Stopped:
+        except (_Taken, SystemExit, KeyboardInterrupt):
             return Outcome("interrupted", "stopped; the study goes on with it", exit_code=STOPPED)
         except _Worse as pruned:
             return Outcome("pruned", str(pruned))
@@ -123,15 +128,15 @@ class Trial:
         epochs, cores = self.params.train.epochs, self.spec.cores
 
         def report(row: dict[str, float]) -> None:
-            with self.lifeline.whole():
+            with Interruption("when this epoch is recorded").put_off():
                 if not optuna_internals.is_held(self._study, self._claimed):
-                    raise Stopped  # another command took this one for dead, and may train it by now
+                    raise _Taken  # for dead, and may be trained elsewhere by now
                 on_epoch(row)
                 worse = self._report(row, epochs)
             if worse:
                 raise _Worse(f"after epoch {int(row['epoch'])} of {epochs}: {worse}")
 
-        with self.lifeline.cut_short():
+        with self.interruption.allowed():
             training = train.run(
                 self.params.model, self.params.train, on_epoch=report, keep_checkpoints=True, cores=cores
             )

@@ -16,11 +16,11 @@ import psutil
 from convtrack.params.schema import Params
 from convtrack.study import folders
 from convtrack.study.folders import Spec
-from convtrack.study.lifeline import PATIENCE
 from convtrack.study.storage import VARIABLE
 from convtrack.system.processes import kill_group
 from convtrack.system.processor import usable_cores
 
+PATIENCE = 30.0  # seconds for a trial that should end, until it is killed
 TIME_OUT = "it took more than study.trial_timeout, {:g} s"
 
 
@@ -97,7 +97,7 @@ class LocalWorkers:
             process = subprocess.Popen(
                 [sys.executable, "-m", "convtrack", "study", "trial", str(folder)],
                 env=self._environment,
-                stdin=subprocess.PIPE,  # the lifeline
+                stdin=subprocess.PIPE,  # closes with this process, which ends the trial
                 stdout=log,
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for the study, which then stops its trials

@@ -98,6 +98,18 @@ class Interruption:
                 signal.signal(number, handler)
         self.answer()
 
+    @contextlib.contextmanager
+    def allowed(self) -> Iterator[None]:
+        """Within `put_off`, a block that a signal ends at once, one that came before too."""
+        self.answer()
+        for number, handler in self._before.items():
+            signal.signal(number, handler)
+        try:
+            yield
+        finally:
+            for number in self._before:
+                signal.signal(number, self._wish)
+
     def _wish(self, number: int, frame: FrameType | None) -> None:
         if self.wished is None and not _came:
             self.wished = number

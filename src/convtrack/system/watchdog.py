@@ -1,4 +1,4 @@
-"""Processes that end with the one that started them, even by kill -9: DVC, so that it lets go of its lock, and a stage.
+"""Processes that end with their parent, even by kill -9: DVC, so that it lets go of its lock, a stage, a trial.
 
     python -m convtrack.system.watchdog DESCRIPTOR ARGUMENTS OF DVC
 
@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import select
 import signal
 import sys
 import threading
@@ -31,6 +32,24 @@ def watch(descriptor: int) -> None:
     time.sleep(PATIENCE)
     for process in [*dvc.children(recursive=True), dvc]:
         process.kill()
+
+
+def end_with_standard_input(patience: float) -> None:
+    """Send this process SIGTERM once its standard input is closed, and end it `patience` seconds later at the latest.
+
+    Standard input is a pipe that the parent holds. Exits at once where it is closed already.
+    """
+    if select.select([0], [], [], 0)[0] and not os.read(0, 1):
+        sys.exit(128 + signal.SIGTERM)
+
+    def watch() -> None:
+        while os.read(0, 1):
+            pass
+        os.kill(os.getpid(), signal.SIGTERM)
+        time.sleep(patience)
+        os._exit(128 + signal.SIGTERM)
+
+    threading.Thread(target=watch, daemon=True).start()
 
 
 def end_with_dvc() -> None:
