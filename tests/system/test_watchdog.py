@@ -127,8 +127,8 @@ import os, sys, time
 from convtrack.system import interruption, watchdog
 interruption.raise_on_signals()
 watchdog.end_with_standard_input(float(sys.argv[1]))
-print("ready", flush=True)
 try:
+    print("ready", flush=True)
     while True: time.sleep(0.01)
 finally:
     print("stopped", flush=True)
