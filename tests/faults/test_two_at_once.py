@@ -171,7 +171,7 @@ def test_processes_that_make_a_store_and_write_into_it_at_once_lose_nothing_and_
         params = config.load()
         quiet = params.tracking.model_copy(update={"log_model": False, "system_metrics": False})
         params = params.model_copy(update={"tracking": quiet})
-        contents.setup = lambda params, folder: {"params": contents.knobs(params)}  # there is no data here
+        contents.setup = lambda params, *_: {"params": contents.knobs(params)}  # there is no data here
         wait_for_all()
         run = TrackedRun(params, f"run-{number}")
         with opened(run.open, run.end):
