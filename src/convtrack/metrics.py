@@ -127,7 +127,7 @@ def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.nda
 
 @dataclass(frozen=True)
 class ConfusedPair:
-    """`count` images of class `actual` were taken for class `predicted`, which is `share` of the actual class."""
+    """`count` images of class `actual` were read as class `predicted`, which is `share` of the actual class."""
 
     actual: str
     predicted: str

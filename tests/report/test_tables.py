@@ -43,17 +43,17 @@ def test_a_metric_added_to_evaluation_json_is_shown() -> None:
 
 @pytest.mark.usefixtures("cats_and_dogs")
 def test_confused_pairs_are_said_in_words() -> None:
-    assert "cat taken for dog: 2 (50.0% of cat)" in printed()
+    assert "cat read as dog: 2 of 4 (50.0 %)" in printed()
 
 
 def test_classes_named_like_markup_are_printed_as_they_are(write_results: Callable[..., None]) -> None:
     write_results(["[red]x[/red]", "back\\"], [0, 1], np.array([[0.1, 0.9], [0.2, 0.8]]), (8, 8, 3))
-    assert "[red]x[/red] taken for back\\: 1 (100.0% of [red]x[/red])" in printed()
+    assert "[red]x[/red] read as back\\: 1 of 1 (100.0 %)" in printed()
 
 
 def test_nothing_confused_is_said(write_results: Callable[..., None]) -> None:
     write_results(["cat", "dog"], [0, 1], np.array([[0.9, 0.1], [0.2, 0.8]]), (8, 8, 3))
-    assert "No test image was taken for another class." in printed()
+    assert "No test image was read as another class." in printed()
 
 
 @pytest.mark.usefixtures("cats_and_dogs")

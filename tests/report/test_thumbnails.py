@@ -20,7 +20,7 @@ def pictures(figure: Figure) -> list[np.ndarray]:
 def test_confused_shows_the_surest_mistakes_first(knobs: Evaluate) -> None:
     found = results.read()
     figure = thumbnails.confused(found, knobs)
-    assert words(figure) == ["cat\ntaken for\ndog: 2\n(50.0% of cat)"]
+    assert words(figure) == ["cat\nread as\ndog: 2\n(50.0% of cat)"]
     assert [panel.get_title() for panel in figure.axes][1:3] == ["80% sure\n3.png", "60% sure\n2.png"]
     first, second = pictures(figure)
     np.testing.assert_array_equal(first, found.images[3])
@@ -64,5 +64,5 @@ def test_without_mistakes_or_doubts_the_picture_says_so(write_results: Callable[
     undecided = np.full((1, 10), 0.1)
     write_results(classes, [0], undecided, (4, 4, 3))
     found = results.read()
-    assert "No test image was taken for another class" in thumbnails.confused(found, knobs).texts[0].get_text()
+    assert "No test image was read as another class" in thumbnails.confused(found, knobs).texts[0].get_text()
     assert "No test image is partly two classes" in thumbnails.ambiguous(found, knobs).texts[0].get_text()

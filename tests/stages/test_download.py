@@ -86,7 +86,7 @@ def test_what_was_left_out_is_said(images, capsys):
     (images / "notes.txt").write_text("hello")
     (images / "train/cat/broken.png").write_bytes(b"")
     download.run(data("image_folder", unreadable="skip"))
-    assert "left out: 1 not images, 1 unreadable" in capsys.readouterr().out
+    assert "skipped 1 file that is not an image, 1 unreadable image" in capsys.readouterr().out
 
 
 def test_names_of_classes_are_escaped_when_they_are_printed(images, capsys):
@@ -182,7 +182,7 @@ def test_a_val_folder_is_said_to_be_unused_and_recorded(images, capsys):
         (images / name).touch()
     download.run(data("image_folder"))
     printed = capsys.readouterr().out
-    assert "left out: 3 in val" in printed
+    assert "skipped 3 images in val/" in printed
     assert "warning: the images in val/ are not used" in printed
     assert artifacts.read_json(artifacts.RAW / artifacts.SOURCE)["left_out"]["in_val"] == 3
 
@@ -191,7 +191,7 @@ def test_files_of_formats_that_are_not_read_are_named_by_the_end_of_their_name(i
     (images / "train/cat/1.heic").touch()
     (images / "train/dog/2.heic").touch()
     download.run(data("image_folder"))
-    assert "left out: 2 not read (.heic)" in capsys.readouterr().out
+    assert "skipped 2 files of formats that are not read (.heic)" in capsys.readouterr().out
 
 
 def test_neither_tensorflow_nor_mlflow_is_loaded():

@@ -213,7 +213,7 @@ def test_what_was_deleted_in_mlflow_can_be_restored_and_gets_everything_then(
         pass
     assert [found.info.status for found in runs(client, other.name)] == ["FINISHED"]
     assert f"an earlier run waits. MLflow's {deleted} " in capsys.readouterr().err
-    refused(database, f"1 runs still wait for sqlite:///{database}", command)
+    refused(database, f"1 run still to be sent to sqlite:///{database}", command)
     assert not list(artifacts.STATE.glob("tracking/*/refused"))
     if deleted == "experiment":
         client.restore_experiment(experiment.experiment_id)

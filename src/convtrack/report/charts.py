@@ -65,7 +65,7 @@ def confusion(results: Results, _: Evaluate) -> Figure:
     _matrix(left, counts, classes, "{:d}", "images")
     _matrix(right, shares, classes, "{:.2f}", "share of the actual class")
     wrong = int(np.sum(results.labels != results.predicted))
-    figure.suptitle(f"What each class was taken for: {wrong:,} of {len(results.labels):,} test images wrong{which}")
+    figure.suptitle(f"What each class was read as: {wrong:,} of {len(results.labels):,} test images wrong{which}")
     return figure
 
 

@@ -20,7 +20,7 @@ REMARKS = {
     "loss": "cross-entropy",
     "top2_accuracy": "right at the first or second guess",
     "macro_f1": "F1, the mean over the classes",
-    "calibration_error": "how far its sureness is from its accuracy",
+    "calibration_error": "gap between confidence and accuracy",
 }
 
 
@@ -63,13 +63,14 @@ def _results(metrics: dict[str, Any], training: dict[str, Any]) -> Table:
 
 
 def _confused() -> Text:
-    """As "cat taken for dog: 87 (8.7% of cat)", a line each."""
+    """As "cat read as dog: 87 of 1,000 (8.7 %)", a line each."""
     pairs = read_pairs()
     if not pairs:
-        return Text("No test image was taken for another class.")
+        return Text("No test image was read as another class.")
     lines = [Text("Most confused", style="bold")]
     for pair in pairs:
         actual, predicted = shown(pair.actual), shown(pair.predicted)
         # Text takes no markup, so that a class may be called [red]
-        lines.append(Text(f"  {actual} taken for {predicted}: {pair.count:,} ({pair.share:.1%} of {actual})"))
+        of = f"{pair.count:,} of {round(pair.count / pair.share):,} ({100 * pair.share:.1f} %)"
+        lines.append(Text(f"  {actual} read as {predicted}: {of}"))
     return Text("\n").join(lines)

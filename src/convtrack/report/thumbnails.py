@@ -18,10 +18,10 @@ EXAMPLES = 8  # images in each
 
 
 def confused(results: Results, _: Evaluate) -> Figure:
-    """For each of the most confused pairs, the mistakes of which the model was surest, with probability and file."""
+    """For each of the most confused pairs, the mistakes of which the model was ordered, with probability and file."""
     pairs = results.pairs[:PAIRS]
     if not pairs:
-        return _nothing("No test image was taken for another class.")
+        return _nothing("No test image was read as another class.")
     figure = Figure(figsize=(2.6 + EXAMPLES, 1.25 * len(pairs) + 0.9))
     figure.subplots_adjust(left=0.01, right=0.99, top=1 - 0.75 / figure.get_figheight(), bottom=0.02, hspace=0.35)
     cells = figure.subplots(len(pairs), EXAMPLES + 1, squeeze=False, width_ratios=[2.4] + [1] * EXAMPLES)
@@ -30,18 +30,18 @@ def confused(results: Results, _: Evaluate) -> Figure:
             (results.labels == results.classes.index(pair.actual))
             & (results.predicted == results.classes.index(pair.predicted))
         )
-        sureness = results.probabilities[mistakes, 0]
-        surest = np.argsort(-sureness, kind="stable")
+        confidence = results.probabilities[mistakes, 0]
+        ordered = np.argsort(-confidence, kind="stable")
         actual, predicted = shown(pair.actual, 18), shown(pair.predicted, 18)
-        words = f"{actual}\ntaken for\n{predicted}: {pair.count:,}\n({pair.share:.1%} of {actual})"
+        words = f"{actual}\nread as\n{predicted}: {pair.count:,}\n({pair.share:.1%} of {actual})"
         row[0].text(0.97, 0.5, words, ha="right", va="center")
         for cell in row:
             cell.set_axis_off()
-        for cell, mistake in zip(row[1:], surest, strict=False):
+        for cell, mistake in zip(row[1:], ordered, strict=False):
             image = mistakes[mistake]
             _thumbnail(cell, results.images[image])
-            cell.set_title(f"{sureness[mistake]:.0%} sure\n{shown_file(results.names[image])}", fontsize=7.5, pad=4.5)
-    figure.suptitle("Most confused: the mistakes it is surest of", y=_from_top(figure))
+            cell.set_title(f"{confidence[mistake]:.0%} sure\n{shown_file(results.names[image])}", fontsize=7.5, pad=4.5)
+    figure.suptitle("Most confused: the mistakes it is ordered of", y=_from_top(figure))
     return figure
 
 

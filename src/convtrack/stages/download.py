@@ -11,6 +11,16 @@ from convtrack import artifacts, datasets
 from convtrack.errors import escaped
 from convtrack.params.schema import Data
 
+# by its name in source.json, why files are left out: of one, of several
+_SKIPPED = {
+    "hidden": ("hidden file", "hidden files"),
+    "not_images": ("file that is not an image", "files that are not images"),
+    "misplaced": ("image outside of the class folders", "images outside of the class folders"),
+    "in_val": ("image in val/", "images in val/"),
+    "not_read": ("file of a format that is not read", "files of formats that are not read"),
+    "unreadable": ("unreadable image", "unreadable images"),
+}
+
 
 def download(data: Data, folder: Path) -> dict[str, Any]:
     """Write the source data.name into `folder`, whole or not at all.
@@ -34,7 +44,7 @@ def run(data: Data) -> None:
         f"in {len(classes)} classes: {', '.join(map(escaped, classes[:20]))}{', …' if len(classes) > 20 else ''}"
     )
     if said := [_said(why, files) for why, files in source["left_out"].items() if files]:
-        say.print("left out: " + ", ".join(said))
+        say.print("skipped " + ", ".join(said))
     if "in_val" in source["left_out"]:
         say.print(
             "warning: the images in val/ are not used. The pipeline takes its own val from train/, "
@@ -43,7 +53,8 @@ def run(data: Data) -> None:
 
 
 def _said(why: str, files: int | list[str] | dict[str, int]) -> str:
-    """As "2 not read (.heic)": how many files, why, and of which kinds where they are counted by kind."""
+    """As "2 files of formats that are not read (.heic)": how many files, why, and the kinds where they are counted."""
     count = files if isinstance(files, int) else len(files) if isinstance(files, list) else sum(files.values())
     kinds = f" ({', '.join(map(escaped, list(files)[:10]))})" if isinstance(files, dict) else ""
-    return f"{count:,} {why.replace('_', ' ')}{kinds}"
+    one, many = _SKIPPED.get(why, (f"file ({why})", f"files ({why})"))
+    return f"{count:,} {one if count == 1 else many}{kinds}"

@@ -44,7 +44,8 @@ def run_name(params: Params, now: datetime, trial: TrialLink | None = None) -> s
 
 def description(params: Params, trial: TrialLink | None = None, changes: Changes = NOTHING) -> str:
     """The note at the head of the run's page (Markdown)."""
-    lines = [f"`{params.model.name}` on `{params.data.name}`, at most {params.train.epochs} epochs."]
+    epochs = "1 epoch" if params.train.epochs == 1 else f"{params.train.epochs} epochs"
+    lines = [f"`{params.model.name}` on `{params.data.name}`, up to {epochs}."]
     if trial:
         apply = f"convtrack study apply {trial.study} --trial {trial.number}"
         lines.append(f"Trial {trial.number} of study `{trial.study}`: `{apply}` writes its values into params.yaml.")

@@ -178,11 +178,16 @@ def sync() -> str:
         raise
     except Exception as error:  # as above
         raise health.trouble(error) from error
-    done = f"{sent} entries of {len(runs)} runs sent to {shown}" if sent else f"nothing waited for {shown}"
+    done = f"{sent} records of {_runs(len(runs))} sent to {shown}" if sent else f"MLflow is up to date ({shown})"
     if blocked:
-        raise TrackingError("\n".join([f"{len(entries.runs())} runs still wait for {shown}:", *blocked]))
+        raise TrackingError("\n".join([f"{_runs(len(entries.runs()))} still to be sent to {shown}:", *blocked]))
     lines = [done]
     for place, count in spool.waiting().items():
-        why = "another process is sending them" if place == store.place() else "set MLFLOW_TRACKING_URI to it"
-        lines.append(f"{count} runs wait for {place}: {why}")
+        here = "another process is sending them"
+        why = here if place == store.place() else f"set MLFLOW_TRACKING_URI={place} and sync again"
+        lines.append(f"{_runs(count)} still to be sent to {place}: {why}")
     return "\n".join(lines)
+
+
+def _runs(count: int) -> str:
+    return f"{count} run" if count == 1 else f"{count} runs"
