@@ -30,6 +30,7 @@ sys.path.insert(0, str(ROOT / "src"))  # the code beside this file, wherever the
 
 from convtrack import artifacts  # noqa: E402
 from convtrack.errors import ConvtrackError  # noqa: E402
+from convtrack.params import presets  # noqa: E402
 from convtrack.params import schema as config  # noqa: E402
 from convtrack.system import processor  # noqa: E402
 from convtrack.system.processor import usable_cores  # noqa: E402
@@ -168,10 +169,10 @@ def preset(name: str, epochs: int | None = None) -> dict[str, Any]:
 
     epochs: so many instead of its own, all on images of full size, to measure speed rather than accuracy.
     """
-    content = config.read_yaml(ROOT / f"presets/{name}.yaml")
+    content = config.resolved(presets.sections(name, ROOT / "presets"))
     sections = {section: content[section] for section in ("model", "train")}
     if epochs:
-        sections["train"] |= {"epochs": epochs, "progressive_resizing": {"scale": 1.0, "share": 0.0}}
+        sections["train"] |= {"epochs": epochs, "progressive_resizing": {"scale": 1.0, "fraction": 0.0}}
     return sections
 
 

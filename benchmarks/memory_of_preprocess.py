@@ -30,13 +30,13 @@ DIFFERENT = 1000  # images are made, then given out again and again: neither sta
 
 STAGES = {
     "download": """
-from convtrack.params.schema import Data
+from convtrack.params.data import Data
 from convtrack.stages.download import download
 knobs = {"archive": None, "image_size": None, "test_fraction": 0.2, "seed": 0, "unreadable": "refuse"}
 download(Data(name="image_folder", path="images.tar", **knobs), Path("raw"))
 """,
     "preprocess": """
-from convtrack.params.schema import Preprocess
+from convtrack.params.data import Preprocess
 from convtrack.stages.preprocess import prepare
 prepare(Path("raw"), Path("processed"), Preprocess(seed=0, val_fraction=0.1, duplicates="keep"))
 """,

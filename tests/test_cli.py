@@ -71,7 +71,7 @@ def test_wrong_params_end_with_2_before_tensorflow_is_loaded(workplace: Path) ->
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout == "2 False False\n"
     assert "train.epoch: unknown key; did you mean epochs?" in done.stderr
-    assert "next: mend params.yaml" in done.stderr
+    assert "next: correct params.yaml" in done.stderr
 
 
 def test_outside_a_clone_every_command_says_where_to_go(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -104,8 +104,13 @@ def test_presets_are_listed_with_what_they_are_for(workplace: Path) -> None:
         assert " ".join(YAML(typ="safe").load(preset)["description"].split()) in listed
 
 
-def test_a_preset_is_shown_as_it_is_written(workplace: Path) -> None:
-    assert convtrack("preset", "show", "reference") == (workplace / "presets/reference.yaml").read_text()
+def test_a_preset_is_shown_with_all_its_parameters_as_a_preset(workplace: Path) -> None:
+    shown = convtrack("preset", "show", "searched")
+    (workplace / "presets/copy.yaml").write_text(shown)
+    assert convtrack("preset", "show", "copy") == shown
+    assert "learning_rate: 0.116" in shown
+    assert "kernel_size: 3" in shown
+    assert max(map(len, shown.splitlines())) <= 120
 
 
 def test_edits_that_are_not_committed_are_asked_for_before_a_preset_is_written(workplace: Path) -> None:

@@ -28,6 +28,7 @@ from convtrack import models  # noqa: E402
 from convtrack.artifacts import Arrays  # noqa: E402
 from convtrack.models import fused  # noqa: E402
 from convtrack.params import schema as config  # noqa: E402
+from convtrack.params.train import ProgressiveResizing  # noqa: E402
 from convtrack.system.processor import usable_cores  # noqa: E402
 from convtrack.training.batches import TrainBatches  # noqa: E402
 from convtrack.training.optimizer import make_optimizer  # noqa: E402
@@ -85,7 +86,7 @@ network.compile(
     metrics=["accuracy"],
     jit_compile=os.environ.get("BENCH_XLA") == "1",
 )
-whole = config.ProgressiveResizing(scale=1.0, share=0.0)
+whole = ProgressiveResizing(scale=1.0, fraction=0.0)
 batches = TrainBatches(arrays, params.train.model_copy(update={"epochs": 1, "progressive_resizing": whole}))
 fit()  # traced and warm
 wall, cpu = time.perf_counter(), time.process_time()

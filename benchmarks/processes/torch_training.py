@@ -132,11 +132,14 @@ def optimizers(network: nn.Module, optimizer: dict[str, Any]) -> list[torch.opti
     muon = optimizer["name"] == "muon"
     kernels = [each for each in trained if muon and each.ndim == 4]
     groups = [
-        {"params": [each for each in trained if each.ndim == 1], "lr": optimizer["bias_rate"] if muon else rate},
+        {
+            "params": [each for each in trained if each.ndim == 1],
+            "lr": optimizer["bias_learning_rate"] if muon else rate,
+        },
         {"params": [each for each in trained if each.ndim > 1 and not (muon and each.ndim == 4)]},
     ]
     sgd = torch.optim.SGD(groups, lr=rate, momentum=momentum, nesterov=momentum > 0, weight_decay=decay)
-    return [sgd, Muon(kernels, optimizer["muon_rate"], optimizer["muon_momentum"])] if muon else [sgd]
+    return [sgd, Muon(kernels, optimizer["muon_learning_rate"], optimizer["muon_momentum"])] if muon else [sgd]
 
 
 def speed(settings: dict[str, Any], size: int) -> float:

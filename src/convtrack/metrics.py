@@ -16,7 +16,7 @@ import pandas as pd
 import sklearn.metrics
 from scipy.stats import binomtest
 
-from convtrack.params.schema import Evaluate
+from convtrack.params.evaluate import Evaluate
 
 
 def accuracy(labels: np.ndarray, probabilities: np.ndarray) -> float:

@@ -16,8 +16,8 @@ from convtrack import artifacts
 from convtrack.datasets import cifar10, digits, recipe, where
 from convtrack.errors import ConfigError
 from convtrack.params import schema as config
+from convtrack.params.data import Data
 from convtrack.params.editor import edit
-from convtrack.params.schema import Data
 from convtrack.report import tables
 
 

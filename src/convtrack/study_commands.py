@@ -75,7 +75,7 @@ def run(
     go_to_root()
     from convtrack.params import schema as config
 
-    content = config.read_yaml(config.PARAMS_FILE)
+    content = config.searchable(config.read_yaml(config.PARAMS_FILE))
     params = config.parse(content)
     if name is not None:
         content["study"]["name"] = name
@@ -159,7 +159,7 @@ def apply(*, name: str | None, number: int | None, dry_run: bool, yes: bool) -> 
     from convtrack.study import apply, results
 
     trial = apply.pick(results.read(opened), number)
-    others = apply.other_parameters(opened.user_attrs, config.read_yaml(config.PARAMS_FILE))
+    others = apply.other_parameters(opened.user_attrs, config.resolved(config.read_yaml(config.PARAMS_FILE)))
     if others:
         click.echo("the trials had other values of these, which stay as they are:\n  " + "\n  ".join(others), err=True)
     if not dry_run:

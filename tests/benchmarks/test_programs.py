@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from convtrack import artifacts
+from convtrack.params import presets
 from convtrack.params import schema as config
 
 ROOT = Path(__file__).parent.parent.parent
@@ -38,7 +39,7 @@ def history(accuracies: list[float], seconds: float) -> dict[str, list[float]]:
 
 def finished(preset: str, accuracies: list[float], seconds: float, **figures: Any) -> dict[str, Any]:
     """A run as benchmarks/presets.py keeps it, whose preset is as it is in presets/ now."""
-    content = config.read_yaml(ROOT / f"presets/{preset}.yaml")
+    content = config.resolved(presets.sections(preset, ROOT / "presets"))
     return {
         "preset": preset,
         "recipe": json.dumps({name: content[name] for name in ("model", "train")}, sort_keys=True),

@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from convtrack.params.schema import Data
+from convtrack.params.data import Data
 
 
 def data(name: str = "image_folder", **changes: object) -> Data:

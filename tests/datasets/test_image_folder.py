@@ -398,7 +398,7 @@ def test_names_are_the_same_whatever_the_locale_says(tmp_path):
     program = (
         "import sys; from pathlib import Path\n"
         "from convtrack.datasets import image_folder\n"
-        "from convtrack.params.schema import Data\n"
+        "from convtrack.params.data import Data\n"
         "data = Data(name='image_folder', path='images', archive=None, image_size=None, test_fraction=0.25, seed=0,"
         " unreadable='refuse')\n"
         "source = image_folder.write(data, Path('other'))\n"

@@ -28,8 +28,8 @@ TINY = {
     "train.epochs": 2,
     "train.batch_size": 256,
     "train.optimizer.learning_rate": 0.3,
-    "train.optimizer.muon_rate": 0.1,
-    "train.optimizer.bias_rate": 0.3,
+    "train.optimizer.muon_learning_rate": 0.1,
+    "train.optimizer.bias_learning_rate": 0.3,
     "train.progressive_resizing.scale": 1.0,  # one graph instead of two
 }
 

@@ -105,7 +105,7 @@ def test_a_preset_is_trained_once_for_a_seed_and_again_when_it_changes(tiny: Clo
 
 
 def test_a_training_that_is_taken_over_is_timed_with_small_images_for_as_much_of_it(tiny: Clone) -> None:
-    tiny.change({"train.epochs": 4, "train.progressive_resizing": {"scale": 0.5, "share": 0.5}})
+    tiny.change({"train.epochs": 4, "train.progressive_resizing": {"scale": 0.5, "fraction": 0.5}})
     tiny.run("dvc", "repro")
     params = config.read_yaml(tiny.path / config.PARAMS_FILE)
     sections = {"description": "tiny", **{name: params[name] for name in ("model", "train")}}

@@ -7,7 +7,7 @@ import pytest
 
 from convtrack import models
 from convtrack.models.flops import forward_flops, training_flops
-from convtrack.params.schema import Reference
+from convtrack.params.model import Reference
 from tests.models.networks import branched
 
 

@@ -9,7 +9,7 @@ import pytest
 from convtrack import models
 from convtrack.errors import ConfigError
 from convtrack.models import graph, whitening
-from convtrack.params.schema import Reference, Resnet, Vgg
+from convtrack.params.model import Reference, Resnet, Vgg
 
 REFERENCE = Reference(name="reference", conv_dropout=0.25, dropout=0.5)
 VGG = Vgg(

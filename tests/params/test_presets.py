@@ -7,12 +7,16 @@ import re
 from pathlib import Path
 
 import pytest
+from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
 from convtrack.datasets import recipe
 from convtrack.errors import ConfigError
 from convtrack.params import presets, schema
 from convtrack.params.editor import edit
+from convtrack.params.model import Vgg
+from convtrack.params.schema import Params
+from convtrack.params.train import Adam
 
 ROOT = Path(__file__).parent.parent.parent
 SUIT = functools.partial(recipe.suit, section="train")
@@ -28,25 +32,22 @@ def test_after_use_params_has_exactly_the_sections_of_the_preset(name: str, work
     before = schema.read_yaml(workplace / "params.yaml")
     presets.use(name, SUIT)
     after = schema.read_yaml(workplace / "params.yaml")
-    preset = schema.read_yaml(workplace / "presets" / f"{name}.yaml")
-    assert (after["model"], after["train"]) == (preset["model"], preset["train"])
+    assert {section: after[section] for section in ("model", "train")} == presets.sections(name)
     others = set(before) - {"model", "train"}
     assert {section: after[section] for section in others} == {section: before[section] for section in others}
     assert list(after) == list(before)
 
 
-def test_use_keeps_every_comment_outside_model_and_on_every_knob_that_stays(workplace: Path) -> None:
+def test_use_keeps_every_comment(workplace: Path) -> None:
     before = (workplace / "params.yaml").read_text()
     presets.use("reference", SUIT)
-    after = (workplace / "params.yaml").read_text()
-    start, end = before.index("\nmodel:"), before.index("\ntrain:")
-    assert comments(before[:start] + before[end:]) <= comments(after)
+    assert comments((workplace / "params.yaml").read_text()) == comments(before)
 
 
 @pytest.mark.parametrize("name", NAMES)
 def test_on_digits_no_preset_mirrors_them_or_makes_large_batches(name: str, workplace: Path) -> None:
     edit(lambda params: params["data"].update(name="digits"), "the test")
-    preset = schema.read_yaml(workplace / "presets" / f"{name}.yaml")
+    preset = presets.sections(name)
     presets.use(name, SUIT)
     train = schema.load().train
     assert train.augmentation.flip == "none"
@@ -88,11 +89,67 @@ def test_an_unknown_preset_gets_a_guess(workplace: Path) -> None:
         presets.use("refrence", SUIT)
 
 
-def test_a_preset_with_another_section_is_refused(workplace: Path) -> None:
-    odd = workplace / "presets/odd.yaml"
-    odd.write_text((workplace / "presets/reference.yaml").read_text() + "data: {}\n")
-    with pytest.raises(ConfigError, match="should have the keys description, model, train"):
+@pytest.mark.parametrize(
+    ("written", "said"),
+    [
+        ("description: odd\ndata: {}\n", "may have extends, model, train. Received: description, data"),
+        ("model: {name: vgg}\n", "should have a description"),
+        ("description: odd\nextends: fsat\n", "no preset is called 'fsat'.*did you mean fast"),
+        ("description: odd\nextends: [fast]\n", r"no preset is called \['fast'\]"),
+        ("description: odd\nextends: odd\n", "presets/odd.yaml extends itself: odd -> odd"),
+        ("description: odd\nextends: fast\nmodel: 3\n", "presets/odd.yaml has 1 problem:\n  model: "),
+        ("description: odd\nextends: other\n", "presets/other.yaml has 1 problem:\n  train.epochs: "),
+    ],
+)
+def test_a_preset_that_is_written_wrongly_is_rejected(written: str, said: str, workplace: Path) -> None:
+    (workplace / "presets/odd.yaml").write_text(written)
+    (workplace / "presets/other.yaml").write_text("description: other\ntrain: {epochs: 0}\n")
+    with pytest.raises(ConfigError) as raised:
         presets.use("odd", SUIT)
+    assert re.search(said, str(raised.value), re.DOTALL)
+
+
+def test_presets_that_extend_each_other_are_rejected(workplace: Path) -> None:
+    for name, other in (("one", "two"), ("two", "one")):
+        (workplace / f"presets/{name}.yaml").write_text(f"description: x\nextends: {other}\n")
+    with pytest.raises(ConfigError, match="one -> two -> one"):
+        presets.use("one", SUIT)
+
+
+def test_a_preset_has_what_it_states_over_what_it_extends_over_the_defaults(workplace: Path) -> None:
+    (workplace / "presets/low.yaml").write_text(
+        "description: low\nmodel: {filters: [8, 8], dense: [4]}\ntrain: {optimizer: {name: sgd, momentum: 0.5}}\n"
+    )
+    (workplace / "presets/high.yaml").write_text(
+        "description: high\nextends: low\nmodel: {filters: [3]}\ntrain: {optimizer: {name: adam}, epochs: 9}\n"
+    )
+    presets.use("high", SUIT)
+    found, default = schema.load(), Params()
+    assert found.model == Vgg(filters=[3], dense=[4])
+    assert found.train.optimizer == Adam(momentum=0.5)
+    assert found.train.epochs == 9
+    assert found.train.schedule == default.train.schedule
+    shown = YAML(typ="safe").load(presets.text("high"))
+    assert shown["model"]["filters"] == [3]
+    assert shown["train"]["optimizer"] == {
+        "name": "adam", "learning_rate": 0.001, "momentum": 0.5, "weight_decay": 0.0
+    }  # fmt: skip
+
+
+def test_the_preset_fast_is_what_the_defaults_are() -> None:
+    assert schema.parse(presets.sections("fast", ROOT / "presets")) == Params()
+
+
+def test_use_fills_a_short_params_yaml_and_keeps_its_comments(workplace: Path) -> None:
+    (workplace / "params.yaml").write_text("model:\n  dropout: 0.4  # mine\n\ndata: {name: digits}\n")
+    presets.use("sprint", SUIT)
+    text = (workplace / "params.yaml").read_text()
+    assert re.search("dropout: 0.0 +# mine", text)
+    content = schema.read_yaml(workplace / "params.yaml")
+    expected = presets.sections("sprint")
+    expected["train"] |= {"batch_size": 128}
+    expected["train"]["augmentation"]["flip"] = "none"  # digits
+    assert {section: content[section] for section in ("model", "train")} == expected
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -104,7 +161,5 @@ def test_lists_over_several_lines_give_way_to_a_preset_and_keep_their_comments(n
     edit(lists, "the test")
     assert "\n  - 4\n" in (workplace / "params.yaml").read_text()
     presets.use(name, SUIT)
-    after = schema.read_yaml(workplace / "params.yaml")
-    assert after["model"] == schema.read_yaml(workplace / "presets" / f"{name}.yaml")["model"]
-    if after["model"]["name"] == "vgg":
-        assert comments(before) == comments((workplace / "params.yaml").read_text())
+    assert schema.read_yaml(workplace / "params.yaml")["model"] == presets.sections(name)["model"]
+    assert comments(before) == comments((workplace / "params.yaml").read_text())

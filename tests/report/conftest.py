@@ -6,7 +6,7 @@ import pandas as pd
 import pytest
 
 from convtrack import artifacts
-from convtrack.params.schema import Evaluate
+from convtrack.params.evaluate import Evaluate
 from convtrack.stages import evaluate
 
 

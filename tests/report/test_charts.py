@@ -8,7 +8,7 @@ from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
 from convtrack import artifacts
-from convtrack.params.schema import Evaluate
+from convtrack.params.evaluate import Evaluate
 from convtrack.report import charts, results
 
 

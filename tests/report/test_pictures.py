@@ -6,7 +6,7 @@ from PIL import Image
 
 from convtrack import artifacts
 from convtrack.errors import StorageError
-from convtrack.params.schema import Evaluate
+from convtrack.params.evaluate import Evaluate
 from convtrack.report import pictures
 
 

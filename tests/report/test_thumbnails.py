@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from matplotlib.figure import Figure
 
-from convtrack.params.schema import Evaluate
+from convtrack.params.evaluate import Evaluate
 from convtrack.report import results, thumbnails
 
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from convtrack.params.schema import Augmentation, EarlyStopping, Optimizer, ProgressiveResizing, Schedule, Train, Vgg
+from convtrack.params.model import Vgg
+from convtrack.params.train import Adam, Augmentation, EarlyStopping, ProgressiveResizing, Schedule, Train
 
 MODEL = Vgg(
     name="vgg",
@@ -25,19 +26,11 @@ TRAIN = Train(
     seed=1,
     epochs=3,
     batch_size=16,
-    optimizer=Optimizer(
-        name="adam",
-        learning_rate=0.01,
-        momentum=0.9,
-        weight_decay=0.0,
-        muon_rate=0.1,
-        muon_momentum=0.6,
-        bias_rate=0.1,
-    ),
+    optimizer=Adam(learning_rate=0.01),
     schedule=Schedule(name="constant", warmup=0.0),
     label_smoothing=0.1,
     augmentation=Augmentation(flip="alternating", shift=1),
-    progressive_resizing=ProgressiveResizing(scale=1.0, share=0.0),
+    progressive_resizing=ProgressiveResizing(scale=1.0, fraction=0.0),
     precision="auto",
     early_stopping=EarlyStopping(monitor="val_loss", patience=None, min_delta=0.0, restore_best=True),
     checkpoint_every=1,

@@ -12,13 +12,13 @@ from PIL import Image
 from convtrack import artifacts
 from convtrack.datasets import SOURCES
 from convtrack.errors import DataError
-from convtrack.params.schema import Data
+from convtrack.params.data import Data
 from convtrack.stages import download
 
 # the stage in a process of its own, for the sake of what is done to that process: ./images into ./data/raw
 RUN = """
 import json, os, sys
-from convtrack.params.schema import Data
+from convtrack.params.data import Data
 from convtrack.errors import ConvtrackError
 from convtrack.datasets import SOURCES, source
 from convtrack.stages import download

@@ -9,7 +9,7 @@ import pytest
 
 from convtrack import artifacts, metrics
 from convtrack.errors import DataError, StorageError, TrainingError
-from convtrack.params.schema import Evaluate
+from convtrack.params.evaluate import Evaluate
 from convtrack.stages import evaluate
 from tests.limits import files_of_at_most
 

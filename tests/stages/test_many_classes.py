@@ -13,7 +13,8 @@ from PIL import Image
 from rich.console import Console
 
 from convtrack import artifacts
-from convtrack.params.schema import Evaluate, Preprocess
+from convtrack.params.data import Preprocess
+from convtrack.params.evaluate import Evaluate
 from convtrack.report import charts, pictures, results, tables
 from convtrack.stages import evaluate, preprocess
 from convtrack.tracking import contents

@@ -10,7 +10,7 @@ from convtrack import artifacts
 from convtrack.datasets import arrays as array_files
 from convtrack.datasets.split import held_out
 from convtrack.errors import DataError, StorageError
-from convtrack.params.schema import Preprocess
+from convtrack.params.data import Preprocess
 from convtrack.stages import preprocess
 
 CLASSES = ["ant", "bee", "cow"]

@@ -13,7 +13,7 @@ from convtrack.artifacts import Arrays
 from convtrack.errors import ConfigError, TrainingError
 from convtrack.models import whitening
 from convtrack.models.flops import training_flops
-from convtrack.params.schema import Resnet
+from convtrack.params.model import Resnet
 from convtrack.stages import train as stage
 from convtrack.training import checkpoint
 from convtrack.training.loss import smoothed_cross_entropy
@@ -59,10 +59,10 @@ def test_a_stop_while_the_rate_falls_is_said_and_recorded(capsys):
     annealed = {"schedule": {"name": "linear", "warmup": 0.0}, "optimizer": rate(0.02)}
     cut = stage.run(MODEL, changed(TRAIN, epochs=30, early_stopping=stopping, **annealed))
     assert f"stopped in epoch {cut['stopped_epoch']} while the rate was still falling" in capsys.readouterr().err
-    assert cut["rate_at_end"] == pytest.approx(1 - cut["stopped_epoch"] / 30, abs=0.02)
+    assert cut["final_learning_rate_fraction"] == pytest.approx(1 - cut["stopped_epoch"] / 30, abs=0.02)
     whole = stage.run(MODEL, changed(TRAIN, epochs=2, **annealed))
     assert "while the rate" not in capsys.readouterr().err
-    assert whole["rate_at_end"] < 0.1
+    assert whole["final_learning_rate_fraction"] < 0.1
 
 
 @pytest.mark.usefixtures("data")
@@ -113,7 +113,7 @@ def test_what_an_older_training_left_is_gone_when_the_next_one_fails():
 def test_smaller_images_at_first_cost_fewer_operations_and_the_model_takes_whole_ones():
     network = changed(MODEL, head="max")
     whole = stage.run(network, changed(TRAIN, epochs=4))
-    result = stage.run(network, changed(TRAIN, epochs=4, progressive_resizing={"scale": 0.5, "share": 0.5}))
+    result = stage.run(network, changed(TRAIN, epochs=4, progressive_resizing={"scale": 0.5, "fraction": 0.5}))
     # 4 x 4 pixels for 8 x 8 in half of the steps; the dense layer costs 48 operations whatever the size
     assert result["gflop_per_image"] == pytest.approx((1 + 1 / 4) / 2 * whole["gflop_per_image"], rel=0.01)
     assert result["pflop"] < whole["pflop"]
@@ -133,8 +133,8 @@ def test_a_network_that_branches_learns_with_muon_whitening_and_growing_images()
         initializer="dirac",
         whitening=True,
     )
-    muon = TRAIN.optimizer.model_dump() | {"name": "muon", "learning_rate": 0.3, "bias_rate": 0.3}
-    recipe = changed(TRAIN, epochs=8, optimizer=muon, progressive_resizing={"scale": 0.5, "share": 0.5})
+    muon = TRAIN.optimizer.model_dump() | {"name": "muon", "learning_rate": 0.3, "bias_learning_rate": 0.3}
+    recipe = changed(TRAIN, epochs=8, optimizer=muon, progressive_resizing={"scale": 0.5, "fraction": 0.5})
     result = stage.run(resnet, recipe)
     assert result["best_val_accuracy"] == 1.0
     model = artifacts.load_model(artifacts.MODEL)
@@ -154,7 +154,7 @@ def test_a_network_that_branches_learns_with_muon_whitening_and_growing_images()
     ],
 )
 def test_images_that_the_network_cannot_take_are_refused(model, scale, said):
-    settings = changed(TRAIN, progressive_resizing={"scale": scale, "share": 0.5})
+    settings = changed(TRAIN, progressive_resizing={"scale": scale, "fraction": 0.5})
     with pytest.raises(ConfigError, match=said):
         stage.run(changed(MODEL, **model), settings)
 
@@ -185,7 +185,7 @@ def test_history_is_on_disk_while_the_training_goes_on():
 def test_val_means_the_model_however_slowly_its_averages_move():
     network = changed(MODEL, batch_norm_momentum=0.999, head="max")
     settings = changed(TRAIN, epochs=4, optimizer=rate(0.02), precision="float32", label_smoothing=0.3)
-    result = stage.run(network, changed(settings, progressive_resizing={"scale": 0.5, "share": 0.5}))
+    result = stage.run(network, changed(settings, progressive_resizing={"scale": 0.5, "fraction": 0.5}))
     history = pd.read_csv(artifacts.HISTORY)
     assert (history["val_accuracy"] > 0.8).all()
     val = artifacts.read_arrays(artifacts.PROCESSED, "val")
@@ -236,7 +236,7 @@ def test_whitening_of_white_images_keeps_its_bias_in_bounds(tmp_path):
             np.load(artifacts.labels_path(artifacts.PROCESSED, split)).astype(np.uint8)[:, None, None, None] * 200
         )
         np.save(path, images)
-    muon = TRAIN.optimizer.model_dump() | {"name": "muon", "learning_rate": 1.2, "bias_rate": 4.8}
+    muon = TRAIN.optimizer.model_dump() | {"name": "muon", "learning_rate": 1.2, "bias_learning_rate": 4.8}
     network = changed(MODEL, whitening=True, head="max", activation="gelu")
     stage.run(network, changed(TRAIN, epochs=12, optimizer=muon, precision="float32"))
     bias = artifacts.load_model(artifacts.MODEL).get_layer("whitening").bias.numpy()

@@ -23,11 +23,11 @@ def _quiet() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-CONTENT = config.read_yaml(ROOT / "params.yaml")
+CONTENT = config.searchable(config.read_yaml(ROOT / "params.yaml"))
 # What tests count on, whatever recipe is the default.
 CONTENT["model"]["filters"] = [32, 64, 128]
-CONTENT["train"] |= {"epochs": 4, "progressive_resizing": {"scale": 1.0, "share": 0.5}}
-CONTENT["train"]["optimizer"]["muon_rate"] = 0.12
+CONTENT["train"] |= {"epochs": 4, "progressive_resizing": {"scale": 1.0, "fraction": 0.5}}
+CONTENT["train"]["optimizer"]["muon_learning_rate"] = 0.12
 
 
 @pytest.fixture
@@ -49,6 +49,7 @@ def with_space(content: Content) -> Callable[..., tuple[Params, Content]]:
             for key in sections:
                 section = section[key]
             section[name] = value
+        changed = config.searchable(changed)
         return config.parse(changed), changed
 
     return make

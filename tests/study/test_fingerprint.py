@@ -65,7 +65,7 @@ def test_what_is_not_searched_must_be_the_same(path: str, value: Any, said: str,
     ("path", "value"),
     [
         ("model.dropout", 0.4),
-        ("train.optimizer.muon_rate", 0.2),
+        ("train.optimizer.muon_learning_rate", 0.2),
         ("model.filters", [16, 32]),
         ("study.sampler", "random"),
         ("study.pruner", "none"),

@@ -11,6 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from convtrack.errors import ConfigError
+from convtrack.params import presets
 from convtrack.params import schema as config
 from convtrack.params.schema import Params
 from convtrack.study import parameters, problems, space
@@ -144,7 +145,7 @@ WRONG = {
     "too many poolings for the smaller images of the first part of a training": (
         {
             "train.progressive_resizing.scale": a_float(0.5, 1.0),
-            "train.progressive_resizing.share": a_float(0.0, 0.5),
+            "train.progressive_resizing.fraction": a_float(0.0, 0.5),
             "model.filters.length": an_int(2, 4),
         },
         "model.filters.length = 4: the network needs images of 17 pixels a side. Received: 16x16",
@@ -198,7 +199,7 @@ def test_images_of_unknown_size_are_no_reason_to_refuse(with_space: WithSpace) -
 def test_the_smallest_images_are_those_that_the_network_itself_takes(preset: str, content: Content) -> None:
     from convtrack import models
 
-    content["model"] = config.read_yaml(Path(__file__).parent.parent.parent / f"presets/{preset}.yaml")["model"]
+    content["model"] = presets.sections(preset, Path(__file__).parent.parent.parent / "presets")["model"]
     model = config.parse(content).model
     side = model.smallest_side
     models.build(model, (side, side, 1), 3, [0.5], [0.2])

@@ -9,6 +9,7 @@ from typing import Any
 import optuna
 import pytest
 
+from convtrack.params import presets
 from convtrack.params import schema as config
 from convtrack.params.schema import Params
 from convtrack.study import parameters, problems, space
@@ -132,10 +133,15 @@ def test_current_leaves_out_what_the_space_does_not_reach(with_space: WithSpace)
 def test_current_asks_conditions_of_the_value_that_is_there_even_one_out_of_reach(with_space: WithSpace) -> None:
     entries = {
         "train.optimizer.name": {"type": "categorical", "choices": ["adam", "sgd"]},
-        "train.optimizer.muon_rate": {"type": "float", "low": 0.1, "high": 1, "when": {"train.optimizer.name": "muon"}},
+        "train.optimizer.muon_learning_rate": {
+            "type": "float",
+            "low": 0.1,
+            "high": 1,
+            "when": {"train.optimizer.name": "muon"},
+        },
     }
     params, content = with_space(entries)
-    assert space.current(params.study, content) == {"train.optimizer.muon_rate": 0.12}
+    assert space.current(params.study, content) == {"train.optimizer.muon_learning_rate": 0.12}
 
 
 def test_current_can_be_enqueued_and_is_the_first_trial(content: Content) -> None:
@@ -147,7 +153,7 @@ def test_current_can_be_enqueued_and_is_the_first_trial(content: Content) -> Non
 
 @pytest.mark.parametrize("network", ["fast", "reference"])
 def test_entries_for_another_network_take_no_part(network: str, with_space: WithSpace) -> None:
-    preset = config.read_yaml(Path(__file__).parent.parent.parent / f"presets/{network}.yaml")
+    preset = presets.sections(network, Path(__file__).parent.parent.parent / "presets")
     entries = {
         "model.dropout": {"type": "float", "low": 0.0, "high": 0.5},
         "model.filters.0": {"type": "int", "low": 16, "high": 32, "when": {"model.name": "vgg"}},

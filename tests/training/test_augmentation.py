@@ -8,7 +8,7 @@ import numpy as np
 from hypothesis import given
 from hypothesis import strategies as st
 
-from convtrack.params.schema import Augmentation
+from convtrack.params.train import Augmentation
 from convtrack.training.augmentation import augment, mirrored_in, shift
 
 IMAGES = np.random.default_rng(0).integers(0, 256, (40, 6, 5, 3), dtype=np.uint8)

@@ -9,7 +9,7 @@ import pytest
 from convtrack import models
 from convtrack.artifacts import Arrays
 from convtrack.models import fused
-from convtrack.params.schema import Reference
+from convtrack.params.model import Reference
 from convtrack.training import batch_statistics
 from convtrack.training.batch_statistics import MeasureBatchStatistics
 

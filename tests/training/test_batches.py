@@ -9,14 +9,14 @@ import pytest
 from ruamel.yaml import YAML
 
 from convtrack.artifacts import Arrays
-from convtrack.params.schema import Train
+from convtrack.params.train import Train
 from convtrack.training.batches import EvalBatches, TrainBatches
 
 ROOT = Path(__file__).parent.parent.parent
 ARRAYS = Arrays(np.arange(10, dtype=np.uint8).reshape(10, 1, 1, 1), np.arange(10, dtype=np.int64))
 CONTENT = YAML(typ="safe").load(ROOT / "params.yaml")
 PLAIN = {"flip": "none", "shift": 0}
-WHOLE = {"scale": 1.0, "share": 0.0}
+WHOLE = {"scale": 1.0, "fraction": 0.0}
 
 
 def batches(batch_size, arrays=ARRAYS, *, seed=0, epochs=2, augmentation=PLAIN, resizing=WHOLE):
@@ -64,7 +64,7 @@ def test_a_dataset_has_the_batches_of_the_epochs_that_are_left():
 
 def test_small_images_come_first_and_whole_ones_after_them():
     large = Arrays(np.zeros((10, 8, 6, 3), dtype=np.uint8), ARRAYS.labels)
-    made = batches(5, large, resizing={"scale": 0.5, "share": 0.5})
+    made = batches(5, large, resizing={"scale": 0.5, "fraction": 0.5})
     assert made.image_shapes() == {(4, 3), (8, 6)}
     assert [images.shape for images, _ in made.dataset(0, 0)] == [(5, 4, 3, 3)] * 2 + [(5, 8, 6, 3)] * 2
 

@@ -8,7 +8,7 @@ import keras
 import numpy as np
 import pytest
 
-from convtrack.params.schema import EarlyStopping
+from convtrack.params.train import EarlyStopping
 from convtrack.training.early_stopping import StopEarly
 
 

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import typing
-
 import keras
 import numpy as np
 import pytest
+from pydantic import TypeAdapter
 
-from convtrack.params.schema import Optimizer
+from convtrack.params.section import members
+from convtrack.params.train import Optimizer
 from convtrack.training.muon import orthogonal
 from convtrack.training.optimizer import OPTIMIZERS, make_optimizer
 
@@ -20,23 +20,13 @@ def network():
 
 
 def make(name, net, weight_decay=0.0):
-    return make_optimizer(
-        Optimizer(
-            name=name,
-            learning_rate=0.1,
-            momentum=0.9,
-            weight_decay=weight_decay,
-            muon_rate=0.2,
-            muon_momentum=0.6,
-            bias_rate=0.4,
-        ),
-        0.1,
-        net,
-    )
+    muon = {"muon_learning_rate": 0.2, "muon_momentum": 0.6, "bias_learning_rate": 0.4}
+    stated = {"name": name, "learning_rate": 0.1, "momentum": 0.9, "weight_decay": weight_decay}
+    return make_optimizer(TypeAdapter(Optimizer).validate_python(stated | muon), 0.1, net)
 
 
 def test_the_table_and_the_schema_name_the_same_optimizers():
-    assert set(OPTIMIZERS) == set(typing.get_args(Optimizer.model_fields["name"].annotation))
+    assert set(OPTIMIZERS) == set(members(Optimizer))
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)
@@ -72,9 +62,9 @@ def test_muon_takes_orthogonal_steps_with_convolutions_at_their_own_rate():
     gradient = np.random.default_rng(0).normal(size=kernel.shape).astype("float32")
     made.apply([gradient, np.ones(8, "float32")])
     step = before * (np.sqrt(8) / np.linalg.norm(before)) - np.asarray(kernel)
-    values = np.linalg.svd(step.reshape(27, 8) / 0.2, compute_uv=False)  # muon_rate
+    values = np.linalg.svd(step.reshape(27, 8) / 0.2, compute_uv=False)  # muon_learning_rate
     assert ((values > 0.5) & (values < 1.3)).all()
-    assert np.allclose(np.asarray(bias), -0.4 * (1 + 0.9))  # bias_rate, a Nesterov step of SGD
+    assert np.allclose(np.asarray(bias), -0.4 * (1 + 0.9))  # bias_learning_rate, a Nesterov step of SGD
 
 
 def test_muon_takes_steps_of_sgd_with_dense_kernels_and_has_a_rate_for_biases():
@@ -84,7 +74,7 @@ def test_muon_takes_steps_of_sgd_with_dense_kernels_and_has_a_rate_for_biases():
     made.apply_gradients([(np.ones(v.shape, "float32"), v) for v in net.trainable_variables])
     kernel, bias = (np.asarray(v) for v in net.trainable_variables)
     assert np.allclose(kernel, 1 - 0.1 * (1 + 0.9), atol=1e-6)  # learning_rate
-    assert np.allclose(bias, 1 - 0.4 * (1 + 0.9), atol=1e-6)  # bias_rate
+    assert np.allclose(bias, 1 - 0.4 * (1 + 0.9), atol=1e-6)  # bias_learning_rate
 
 
 def test_muon_points_where_the_gradient_points():

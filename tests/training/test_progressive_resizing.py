@@ -1,10 +1,10 @@
 import numpy as np
 import pytest
 
-from convtrack.params.schema import ProgressiveResizing
+from convtrack.params.train import ProgressiveResizing
 from convtrack.training.progressive_resizing import resized, shape_at
 
-HALF = ProgressiveResizing(scale=0.5, share=0.25)
+HALF = ProgressiveResizing(scale=0.5, fraction=0.25)
 
 
 @pytest.mark.parametrize(("done", "shape"), [(0.0, (4, 3)), (0.24, (4, 3)), (0.25, (8, 6)), (0.99, (8, 6))])
@@ -13,7 +13,7 @@ def test_images_are_small_for_the_first_share_of_the_training(done, shape):
 
 
 def test_a_share_of_nothing_leaves_them_whole():
-    assert shape_at(0.0, (8, 6), ProgressiveResizing(scale=0.5, share=0.0)) == (8, 6)
+    assert shape_at(0.0, (8, 6), ProgressiveResizing(scale=0.5, fraction=0.0)) == (8, 6)
 
 
 def test_an_even_image_stays_even_at_any_size():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from convtrack.params.schema import Schedule
+from convtrack.params.train import Schedule
 from convtrack.training.schedule import make_schedule
 
 

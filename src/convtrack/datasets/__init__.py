@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convtrack.datasets.about import About
-from convtrack.params.schema import Data
+from convtrack.params.data import Data
 
 if TYPE_CHECKING:
     from convtrack.datasets.cifar import Reach

@@ -19,7 +19,7 @@ from convtrack import artifacts
 from convtrack.datasets import archive, fetch
 from convtrack.datasets.arrays import ArrayWriter, blocks, write_array
 from convtrack.errors import DataError, DownloadError, unreadable
-from convtrack.params.schema import Data, expanded
+from convtrack.params.data import Data, expanded
 from convtrack.redact import redacted_uri
 
 PIXELS = 3 * 32 * 32

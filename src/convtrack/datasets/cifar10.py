@@ -18,7 +18,7 @@ from convtrack.datasets import cifar, fetch
 from convtrack.datasets.about import About
 from convtrack.datasets.cifar import Batch, Form, Reach
 from convtrack.errors import DataError, shown
-from convtrack.params.schema import Data
+from convtrack.params.data import Data
 
 ABOUT = About()
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")

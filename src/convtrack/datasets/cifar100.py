@@ -11,7 +11,7 @@ from typing import Any
 from convtrack.datasets import cifar, fetch
 from convtrack.datasets.about import About
 from convtrack.datasets.cifar import Form, Reach
-from convtrack.params.schema import Data
+from convtrack.params.data import Data
 
 ABOUT = About()
 

@@ -16,7 +16,7 @@ from convtrack import artifacts
 from convtrack.datasets.about import About
 from convtrack.datasets.arrays import write_array
 from convtrack.datasets.split import held_out
-from convtrack.params.schema import Data
+from convtrack.params.data import Data
 
 # a mirrored 2 is none; 1,293 images make ten steps an epoch
 ABOUT = About(mirrored=False, batch_size=128)

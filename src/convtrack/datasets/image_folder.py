@@ -28,7 +28,7 @@ from convtrack.datasets.arrays import ArrayWriter, blocks, write_array
 from convtrack.datasets.layout import Layout, Place, RawSplit, in_order, locate
 from convtrack.datasets.split import held_out
 from convtrack.errors import DataError, escaped
-from convtrack.params.schema import Data
+from convtrack.params.data import Data
 from convtrack.redact import redacted_uri
 
 ABOUT = About(own=True)

@@ -4,14 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from convtrack import artifacts, datasets
 from convtrack.errors import StorageError
-from convtrack.params.schema import Params
+from convtrack.params import schema
 
+if TYPE_CHECKING:
+    from convtrack.params.schema import Params
+    from convtrack.params.train import Optimizer
+
+FAR = 30  # times the usual learning rate of an optimizer, or a part of it
 LEAST_STEPS = 12  # of an epoch; with fewer a network hardly learns
 
 
@@ -56,12 +61,12 @@ def largest_batch(images: int) -> int:
 
 def suit(content: MutableMapping[str, Any], section: str) -> None:
     """Set in `section` of params.yaml what does not suit data.name."""
-    for one in unsuited(content):
+    for one in unsuited(schema.filled(dict(content))):
         *path, knob = one.path.split(".")
         if path[0] == section:
             target: Any = content
             for key in path:
-                target = target[key]
+                target = target.setdefault(key, {})
             target[knob] = one.value
 
 
@@ -73,6 +78,14 @@ def warn(params: Params, section: str) -> None:
         dataset = {}
     same = dataset.get("source", {}).get("name") == params.data.name
     images = sum(dataset["counts"]["train"].values()) if same else None
-    for one in unsuited(params.model_dump(), images):
+    for one in [*unsuited(params.model_dump(), images), *_unusual_rate(params.train.optimizer)]:
         if one.path.startswith(f"{section}."):
             click.echo(f"convtrack: warning: better set {one}", err=True)
+
+
+def _unusual_rate(optimizer: Optimizer) -> list[Unsuited]:
+    """A learning rate that was set for another optimizer: it stays in params.yaml when train.optimizer.name changes."""
+    rate, usual = optimizer.learning_rate, optimizer.usual_rate
+    if usual / FAR <= rate <= usual * FAR:
+        return []
+    return [Unsuited("train.optimizer.learning_rate", usual, f"{rate} is far from the usual for {optimizer.name}")]

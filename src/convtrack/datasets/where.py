@@ -7,7 +7,7 @@ from pathlib import Path
 
 from convtrack.datasets.folder import leads_nowhere
 from convtrack.errors import DataError, escaped, unreadable
-from convtrack.params.schema import expanded
+from convtrack.params.data import expanded
 
 
 def is_address(place: str) -> bool:

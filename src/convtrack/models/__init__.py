@@ -13,7 +13,7 @@ import keras
 
 from convtrack.errors import ConfigError
 from convtrack.models import fused
-from convtrack.params.schema import Model
+from convtrack.params.model import Model
 
 
 def build(

@@ -9,7 +9,7 @@ import keras
 from keras import layers
 
 from convtrack.models import dirac, fused, whitening
-from convtrack.params.schema import Resnet, Vgg
+from convtrack.params.model import Resnet, Vgg
 
 
 def stem(model: Resnet | Vgg, images: Any, mean: Sequence[float], std: Sequence[float]) -> Any:

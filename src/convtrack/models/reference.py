@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import keras
 from keras import layers
 
-from convtrack.params.schema import Reference
+from convtrack.params.model import Reference
 
 
 def build(

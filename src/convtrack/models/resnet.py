@@ -13,7 +13,7 @@ import keras
 from keras import layers
 
 from convtrack.models import fused, parts
-from convtrack.params.schema import Resnet
+from convtrack.params.model import Resnet
 
 
 def build(

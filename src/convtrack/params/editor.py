@@ -7,7 +7,7 @@ import io
 import re
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -32,10 +32,8 @@ def edit(change: Change, source: str, path: Path = schema.PARAMS_FILE, *, write:
     before = path.read_text(encoding="utf-8")
     document = round_trip(before)
     change(document)
-    text = io.StringIO()
-    _yaml().dump(document, text)
-    # a section that is swapped in may bring no empty line after its last knob
-    after = re.sub(r"(?m)^([ \t]+\S.*\n)(?=\w+:)", r"\1\n", text.getvalue())
+    # a section that is added comes without an empty line before it
+    after = re.sub(r"(?m)^([ \t]+\S.*\n)(?=\w+:)", r"\1\n", as_text(document))
     schema.parse(YAML(typ="safe").load(after), source)
     if write and after != before:
         with artifacts.whole_file(path) as temporary:
@@ -68,7 +66,7 @@ def uncommitted() -> bool:
 
 
 def put(section: CommentedMap, key: str, value: Any) -> None:
-    """Set a knob that `section` has, its comment kept; a list goes on one line.
+    """Set a parameter of `section`, its comment kept; a list goes on one line.
 
     ruamel.yaml keeps the comment of a list in the list too, and in another way where it takes several lines, as DVC
     writes it; so that comment is taken out and put behind the new value.
@@ -86,15 +84,34 @@ def put(section: CommentedMap, key: str, value: Any) -> None:
         section.yaml_add_eol_comment(comment.value.strip(), key, column=comment.start_mark.column)
 
 
+def put_all(section: CommentedMap, new: Mapping[str, Any]) -> None:
+    """Set every parameter of `new`, which may have sections, and add those that `section` lacks; comments are kept."""
+    for key, value in new.items():
+        if isinstance(value, Mapping):
+            if not isinstance(section.get(key), CommentedMap):
+                section[key] = CommentedMap()
+            put_all(section[key], value)
+        elif key not in section or section[key] != value or isinstance(section[key], bool) != isinstance(value, bool):
+            put(section, key, value)
+
+
 def round_trip(text: str) -> CommentedMap:
     """The mapping in `text`, with its comments attached."""
     return _yaml().load(text)
 
 
+def as_text(document: CommentedMap, width: int = 4096) -> str:
+    """`document` as YAML. Only text that is longer than `width` takes several lines."""
+    yaml = _yaml()
+    yaml.width = width
+    text = io.StringIO()
+    yaml.dump(document, text)
+    return text.getvalue()
+
+
 def _yaml() -> YAML:
     yaml = YAML()
     yaml.preserve_quotes = True
-    yaml.width = 4096  # no line breaks of its own
     yaml.representer.add_representer(type(None), _null)
     return yaml
 

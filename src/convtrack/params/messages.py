@@ -5,12 +5,12 @@ from __future__ import annotations
 import difflib
 import types
 import typing
-from typing import Annotated, Any
+from typing import Any
 
 from pydantic import BaseModel, ValidationError
-from pydantic.fields import FieldInfo
 
 from convtrack.errors import shown
+from convtrack.params.section import expected, members, renamed
 
 # what pydantic adds to a location: which member of a union without a tag it tried, and that a key itself is wrong
 _ADDED = ("constrained-", "list[", "function-after[", "[key]")
@@ -21,23 +21,14 @@ def explained(error: ValidationError, model: type[BaseModel]) -> list[str]:
     return [_explain(problem, *_find(model, problem["loc"])) for problem in error.errors(include_url=False)]
 
 
-def members(union: Any) -> dict[str, type[BaseModel]]:
-    """The classes of a union by the value of the field that tells them apart; none for anything else."""
-    if typing.get_origin(union) is not Annotated:
-        return {}
-    field = next((each for each in union.__metadata__ if isinstance(each, FieldInfo)), None)
-    if field is None or not isinstance(field.discriminator, str):
-        return {}
-    tagged = typing.get_args(union.__origin__)
-    return {typing.get_args(each.model_fields[field.discriminator].annotation)[0]: each for each in tagged}
-
-
-def _explain(problem: Any, keys: list[Any], expected: Any) -> str:
+def _explain(problem: Any, keys: list[Any], allowed: Any) -> str:
     where = ".".join(key if isinstance(key, str) and _is_a_name(key) else shown(key) for key in keys)
     kind = problem["type"]
     if kind == "extra_forbidden":
-        close = difflib.get_close_matches(str(keys[-1]), expected, n=1)
-        guess = f"did you mean {close[0]}?" if close else f"known here: {', '.join(expected)}"
+        if new := renamed(where):
+            return f"{where}: {new}"
+        close = difflib.get_close_matches(str(keys[-1]), allowed, n=1)
+        guess = f"did you mean {close[0]}?" if close else f"known here: {', '.join(allowed)}"
         return f"{where}: unknown key; {guess}"
     if kind == "missing":
         return f"{where}: missing"
@@ -45,7 +36,7 @@ def _explain(problem: Any, keys: list[Any], expected: Any) -> str:
     if kind.startswith("union_tag"):
         key = problem["ctx"]["discriminator"].strip("'")
         got = problem["input"].get(key) if isinstance(problem["input"], dict) else problem["input"]
-        tags = ", ".join(map(repr, members(expected)))
+        tags = ", ".join(map(repr, members(allowed)))
         return f"{where}.{key}: should be one of {tags}. Received: {shown(got)}"
     if kind == "value_error":
         return f"{where}: {message}"
@@ -60,14 +51,19 @@ def _find(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[list[Any],
     """The keys of `location` that are the user's own, and what is expected there: a type, or the names of all keys."""
     keys: list[Any] = []
     here: Any = model
+    others: list[str] = []  # the keys of the classes that a name did not choose
     for part in location:
         if _is_section(here) or _is_mapping(here):  # whatever it looks like
             keys.append(part)
             here = _inside(here, part)
+            if isinstance(here, list):
+                here += [name for name in others if name not in here]
+            others = []
         elif isinstance(part, str) and part.startswith(_ADDED):
             continue
         elif tagged := members(here):
             here = tagged[part]  # model.vgg.filters is model.filters to the user
+            others = [name for each in tagged.values() for name in each.model_fields]
         else:
             keys.append(part)
             here = None
@@ -88,5 +84,5 @@ def _inside(here: Any, key: Any) -> Any:
         field = here.model_fields.get(key)
         if field is None:
             return list(here.model_fields)
-        return Annotated[field.annotation, field] if field.discriminator else field.annotation
+        return expected(field)
     return typing.get_args(here)[1]

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
 from convtrack import bounds, metrics
-from convtrack.params.schema import Evaluate
+from convtrack.params.evaluate import Evaluate
 from convtrack.report.names import shown
 from convtrack.report.results import Results
 from convtrack.report.style import BLUE, GREEN, GREY, ORANGE

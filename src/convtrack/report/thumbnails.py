@@ -9,7 +9,7 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 from convtrack import metrics
-from convtrack.params.schema import Evaluate
+from convtrack.params.evaluate import Evaluate
 from convtrack.report.names import shown, shown_file
 from convtrack.report.results import Results
 

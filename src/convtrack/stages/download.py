@@ -9,7 +9,7 @@ from rich.console import Console
 
 from convtrack import artifacts, datasets
 from convtrack.errors import escaped
-from convtrack.params.schema import Data
+from convtrack.params.data import Data
 
 # by its name in source.json, why files are left out: of one, of several
 _SKIPPED = {

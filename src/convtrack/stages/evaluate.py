@@ -19,7 +19,7 @@ import pandas as pd
 
 from convtrack import artifacts, bounds, metrics
 from convtrack.errors import DataError, TrainingError
-from convtrack.params.schema import Evaluate
+from convtrack.params.evaluate import Evaluate
 
 if TYPE_CHECKING:
     import keras

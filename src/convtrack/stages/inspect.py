@@ -19,7 +19,7 @@ import click
 from convtrack import artifacts, datasets
 from convtrack.datasets import folder, where
 from convtrack.errors import DataError, StorageError
-from convtrack.params.schema import Data
+from convtrack.params.data import Data
 
 TOP = artifacts.STATE / "watched"
 WATCHED = TOP / "1/2/3/4"  # DVC watches WATCHED/<data.path>; the levels are for a path that begins with ../

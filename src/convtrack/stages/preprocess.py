@@ -19,7 +19,7 @@ from convtrack.artifacts import Arrays, Split
 from convtrack.datasets.arrays import ArrayWriter, block_count, blocks, write_array
 from convtrack.datasets.split import held_out
 from convtrack.errors import DataError, listed
-from convtrack.params.schema import Preprocess
+from convtrack.params.data import Preprocess
 
 LONG = 500 * 2**20  # bytes of images from which a pass over them shows a progress bar
 

@@ -16,7 +16,8 @@ from convtrack.artifacts import Arrays
 from convtrack.errors import ConfigError, TrainingError
 from convtrack.models import graph, whitening
 from convtrack.models.flops import training_flops
-from convtrack.params.schema import Model, Train
+from convtrack.params.model import Model
+from convtrack.params.train import Train
 from convtrack.system.interruption import Interruption, raise_again
 from convtrack.system.processor import usable_cores
 from convtrack.training import devices
@@ -257,7 +258,7 @@ def _result(history: History, stop: StopEarly, train: Train) -> dict[str, Any]:
         "best_epoch": stop.best_epoch,
         "stopped_epoch": stop.stopped_epoch,
         "restored_epoch": stop.restored_epoch,
-        "rate_at_end": round(history.rows[-1]["learning_rate"] / train.optimizer.learning_rate, 4),
+        "final_learning_rate_fraction": round(history.rows[-1]["learning_rate"] / train.optimizer.learning_rate, 4),
         "monitor": train.early_stopping.monitor,
         "best_val_accuracy": best["val_accuracy"],
         "best_val_loss": best["val_loss"],

@@ -5,11 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 from optuna.trial import FrozenTrial
-from ruamel.yaml.comments import CommentedMap
 
 from convtrack.errors import ConfigError
 from convtrack.params import schema as config
-from convtrack.params.editor import edit, put
+from convtrack.params.editor import edit, put_all
 from convtrack.study import fingerprint, parameters, results
 from convtrack.study.results import Found
 from convtrack.study.space import same
@@ -46,8 +45,9 @@ def apply(trial: FrozenTrial, *, write: bool) -> str:
 
     Without `write` the file stays as it is. Raises ConfigError where the values do not fit what else is in there.
     """
-    new = parameters.apply(config.read_yaml(config.PARAMS_FILE), trial.params)
-    return edit(lambda document: _take_over(document, new), f"params.yaml with trial {trial.number}", write=write)
+    content = config.searchable(config.read_yaml(config.PARAMS_FILE), trial.params)
+    new = _changed(content, parameters.apply(content, trial.params))
+    return edit(lambda document: put_all(document, new), f"params.yaml with trial {trial.number}", write=write)
 
 
 def other_parameters(study_attributes: dict[str, Any], content: dict[str, Any]) -> list[str]:
@@ -76,12 +76,14 @@ def _values(found: Found, trial: FrozenTrial) -> str:
     return ", ".join(f"{name} {results.short(value)}" for name, value in pairs)
 
 
-def _take_over(section: CommentedMap, new: dict[str, Any]) -> None:
-    for key, value in new.items():
-        if isinstance(value, dict) and isinstance(section.get(key), CommentedMap):
-            _take_over(section[key], value)
-        elif key not in section or not same(section[key], value):
-            put(section, key, value)
+def _changed(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """What of `new` is not in `old`, which has the same keys."""
+    inner = {key: _changed(old[key], value) if isinstance(value, dict) else value for key, value in new.items()}
+    return {
+        key: value
+        for key, value in inner.items()
+        if (value if isinstance(new[key], dict) else not same(old[key], value))
+    }
 
 
 def _value(content: dict[str, Any], path: str) -> Any:

@@ -47,7 +47,10 @@ def obstacles(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
 def _fixed(content: dict[str, Any], searched: set[str]) -> dict[str, Any]:
     """The knobs that no trial changes, by path; of a list that is searched in part, what is left of it."""
     fixed: dict[str, Any] = {}
-    for path, value in config.parse(content).flat().items():
+    # where a trial chooses the optimizer, it has what params.yaml says of that one
+    choices = [path.removesuffix("name") for path in searched if path.endswith(".name")]
+    others = {path: value for path, value in config.flatten(content) if path.startswith(tuple(choices))}
+    for path, value in (others | config.parse(content).flat()).items():
         if path.split(".")[0] not in SECTIONS or path in searched:
             continue
         parts = {last for base, last in map(parameters.split, searched) if base == path}

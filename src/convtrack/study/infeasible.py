@@ -7,7 +7,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from convtrack.params import schema as config
-from convtrack.params.schema import CategoricalEntry, Params, SpaceEntry
+from convtrack.params.schema import Params
+from convtrack.params.study import CategoricalEntry, SpaceEntry
 from convtrack.study import parameters
 from convtrack.study.space import Space, allowed_values, can_be, exists, ordered
 from convtrack.training.progressive_resizing import shape_at

@@ -11,6 +11,7 @@ from typing import Any
 
 from convtrack.errors import ConfigError
 from convtrack.params import schema as config
+from convtrack.params.section import renamed
 
 LENGTH = "length"
 
@@ -59,7 +60,8 @@ def apply(content: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
                 _get(changed, base)[int(part)] = values[path]
     except (KeyError, IndexError, TypeError):
         raise ConfigError(
-            f"params.yaml has no place for {path}", "take the model and train sections that the study was made with"
+            f"params.yaml has no place for {renamed(path) or path}",
+            "take the model and train sections that the study was made with",
         ) from None
     for base in {*touched, *config.per_block(changed["model"]["name"])}:
         _repeat_last(_get(changed, base))

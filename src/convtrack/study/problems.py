@@ -8,7 +8,8 @@ from typing import Any
 
 from convtrack.errors import ConfigError
 from convtrack.params import schema as config
-from convtrack.params.schema import CategoricalEntry, FloatEntry, IntEntry, Params, SpaceEntry, Study
+from convtrack.params.schema import Params
+from convtrack.params.study import CategoricalEntry, FloatEntry, IntEntry, SpaceEntry, Study
 from convtrack.study import infeasible, parameters
 from convtrack.study.space import Space, allowed_values, can_be, in_steps, ordered, same
 

@@ -10,7 +10,7 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
-from convtrack.params.schema import Objective, Study
+from convtrack.params.study import Objective, Study
 from convtrack.study import optuna_internals
 from convtrack.study.results import EACH_EPOCH
 

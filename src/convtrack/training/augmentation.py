@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from convtrack.params.schema import Augmentation
+from convtrack.params.train import Augmentation
 
 FLIPS = 1  # keeps the chance of flips apart from that of the order, drawn from the same seed and epoch
 

@@ -13,7 +13,7 @@ import keras
 import numpy as np
 
 from convtrack.artifacts import Arrays
-from convtrack.params.schema import Train
+from convtrack.params.train import Train
 from convtrack.training.augmentation import augment, mirrored_in
 from convtrack.training.progressive_resizing import resized, shape_at
 

@@ -11,7 +11,7 @@ from typing import Any
 import keras
 import numpy as np
 
-from convtrack.params.schema import EarlyStopping
+from convtrack.params.train import EarlyStopping
 from convtrack.training.loss import reported
 
 

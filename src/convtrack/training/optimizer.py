@@ -1,4 +1,5 @@
-"""The optimizers, one entry each in `OPTIMIZERS`: a new one is a function and an entry here, and its name in config."""
+"""The optimizers, one entry each in `OPTIMIZERS`: a new one is a function and an entry here, and a class in
+params/train.py."""
 
 from __future__ import annotations
 
@@ -7,36 +8,36 @@ from typing import Any
 
 import keras
 
-from convtrack.params.schema import Optimizer
+from convtrack.params import train
 from convtrack.training.muon import Muon
 
 
-def _adam(optimizer: Optimizer, rate: Any) -> keras.Optimizer:
+def _adam(optimizer: train.Adam, rate: Any) -> keras.Optimizer:
     return keras.optimizers.Adam(rate, beta_1=optimizer.momentum, weight_decay=optimizer.weight_decay or None)
 
 
-def _adamw(optimizer: Optimizer, rate: Any) -> keras.Optimizer:
+def _adamw(optimizer: train.AdamW, rate: Any) -> keras.Optimizer:
     return keras.optimizers.AdamW(rate, beta_1=optimizer.momentum, weight_decay=optimizer.weight_decay)
 
 
-def _sgd(optimizer: Optimizer, rate: Any) -> keras.Optimizer:
+def _sgd(optimizer: train.Sgd, rate: Any) -> keras.Optimizer:
     return keras.optimizers.SGD(
         rate, momentum=optimizer.momentum, nesterov=optimizer.momentum > 0, weight_decay=optimizer.weight_decay or None
     )
 
 
-def _muon(optimizer: Optimizer, rate: Any) -> keras.Optimizer:
+def _muon(optimizer: train.Muon, rate: Any) -> keras.Optimizer:
     return Muon(
         rate,
         momentum=optimizer.momentum,
-        kernel_ratio=optimizer.muon_rate / optimizer.learning_rate,
+        kernel_ratio=optimizer.muon_learning_rate / optimizer.learning_rate,
         kernel_momentum=optimizer.muon_momentum,
-        bias_ratio=optimizer.bias_rate / optimizer.learning_rate,
+        bias_ratio=optimizer.bias_learning_rate / optimizer.learning_rate,
         weight_decay=optimizer.weight_decay or None,
     )
 
 
-OPTIMIZERS: dict[str, Callable[[Optimizer, Any], keras.Optimizer]] = {
+OPTIMIZERS: dict[str, Callable[[Any, Any], keras.Optimizer]] = {
     "adam": _adam,
     "adamw": _adamw,
     "sgd": _sgd,
@@ -44,7 +45,7 @@ OPTIMIZERS: dict[str, Callable[[Optimizer, Any], keras.Optimizer]] = {
 }
 
 
-def make_optimizer(optimizer: Optimizer, rate: Any, network: keras.Model) -> keras.Optimizer:
+def make_optimizer(optimizer: train.Optimizer, rate: Any, network: keras.Model) -> keras.Optimizer:
     """The optimizer for `network` at `rate` (a number or a schedule).
 
     Weight decay is decoupled (Loshchilov and Hutter, arXiv:1711.05101), scaled by the rate, and spares biases and

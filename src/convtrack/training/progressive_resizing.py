@@ -9,12 +9,12 @@ from __future__ import annotations
 import numpy as np
 from PIL import Image
 
-from convtrack.params.schema import ProgressiveResizing
+from convtrack.params.train import ProgressiveResizing
 
 
 def shape_at(done: float, shape: tuple[int, int], resizing: ProgressiveResizing) -> tuple[int, int]:
     """Height and width of the images when `done` (0 to 1) of a training is over; `shape` is that of the whole ones."""
-    if done >= resizing.share:
+    if done >= resizing.fraction:
         return shape
     return max(1, round(shape[0] * resizing.scale)), max(1, round(shape[1] * resizing.scale))
 

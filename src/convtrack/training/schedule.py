@@ -11,7 +11,7 @@ from typing import Any
 import keras
 from keras import ops
 
-from convtrack.params.schema import Schedule
+from convtrack.params.train import Schedule
 
 
 class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
