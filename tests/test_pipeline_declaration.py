@@ -17,10 +17,10 @@ SOURCE = ROOT / "src"
 PIPELINE: dict[str, Any] = YAML(typ="safe").load(ROOT / "dvc.yaml")
 STAGES: dict[str, Any] = PIPELINE["stages"]
 
-# The values that config hands over are in dvc.lock as params; errors and redact only word things: a knob or a message
-# more must not train for an hour again. Tracking and the command line record and call; how a process begins and ends,
-# and what it calls a file meanwhile, is not in what it makes: they change no result. The package itself only says how
-# TensorFlow uses this processor.
+# The values that the schema hands over are in dvc.lock as params, or defaults of the sections, which are deps. Errors
+# and redact only word things: a better message must not train for an hour again. Tracking and the command line record
+# and call; how a process begins and ends, and what it calls a file meanwhile, is not in what it makes: they change no
+# result. The package itself only says how TensorFlow uses this processor.
 BEGIN_AND_END = {f"convtrack.system.{name}" for name in ("interruption", "stage_lock", "temporary", "watchdog")}
 WORDS = {"convtrack.errors", "convtrack.redact"}
 NOT_DEPS = {"convtrack.params", "convtrack.params.schema", "convtrack.tracking", "convtrack", *WORDS, *BEGIN_AND_END}

@@ -106,7 +106,7 @@ def _cifar10_or_digits(data: Data, console: Console) -> Data:
 
 
 def _digits(params: Any) -> None:
-    params["data"]["name"] = "digits"
+    params.setdefault("data", {})["name"] = "digits"
     recipe.suit(params, "train")
 
 

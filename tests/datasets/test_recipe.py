@@ -57,6 +57,24 @@ def test_an_epoch_has_a_dozen_steps(images: int | None, batch: int, better: int 
         assert images // better >= recipe.LEAST_STEPS > images // (2 * better) or 2 * better > batch
 
 
+@pytest.mark.parametrize(
+    ("name", "rate", "better"),
+    [("adam", 1.2, 0.001), ("sgd", 1e-4, 0.3), ("muon", 1e-4, 1.2), ("adamw", 1e-4, None), ("muon", 0.116, None)],
+)
+def test_a_learning_rate_that_was_meant_for_another_optimizer_is_warned_about(
+    name: str, rate: float, better: float | None, workplace: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recipe.warn(config.parse({"train": {"optimizer": {"name": name, "learning_rate": rate}}}), "train")
+    said = f"better set train.optimizer.learning_rate: {better} ({rate} is far from the usual for {name})"
+    assert (said in capsys.readouterr().err) == (better is not None)
+
+
+def test_what_suits_the_data_is_set_in_a_short_params_yaml_too() -> None:
+    short: dict[str, Any] = {"data": {"name": "digits"}}
+    recipe.suit(short, "train")
+    assert short["train"] == {"augmentation": {"flip": "none"}, "batch_size": 128}
+
+
 def test_warnings_are_about_the_images_that_are_here(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     params = config.load()
     recipe.warn(params, "train")

@@ -189,13 +189,15 @@ def test_a_queued_experiment_with_a_list_is_recorded_here_under_its_name(clone: 
     clone.run("git", "commit", "-qam", "fewer bins", "--allow-empty")
     (before,) = runs(clone)
     clone.activate()  # the queue's worker is a `dvc` that DVC looks up in PATH; without one it waits for ever
-    knobs = ("-S", "model.filters=[4,4,4]", "-S", "train.epochs=1")
+    knobs = ("-S", "model.filters=[4,4,4]", "-S", "train.epochs=1", "-S", "train.optimizer.name=adam")
     clone.run("dvc", "exp", "run", "--queue", "--name", "three-blocks", *knobs)
     clone.run("dvc", "exp", "run", "--run-all")
     added = [run for run in runs(clone) if run.info.run_id != before.info.run_id]
     assert [run.data.tags["dvc.exp_name"] for run in added] == ["three-blocks"]
     assert added[0].data.tags["dvc.exp_baseline_rev"] == clone.run("git", "rev-parse", "HEAD").strip()
     assert added[0].data.params["model.filters"] == "[4, 4, 4]"
+    assert added[0].data.params["train.optimizer.name"] == "adam"
+    assert "train.optimizer.muon_learning_rate" not in added[0].data.params
     assert added[0].info.status == "FINISHED"
     assert "test_accuracy" in added[0].data.metrics
     assert added[0].info.run_name == "three-blocks"

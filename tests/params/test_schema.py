@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import re
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -95,6 +96,20 @@ def test_the_name_of_another_optimizer_is_all_that_it_takes(name: str, rate: flo
     assert hasattr(optimizer, "muon_momentum") == (name == "muon")
     given = schema.parse(changed((("train", "optimizer"), {"name": name, "learning_rate": 0.02})))
     assert given.train.optimizer.learning_rate == 0.02
+
+
+def test_dvc_sets_the_name_of_another_optimizer(tmp_path: Path) -> None:
+    from dvc.utils.hydra import apply_overrides
+
+    path = tmp_path / "params.yaml"
+    shutil.copy(ROOT / "params.yaml", path)
+    values = ("name=muon", "learning_rate=null", "momentum=0.85", "weight_decay=0.0")  # whatever is there now
+    apply_overrides(path, [f"train.optimizer.{value}" for value in values])
+    apply_overrides(path, ["train.optimizer.name=adam", "model.name=reference"])
+    params = schema.load(path)
+    assert params.train.optimizer == Adam(momentum=0.85)
+    assert "train.optimizer.muon_momentum" not in params.flat()
+    assert params.model.name == "reference"
 
 
 def test_the_name_of_another_network_is_all_that_it_takes() -> None:
