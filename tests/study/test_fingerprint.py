@@ -122,3 +122,14 @@ def test_changes_of_the_space_are_said_and_optuna_refuses_some(content: Content)
         "model.block_dropout: choices was None, is [0.0, 0.1]",
         "train.optimizer.learning_rate: log was True, is False",
     ]
+
+
+def test_where_trials_choose_the_optimizer_the_parameters_of_all_must_be_the_same(content: Content) -> None:
+    names = {"train.optimizer.name": {"type": "categorical", "choices": ["adam", "muon"]}}
+    content = changed(changed(content, "study.space", names), "train.optimizer", {"name": "adam"})
+    before, after = (
+        config.searchable(changed(content, "train.optimizer.muon_momentum", value)) for value in (0.6, 0.5)
+    )
+    assert difference(before, after) == ["train.optimizer.muon_momentum: was 0.6, is 0.5"]
+    own = config.searchable(changed(content, "train.optimizer.learning_rate", 0.001))
+    assert difference(config.searchable(content), own) == ["train.optimizer.learning_rate: was None, is 0.001"]

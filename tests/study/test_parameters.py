@@ -73,6 +73,11 @@ def test_one_number_for_all_blocks_takes_the_place_of_a_list(content: Content) -
     assert lists(parameters.apply(content, {"model.convs_per_block": 4, "model.filters.length": 2}))[1] == 4
 
 
+def test_the_old_name_of_a_parameter_is_named_with_its_name_now(content: Content) -> None:
+    with pytest.raises(ConfigError, match="train.optimizer.muon_rate; muon_rate is now muon_learning_rate"):
+        parameters.apply(content, {"train.optimizer.muon_rate": 0.2})
+
+
 def test_an_empty_list_can_be_filled(content: Content) -> None:
     assert content["model"]["dense"] == []
     filled = parameters.apply(content, {"model.dense.length": 2, "model.dense.0": 64})

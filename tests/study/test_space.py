@@ -9,6 +9,7 @@ from typing import Any
 import optuna
 import pytest
 
+from convtrack.errors import ConfigError
 from convtrack.params import presets
 from convtrack.params import schema as config
 from convtrack.params.schema import Params
@@ -142,6 +143,32 @@ def test_current_asks_conditions_of_the_value_that_is_there_even_one_out_of_reac
     }
     params, content = with_space(entries)
     assert space.current(params.study, content) == {"train.optimizer.muon_learning_rate": 0.12}
+
+
+def test_trials_may_choose_the_optimizer_and_each_has_its_own_rate(with_space: WithSpace) -> None:
+    muon = {"train.optimizer.name": "muon"}
+    entries: dict[str, Any] = {
+        "train.optimizer.name": {"type": "categorical", "choices": ["adam", "muon"]},
+        "train.optimizer.muon_momentum": {"type": "float", "low": 0.1, "high": 0.9, "when": muon},
+    }
+    params, content = with_space(entries, {"train.optimizer": {"name": "adam"}})
+    problems.check(params, content, (32, 32, 3))
+    for name, rate in (("adam", 0.001), ("muon", 1.2)):
+        trial = config.parse(parameters.apply(content, {"train.optimizer.name": name}))
+        assert trial.train.optimizer.learning_rate == rate
+    entries |= {"train.optimizer.learning_rate": {"type": "float", "low": 1e-4, "high": 3.0, "log": True}}
+    params, content = with_space(entries, {"train.optimizer": {"name": "adam"}})
+    assert space.current(params.study, content) == {
+        "train.optimizer.name": "adam",
+        "train.optimizer.learning_rate": 0.001,
+    }
+
+
+def test_a_parameter_of_an_optimizer_that_no_trial_has_is_rejected(with_space: WithSpace) -> None:
+    entries = {"train.optimizer.muon_momentum": {"type": "float", "low": 0.1, "high": 0.9}}
+    params, content = with_space(entries, {"train.optimizer.name": "adam"})
+    with pytest.raises(ConfigError, match="no knob is called train.optimizer.muon_momentum"):
+        problems.check(params, content, (32, 32, 3))
 
 
 def test_current_can_be_enqueued_and_is_the_first_trial(content: Content) -> None:

@@ -50,7 +50,7 @@ def _fixed(content: dict[str, Any], searched: set[str]) -> dict[str, Any]:
     # where a trial chooses the optimizer, it has what params.yaml says of that one
     choices = [path.removesuffix("name") for path in searched if path.endswith(".name")]
     others = {path: value for path, value in config.flatten(content) if path.startswith(tuple(choices))}
-    for path, value in (others | config.parse(content).flat()).items():
+    for path, value in (config.parse(content).flat() | others).items():
         if path.split(".")[0] not in SECTIONS or path in searched:
             continue
         parts = {last for base, last in map(parameters.split, searched) if base == path}

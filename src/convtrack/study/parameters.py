@@ -60,7 +60,7 @@ def apply(content: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
                 _get(changed, base)[int(part)] = values[path]
     except (KeyError, IndexError, TypeError):
         raise ConfigError(
-            f"params.yaml has no place for {renamed(path) or path}",
+            f"params.yaml has no place for {path}{f'; {renamed(path)}' if renamed(path) else ''}",
             "take the model and train sections that the study was made with",
         ) from None
     for base in {*touched, *config.per_block(changed["model"]["name"])}:
