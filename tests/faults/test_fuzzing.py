@@ -338,7 +338,7 @@ def test_params_yaml_is_valid_or_refused(text: str) -> None:
         path.write_text(text, encoding="utf-8", errors="surrogatepass")
         try:
             params = config.load(path)
-            problems.check(params, config.read_yaml(path), (32, 32, 3))
+            problems.check(params, config.searchable(config.read_yaml(path)), (32, 32, 3))
         except ConfigError as error:
             is_usable(error)
         else:
