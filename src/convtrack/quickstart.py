@@ -121,10 +121,10 @@ def repro(*stages: str) -> int:
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         tables.RESULTS_LATER: "1",
     }
-    leash, held = os.pipe()  # what is held here closes with this process, whatever ends it
-    command = [sys.executable, "-m", "convtrack.system.watchdog", str(leash), "--wait-for-lock", "repro", *stages]
-    dvc = subprocess.Popen(command, env=environment, pass_fds=[leash])
-    os.close(leash)
+    watched, held = os.pipe()  # what is held here closes with this process, whatever ends it
+    command = [sys.executable, "-m", "convtrack.system.watchdog", str(watched), "--wait-for-lock", "repro", *stages]
+    dvc = subprocess.Popen(command, env=environment, pass_fds=[watched])
+    os.close(watched)
     try:
         return dvc.wait()
     except KeyboardInterrupt:  # the terminal has sent it to the stage, too
