@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from convtrack import artifacts
+from convtrack.errors import ConfigError
 from convtrack.params import schema as config
 from convtrack.params.schema import PARAMS_FILE, Params
 from convtrack.redact import redacted_uri
@@ -65,7 +66,10 @@ def _params(params: Params) -> dict[str, str]:
     if _md5(artifacts.RUN) in {out.get("md5") for out in stages.get("train", {}).get("outs", [])}:
         for stage in ("download", "preprocess", "train"):
             locked |= stages.get(stage, {}).get("params", {}).get(PARAMS_FILE.name, {})
-    return contents.knobs(params) | contents.as_params(dict(config.flatten(locked)))
+    try:  # what other networks and optimizers would take stands in dvc.lock too, and is no parameter of the run
+        return contents.knobs(config.parse(config.read_yaml(PARAMS_FILE) | locked, str(artifacts.LOCK)))
+    except ConfigError:  # of an earlier version
+        return contents.knobs(params) | contents.as_params(dict(config.flatten(locked)))
 
 
 def _result() -> dict[str, Any]:
