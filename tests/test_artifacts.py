@@ -84,6 +84,12 @@ def test_a_file_that_was_to_be_read_is_not_taken_for_what_was_to_be_written(othe
     assert str(tmp_path / other) in raised.value.hint
 
 
+def test_a_copy_that_the_disk_has_no_room_for_is_what_cannot_be_written(tmp_path: Path) -> None:
+    within = artifacts.whole_folder(tmp_path / "data/raw")
+    with pytest.raises(StorageError, match="data/raw cannot be written: File too large"), within:
+        raise OSError(errno.EFBIG, "File too large", str(tmp_path / "source"), None, str(tmp_path / "data/raw/copy"))
+
+
 @pytest.mark.parametrize("own", ["data", "data/raw", "data/raw/x.npy", "data/.raw-12-abcdefgh/x", "data/raw.partial"])
 def test_a_file_of_what_is_written_is_what_cannot_be_written(own: str, tmp_path: Path) -> None:
     within = artifacts.whole_folder(tmp_path / "data/raw")

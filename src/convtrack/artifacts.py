@@ -193,7 +193,8 @@ def _readable(path: Path) -> Iterator[Path]:
 def storage_errors(path: Path) -> Iterator[None]:
     """A block whose OSErrors mean that the disk refuses to write `path`: StorageError.
 
-    One that names a file of somewhere else is about that file, which was to be read, and the StorageError says so.
+    One that forbids and names a file of somewhere else is about that file, which was to be read, and the StorageError
+    says so.
     """
     try:
         yield
@@ -202,7 +203,9 @@ def storage_errors(path: Path) -> Iterator[None]:
         number = errno.ENOSPC if error.errno is None and "requested and" in str(error) else error.errno
         if number not in _NEXT:
             raise
-        if isinstance(error.filename, str | bytes) and not _belongs(other := Path(os.fsdecode(error.filename)), path):
+        # of a copy that the disk has no room for, the error names the source
+        named = error.filename if number in (errno.EACCES, errno.EPERM) else None
+        if isinstance(named, str | bytes) and not _belongs(other := Path(os.fsdecode(named)), path):
             raise StorageError(
                 f"{other} cannot be used: {os.strerror(number)}. {_in_the_end(path)} was not written",
                 f"make {other} readable for you and run the same command again",

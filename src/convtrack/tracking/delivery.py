@@ -194,7 +194,7 @@ class Delivery:
             self.client.update_run(run_id, status)
         if "only_if_copy" in content and "params" in content:  # which MLflow takes once; an earlier copy may have them
             there = self.client.get_run(run_id).data.params
-            content = content | {"params": {k: v for k, v in content["params"].items() if k not in there}}
+            content = content | {"params": {} if there else content["params"]}
         self._write_values(entry.run, run_id, content)
         if "dataset" in content:
             self.client.log_inputs(run_id, datasets=[_dataset(content["dataset"])])
