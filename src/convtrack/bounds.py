@@ -5,13 +5,13 @@ Some things stay whole: reports/per_class.csv has every class, reports/predictio
 
 from __future__ import annotations
 
-ALL_CLASSES = 100  # up to so many classes, everything has all of them
-MOST_PROBABLE = 5  # beyond: so many classes of each image in predictions.csv, the most probable ones
-MOST_CONFUSED = 50  # beyond: so many classes in pictures and in MLflow's confusion matrix
+ALL_CLASSES = 100  # up to this number, every class is in everything
+MOST_PROBABLE = 5  # beyond: the classes of each image in predictions.csv
+MOST_CONFUSED = 50  # beyond: the classes in pictures and in MLflow's confusion matrix
 
 
 def left_out(classes: int) -> str:
-    """What the results of a data set with so many classes leave out, in a sentence or two; empty for nothing."""
+    """What the results leave out of a data set with this number of classes, in words; empty for nothing."""
     if classes <= ALL_CLASSES:
         return ""
     return (

@@ -55,7 +55,7 @@ class Reach:
 
 
 def binary_batch(content: bytes, labels: int = 1, chosen: int = 0) -> Batch:
-    """Records of so many `labels`, of which one is chosen, and 3,072 pixels. Raises DataError."""
+    """Records of a fixed number of `labels`, of which one is chosen, and 3,072 pixels. Raises DataError."""
     size = labels + PIXELS
     if len(content) % size:
         raise DataError(f"{len(content):,} bytes are not a whole number of records of {size:,} bytes")

@@ -62,12 +62,12 @@ def largest_batch(images: int) -> int:
 def suit(content: MutableMapping[str, Any], section: str) -> None:
     """Set in `section` of params.yaml what does not suit data.name."""
     for one in unsuited(schema.filled(dict(content))):
-        *path, knob = one.path.split(".")
+        *path, name = one.path.split(".")
         if path[0] == section:
             target: Any = content
             for key in path:
                 target = target.setdefault(key, {})
-            target[knob] = one.value
+            target[name] = one.value
 
 
 def warn(params: Params, section: str) -> None:
