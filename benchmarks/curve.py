@@ -60,7 +60,7 @@ def main() -> None:
     measured = {name: presets.of(runs, name) for name in {run["preset"] for run in runs.values()}}
     measured = {name: mine for name, mine in measured.items() if mine}
     measured = dict(sorted(measured.items(), key=lambda item: middle(item[1], "pflop")))
-    with mpl.rc_context(style()), harness.artifacts.whole_file(wanted.picture) as temporary:
+    with mpl.rc_context(style()), harness.files.atomic_write(wanted.picture) as temporary:
         draw(measured).savefig(temporary, metadata={"Software": None})
     rows = [point(name, mine) for name, mine in measured.items()]
     rows += [

@@ -28,13 +28,12 @@ import numpy as np
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT / "src"))  # the code beside this file, wherever the environment is from
 
-from convtrack import artifacts  # noqa: E402
+from convtrack import files  # noqa: E402
 from convtrack.errors import ConvtrackError  # noqa: E402
-from convtrack.params import presets  # noqa: E402
-from convtrack.params import schema as config  # noqa: E402
+from convtrack.params import presets, schema  # noqa: E402
 from convtrack.system import processor  # noqa: E402
 from convtrack.system.processor import usable_cores  # noqa: E402
-from convtrack.tracking import facts  # noqa: E402
+from convtrack.tracking.provenance import cpu  # noqa: E402
 
 RESULTS = ROOT / ".convtrack/benchmarks"
 PROCESSES = Path(__file__).resolve().parent / "processes"
@@ -84,7 +83,7 @@ def say(text: str) -> None:
 def machine() -> dict[str, Any]:
     """What the figures depend on: processor, cores, instruction sets, memory, system and versions."""
     return {
-        "cpu": facts.cpu(),
+        "cpu": cpu(),
         "cores": usable_cores(),
         "flags": [flag for flag in FLAGS if flag in processor.flags()],
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
@@ -132,7 +131,7 @@ def report(out: Path, columns: Sequence[str], rows: Sequence[Sequence[str]], **r
 
 def write(out: Path, content: dict[str, Any]) -> None:
     """`content` as JSON in `out`, whole or not at all."""
-    artifacts.write_json(out, content)
+    files.write_json(out, content)
 
 
 def in_process(
@@ -169,7 +168,7 @@ def preset(name: str, epochs: int | None = None) -> dict[str, Any]:
 
     epochs: so many instead of its own, all on images of full size, to measure speed rather than accuracy.
     """
-    content = config.resolved(presets.sections(name, ROOT / "presets"))
+    content = schema.resolved(presets.sections(name, ROOT / "presets"))
     sections = {section: content[section] for section in ("model", "train")}
     if epochs:
         sections["train"] |= {"epochs": epochs, "progressive_resizing": {"scale": 1.0, "fraction": 0.0}}
@@ -178,8 +177,8 @@ def preset(name: str, epochs: int | None = None) -> dict[str, Any]:
 
 def params(sections: dict[str, Any]) -> dict[str, Any]:
     """params.yaml with `sections` in the place of its own, checked."""
-    content = config.read_yaml(ROOT / "params.yaml") | sections
-    config.parse(content)
+    content = schema.read_yaml(ROOT / "params.yaml") | sections
+    schema.parse(content)
     return content
 
 
@@ -203,28 +202,28 @@ def clone() -> Iterator[Path]:
 
 def take_images(data: Path, folder: Path, count: int | None) -> list[str]:
     """data/processed in `folder`, from `data`: val as it is, and of train a random part. Returns what it depends on."""
-    dataset = artifacts.read_json(data / artifacts.DATASET)
-    processed = folder / artifacts.PROCESSED
+    dataset = files.read_json(data / files.DATASET)
+    processed = folder / files.PROCESSED
     processed.mkdir(parents=True)
-    train = artifacts.read_arrays(data, "train")
+    train = files.read_arrays(data, "train")
     chosen = np.random.default_rng(0).permutation(len(train.labels))[: count or len(train.labels)]
-    np.save(artifacts.images_path(processed, "train"), train.images[np.sort(chosen)])
-    np.save(artifacts.labels_path(processed, "train"), train.labels[np.sort(chosen)])
-    for path in (artifacts.images_path, artifacts.labels_path):
+    np.save(files.images_path(processed, "train"), train.images[np.sort(chosen)])
+    np.save(files.labels_path(processed, "train"), train.labels[np.sort(chosen)])
+    for path in (files.images_path, files.labels_path):
         shutil.copy(path(data, "val"), path(processed, "val"))
-    artifacts.write_json(processed / artifacts.DATASET, dataset)
+    files.write_json(processed / files.DATASET, dataset)
     return [*sorted(dataset["digests"].values()), str(len(chosen))]
 
 
 def write_random_images(folder: Path, train: int, val: int) -> None:
     """data/processed in `folder`: coarse random 32x32 images in ten classes, as many as asked for, CIFAR-10's shape."""
     random = np.random.default_rng(0)
-    processed = folder / artifacts.PROCESSED
+    processed = folder / files.PROCESSED
     processed.mkdir(parents=True)
     for split, count in (("train", train), ("val", val)):
         coarse = random.integers(0, 256, (count, 8, 8, 3), dtype=np.uint8)
-        np.save(artifacts.images_path(processed, split), coarse.repeat(4, axis=1).repeat(4, axis=2))
-        np.save(artifacts.labels_path(processed, split), random.integers(0, 10, count))
+        np.save(files.images_path(processed, split), coarse.repeat(4, axis=1).repeat(4, axis=2))
+        np.save(files.labels_path(processed, split), random.integers(0, 10, count))
     dataset = {
         "classes": [str(label) for label in range(10)],
         "image_shape": [32, 32, 3],
@@ -233,7 +232,7 @@ def write_random_images(folder: Path, train: int, val: int) -> None:
         "std": [0.29] * 3,
         "source": {"name": "random"},
     }
-    artifacts.write_json(processed / artifacts.DATASET, dataset)
+    files.write_json(processed / files.DATASET, dataset)
 
 
 def middle(values: Iterable[float]) -> float:

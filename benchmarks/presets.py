@@ -161,7 +161,7 @@ def taken_over(preset: str, history: Path) -> Run:
         **training,
         "test_accuracy": metrics["test_accuracy"],
         "tta_accuracy": metrics.get("test_tta_accuracy"),
-        "history": harness.artifacts.read_table(history).to_dict("list"),
+        "history": harness.files.read_table(history).to_dict("list"),
     }
 
 

@@ -25,8 +25,8 @@ import optuna
 import searches
 from scipy.stats import spearmanr
 
-from convtrack import artifacts
-from convtrack.params import schema as config
+from convtrack import files
+from convtrack.params import schema
 from convtrack.study.sampling import make_pruner
 
 PRUNERS = ("none", "median", "halving", "hyperband")
@@ -44,7 +44,7 @@ def main() -> None:
             f"{wanted.searches} is missing. Nothing was done\n  next: make bench NAME=searches"
         )
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    found = artifacts.read_json(wanted.searches)["searches"][searches.UNPRUNED]
+    found = files.read_json(wanted.searches)["searches"][searches.UNPRUNED]
     trials = [trial for trial in found if trial["value"] is not None]
     finals = [trial["value"] for trial in trials]
     correlations = {}
@@ -52,7 +52,7 @@ def main() -> None:
         values = [by_percent(trial)[percent] for trial in trials]
         correlations[percent] = float(spearmanr(values, finals).statistic)
         harness.say(f"at {percent} % of the schedule: rank correlation with the end {correlations[percent]:.2f}")
-    content = config.read_yaml(harness.ROOT / "params.yaml")
+    content = schema.read_yaml(harness.ROOT / "params.yaml")
     replayed = {name: [replay(content, name, trials, order) for order in range(ORDERS)] for name in PRUNERS}
     columns = ["pruner", "epochs trained, %", "best stopped, %", f"of the best {TOP} stopped, %", "accuracy lost"]
     columns.append("with half of all epochs")
@@ -70,7 +70,7 @@ def by_percent(trial: dict[str, Any]) -> dict[int, float]:
 
 def replay(content: dict[str, Any], pruner: str, trials: list[dict[str, Any]], order: int) -> dict[str, Any]:
     """A study of these trials in the `order`-th random order, with what the pruner stopped of them."""
-    settings = config.parse(content | {"study": content["study"] | {"pruner": pruner}}).study
+    settings = schema.parse(content | {"study": content["study"] | {"pruner": pruner}}).study
     study = optuna.create_study(direction="maximize", pruner=make_pruner(settings), study_name=f"replay-{order}")
     finals = [trial["value"] for trial in trials]
     best = sorted(range(len(trials)), key=lambda number: -finals[number])[:TOP]

@@ -36,8 +36,8 @@ from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
 import presets
-from convtrack import artifacts
-from convtrack.params import schema as config
+from convtrack import files
+from convtrack.params import schema
 from convtrack.report.style import BLUE, GREEN, GREY, ORANGE, style
 from convtrack.study import parameters, results
 
@@ -70,7 +70,7 @@ def main() -> None:
     settings = {name: getattr(wanted, name) for name in ("search", "preset", "trials", "images", "epochs", "workers")}
     settings |= {
         "start": harness.preset(wanted.preset),
-        "space": config.read_yaml(harness.ROOT / "params.yaml")["study"],
+        "space": schema.read_yaml(harness.ROOT / "params.yaml")["study"],
     }
     kept = json.loads(wanted.out.read_text(encoding="utf-8")) if wanted.out.exists() else {}
     if kept.get("settings") != settings:
@@ -84,7 +84,7 @@ def main() -> None:
             parameters.apply(sections, winner["params"]) if winner["number"] else sections
         )  # 0 is the preset
     judge(networks, kept, wanted)
-    with mpl.rc_context(style()), artifacts.whole_file(wanted.picture) as temporary:
+    with mpl.rc_context(style()), files.atomic_write(wanted.picture) as temporary:
         draw(kept, networks).savefig(temporary, metadata={"Software": None})
     rows = [row(name, kept["searches"].get(name), of(kept["runs"], sections)) for name, sections in networks.items()]
     harness.report(wanted.out, ["network", *SEARCHED, *TRAINED], rows, **kept)
@@ -92,8 +92,8 @@ def main() -> None:
 
 def search(wanted: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
     """The trials of each search, up to the moment when the first of them had as many as it should."""
-    data = harness.ROOT / artifacts.PROCESSED
-    if not (data / artifacts.DATASET).exists():
+    data = harness.ROOT / files.PROCESSED
+    if not (data / files.DATASET).exists():
         raise harness.BenchmarkError("data/processed is missing: dvc repro preprocess makes it")
     with ExitStack() as stack:
         folders = {name: stack.enter_context(harness.clone()) for name in wanted.search}
@@ -115,7 +115,7 @@ def search(wanted: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
         for process in studies.values():
             stop(process)
         for folder in folders.values():
-            count = len(np.load(artifacts.labels_path(folder / artifacts.PROCESSED, "train")))
+            count = len(np.load(files.labels_path(folder / files.PROCESSED, "train")))
             if count > wanted.images:
                 raise harness.BenchmarkError(f"the study made its data anew: trials trained on {count} images")
         return {name: trials(folder, began, ended) for name, folder in folders.items()}
@@ -132,7 +132,7 @@ def write_params(folder: Path, wanted: argparse.Namespace, settings: dict[str, s
 
 def keep(folder: Path) -> None:
     """Have DVC take data/processed for what its stages made: a study begins with `dvc repro preprocess`."""
-    (folder / artifacts.RAW).mkdir(parents=True)
+    (folder / files.RAW).mkdir(parents=True)
     for command in (["repro", "--quiet", "inspect"], ["commit", "--force", "--quiet", "download", "preprocess"]):
         subprocess.run([folder / ".venv/bin/dvc", *command], cwd=folder, check=True, stdout=subprocess.DEVNULL)
 

@@ -24,7 +24,7 @@ import harness
 import numpy as np
 from PIL import Image, ImageDraw
 
-from convtrack import artifacts
+from convtrack import files
 
 SHAPES = ("circle", "square", "star", "triangle")
 IMAGES = {"train": 650, "val": 75, "test": 175}  # of each shape
@@ -41,16 +41,16 @@ def main() -> None:
     with tempfile.TemporaryDirectory(prefix="convtrack-benchmark-") as name:
         folder = Path(name)
         if wanted.drawings:
-            draw(folder / artifacts.PROCESSED)
+            draw(folder / files.PROCESSED)
         else:
             (folder / "data").mkdir()
-            (folder / artifacts.PROCESSED).symlink_to(harness.ROOT / artifacts.PROCESSED)
-        data = artifacts.read_json(folder / artifacts.PROCESSED / artifacts.DATASET)["source"]["name"]
+            (folder / files.PROCESSED).symlink_to(harness.ROOT / files.PROCESSED)
+        data = files.read_json(folder / files.PROCESSED / files.DATASET)["source"]["name"]
         for preset in wanted.preset or ["fast"]:
             harness.say(f"training {preset} on {data}")
             content = harness.params(changed(harness.preset(preset), wanted.set))
             trainings[preset] = harness.in_process("validation", {"params": content}, folder=folder)
-            shutil.rmtree(folder / artifacts.STATE, ignore_errors=True)
+            shutil.rmtree(folder / files.STATE, ignore_errors=True)
     columns = ["data", "preset", "val accuracy", *(str(epoch + 1) for epoch in range(longest(trainings)))]
     rows = [row for preset, training in trainings.items() for row in lines(data, preset, training)]
     columns += ["measuring, % of seconds", "test"]
@@ -96,13 +96,13 @@ def draw(processed: Path) -> None:
     processed.mkdir(parents=True)
     for split, count in IMAGES.items():
         images = np.stack([np.asarray(outline(shape, chance)) for shape in SHAPES for _ in range(count)])
-        np.save(artifacts.images_path(processed, split), images)
-        np.save(artifacts.labels_path(processed, split), np.repeat(np.arange(len(SHAPES)), count))
+        np.save(files.images_path(processed, split), images)
+        np.save(files.labels_path(processed, split), np.repeat(np.arange(len(SHAPES)), count))
         if split == "train":
             pixels = images / 255
             mean, std = ([float(value) for value in each] for each in (pixels.mean((0, 1, 2)), pixels.std((0, 1, 2))))
     dataset = {"classes": list(SHAPES), "image_shape": [32, 32, 3], "counts": IMAGES, "mean": mean, "std": std}
-    artifacts.write_json(processed / artifacts.DATASET, dataset | {"source": {"name": "drawings"}})
+    files.write_json(processed / files.DATASET, dataset | {"source": {"name": "drawings"}})
 
 
 def outline(shape: str, chance: random.Random) -> Image.Image:

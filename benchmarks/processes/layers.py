@@ -21,7 +21,7 @@ import numpy as np  # noqa: E402
 from convtrack import models  # noqa: E402
 from convtrack.models import fused, whitening  # noqa: E402
 from convtrack.models.flops import training_flops  # noqa: E402
-from convtrack.params import schema as config  # noqa: E402
+from convtrack.params import schema  # noqa: E402
 from convtrack.training.precision import choose_precision  # noqa: E402
 
 Layer = dict[str, Any]
@@ -87,7 +87,7 @@ def described(layer: keras.layers.Layer) -> list[Layer]:
 
 
 settings = json.loads(sys.argv[1])
-params = config.parse(settings["params"])
+params = schema.parse(settings["params"])
 network = models.build(params.model, settings["image_shape"], settings["classes"], [0.5] * 3, [0.29] * 3)
 whitening.measure(network, np.zeros((1, *settings["image_shape"]), np.uint8))  # which freezes it
 trained = sum(int(np.prod(variable.shape)) for variable in network.trainable_variables)

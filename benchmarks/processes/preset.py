@@ -13,13 +13,13 @@ from convtrack.training.native_logs import load_tensorflow_quietly
 
 load_tensorflow_quietly()
 
-from convtrack import artifacts  # noqa: E402
-from convtrack.params import schema as config  # noqa: E402
+from convtrack import files  # noqa: E402
+from convtrack.params import schema  # noqa: E402
 from convtrack.stages import evaluate, train  # noqa: E402
 
-params = config.parse(json.loads(sys.argv[1])["params"])
+params = schema.parse(json.loads(sys.argv[1])["params"])
 result = train.run(params.model, params.train)
 metrics = evaluate.run(params.evaluate)
 result |= {"test_accuracy": metrics["accuracy"], "tta_accuracy": metrics.get("tta_accuracy")}
-result["history"] = artifacts.read_table(artifacts.HISTORY).to_dict("list")
+result["history"] = files.read_table(files.HISTORY).to_dict("list")
 print(json.dumps(result))

@@ -25,9 +25,9 @@ import numpy as np  # noqa: E402
 import tensorflow as tf  # noqa: E402
 
 from convtrack import models  # noqa: E402
-from convtrack.artifacts import Arrays  # noqa: E402
+from convtrack.files import Arrays  # noqa: E402
 from convtrack.models import fused  # noqa: E402
-from convtrack.params import schema as config  # noqa: E402
+from convtrack.params import schema  # noqa: E402
 from convtrack.params.train import ProgressiveResizing  # noqa: E402
 from convtrack.system.processor import usable_cores  # noqa: E402
 from convtrack.training.batches import TrainBatches  # noqa: E402
@@ -71,7 +71,7 @@ if os.environ.get("BENCH_THREADS") != "0":
 if os.environ.get("BENCH_DETERMINISM") != "0":
     keras.utils.set_random_seed(0)
     tf.config.experimental.enable_op_determinism()
-params = config.parse(settings["params"])
+params = schema.parse(settings["params"])
 keras.config.set_dtype_policy(choose_precision(params.train.precision)[0])
 size = params.train.batch_size
 count = settings["steps"] * size

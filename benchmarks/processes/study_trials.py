@@ -11,13 +11,13 @@ import optuna
 import sqlalchemy
 from optuna.storages import BaseStorage, RDBStorage
 
-from convtrack.params import schema as config
+from convtrack.params import schema
 from convtrack.study import space
 from convtrack.study.storage import open_storage
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-CONTENT: dict[str, Any] = config.read_yaml(ROOT / "params.yaml")
-PARAMS = config.parse(CONTENT)
+CONTENT: dict[str, Any] = schema.read_yaml(ROOT / "params.yaml")
+PARAMS = schema.parse(CONTENT)
 warnings.filterwarnings("ignore", "Heartbeat of storage")  # these trials have no time to die
 ATTRIBUTES = {"mlflow_run_id": "0" * 32, "seconds": 1.0, "epochs_run": 4, "best_epoch": 4, "parameters": 10**6}
 

@@ -24,8 +24,8 @@ load_tensorflow_quietly()
 
 import keras  # noqa: E402
 
-from convtrack import artifacts, tracking  # noqa: E402
-from convtrack.params import schema as config  # noqa: E402
+from convtrack import files, tracking  # noqa: E402
+from convtrack.params import schema  # noqa: E402
 from convtrack.stages import train  # noqa: E402
 
 HOOKS = [f"on_{what}_{when}" for what in ("epoch", "train_batch", "test_batch", "test") for when in ("begin", "end")]
@@ -86,11 +86,11 @@ def measured_fit(network: keras.Model, *arguments: Any, callbacks: list[Any], **
 
 
 keras.Model.fit = measured_fit
-params = config.parse(settings["params"])
+params = schema.parse(settings["params"])
 if around == "everything":
     with tracking.training_run(params) as run:
         run.log_training(train.run(params.model, params.train, on_epoch=run.log_epoch))
 else:
     train.run(params.model, params.train)
-taken["images_per_second"] = float(artifacts.read_table(artifacts.HISTORY)["images_per_second"].iloc[-1])
+taken["images_per_second"] = float(files.read_table(files.HISTORY)["images_per_second"].iloc[-1])
 print(json.dumps(taken | clock.result()))

@@ -19,19 +19,19 @@ load_tensorflow_quietly()
 import keras  # noqa: E402
 import numpy as np  # noqa: E402
 
-from convtrack import artifacts  # noqa: E402
-from convtrack.params import schema as config  # noqa: E402
+from convtrack import files  # noqa: E402
+from convtrack.params import schema  # noqa: E402
 from convtrack.stages import train  # noqa: E402
 from convtrack.training.batch_statistics import MeasureBatchStatistics  # noqa: E402
 
-params = config.parse(json.loads(sys.argv[1])["params"])
-val, test = (artifacts.read_arrays(artifacts.PROCESSED, split) for split in ("val", "test"))
+params = schema.parse(json.loads(sys.argv[1])["params"])
+val, test = (files.read_arrays(files.PROCESSED, split) for split in ("val", "test"))
 moving: list[float] = []
 taken = {"measuring": 0.0, "added": 0.0}
 measure = MeasureBatchStatistics.on_test_begin
 
 
-def accuracy(network: keras.Model, arrays: artifacts.Arrays) -> float:
+def accuracy(network: keras.Model, arrays: files.Arrays) -> float:
     """The share of `arrays` that `network`, as it is, gets right."""
     parts = [np.asarray(arrays.images[start : start + 500]) for start in range(0, len(arrays.labels), 500)]
     predicted = [np.asarray(network(part, training=False)).argmax(axis=1) for part in parts]
@@ -50,14 +50,14 @@ def twice(self: MeasureBatchStatistics, logs: dict[str, Any] | None = None) -> N
 
 MeasureBatchStatistics.on_test_begin = twice  # type: ignore[method-assign]
 result = train.run(params.model, params.train)
-measured = artifacts.read_table(artifacts.HISTORY)["val_accuracy"].tolist()
+measured = files.read_table(files.HISTORY)["val_accuracy"].tolist()
 print(
     json.dumps(
         {
             "epochs": [{"moving": one, "measured": two} for one, two in zip(moving, measured, strict=True)],
             "seconds": result["seconds"] - taken["added"],
             "measuring": taken["measuring"],
-            "test_accuracy": accuracy(artifacts.load_model(artifacts.MODEL), test),
+            "test_accuracy": accuracy(files.load_model(files.MODEL), test),
         }
     )
 )

@@ -1,22 +1,20 @@
 """convtrack: a DVC pipeline that trains image-classifying convnets, with an MLflow run for every number.
 
-The rooms, each importing only from those below it:
+The packages, each of which imports only from those below it:
 
-    cli             the commands; wires the rest together (quickstart, presets, doctor: one command each;
-                    study_commands: those of studies; root: the folder where all of them work)
-    study           the only importer of Optuna: space, storage, trials as processes, how a study stands
-    tracking        the only importer of MLflow
-    report          tables and pictures, from the files that stages wrote
-    editing         changes params.yaml and keeps its comments
-    stages          download -> preprocess -> train -> evaluate; each is one pure function and a thin run()
-    datasets        one file per source of images
-    models          one file per architecture
-    training        optimizer, schedule, augmentation, early stopping, precision: one idea per file
-    metrics         labels and probabilities in, numbers out
-    artifacts       every file name, and every read and write
-    config          params.yaml -> one checked, frozen Params
-    system          what the operating system does to a process: signals, locks, parent watchdog, processor
-    errors          what goes wrong on purpose
+    cli         the commands, which wire the rest together
+    study       the only importer of Optuna: space, storage, trials as processes, results
+    tracking    the only importer of MLflow
+    report      tables and pictures, from the files that stages wrote
+    stages      inspect -> download -> preprocess -> train -> evaluate: one pure function each, and a thin run()
+    datasets    one module for each source of images
+    models      one module for each architecture
+    training    optimizer, schedule, augmentation, early stopping, precision: one idea for each module
+    evaluation  labels and probabilities in, numbers out
+    params      params.yaml -> one checked, frozen Params; presets; edits that keep comments
+    files       every file name, and every read and write
+    system      what the operating system does to a process: signals, locks, parent watchdog, processor
+    errors      what goes wrong on purpose
 """
 
 import os as _os

@@ -9,7 +9,7 @@ from convtrack.system import interruption
 
 interruption.exit_on_signals()  # while Python still loads what the command needs
 
-from convtrack.cli import main  # noqa: E402
+from convtrack.cli.main import main  # noqa: E402
 
 if __name__ == "__main__":
     main()

@@ -1,4 +1,4 @@
-"""The exceptions that convtrack raises on purpose; cli.py turns each into a message and an exit code."""
+"""The exceptions that convtrack raises on purpose; cli/main.py turns each into a message and an exit code."""
 
 from __future__ import annotations
 

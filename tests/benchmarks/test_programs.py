@@ -10,9 +10,8 @@ from typing import Any
 
 import pytest
 
-from convtrack import artifacts
-from convtrack.params import presets
-from convtrack.params import schema as config
+from convtrack import files
+from convtrack.params import presets, schema
 
 ROOT = Path(__file__).parent.parent.parent
 PROGRAMS = sorted(
@@ -39,7 +38,7 @@ def history(accuracies: list[float], seconds: float) -> dict[str, list[float]]:
 
 def finished(preset: str, accuracies: list[float], seconds: float, **figures: Any) -> dict[str, Any]:
     """A run as benchmarks/presets.py keeps it, whose preset is as it is in presets/ now."""
-    content = config.resolved(presets.sections(preset, ROOT / "presets"))
+    content = schema.resolved(presets.sections(preset, ROOT / "presets"))
     return {
         "preset": preset,
         "recipe": json.dumps({name: content[name] for name in ("model", "train")}, sort_keys=True),
@@ -61,11 +60,11 @@ def repro(tmp_path: Path) -> Path:
     """What `dvc repro` leaves: a history, and the other documents of its training. The best epoch is the third."""
     import pandas as pd
 
-    path = tmp_path / "repro" / artifacts.HISTORY
-    artifacts.write_table(path, pd.DataFrame(history([0.5, 0.6, 0.76, 0.7], seconds=90.0)))
+    path = tmp_path / "repro" / files.HISTORY
+    files.write_table(path, pd.DataFrame(history([0.5, 0.6, 0.76, 0.7], seconds=90.0)))
     training = {"seed": 0, "epochs_run": 4, "seconds": 360.0, "gflop_per_second": 50.0, "pflop": 0.5}
-    artifacts.write_json(path.with_name("training.json"), training | {"best_val_accuracy": 0.76})
-    artifacts.write_json(tmp_path / "repro" / artifacts.METRICS, {"test_accuracy": 0.75})
+    files.write_json(path.with_name("training.json"), training | {"best_val_accuracy": 0.76})
+    files.write_json(tmp_path / "repro" / files.METRICS, {"test_accuracy": 0.75})
     return path
 
 
@@ -116,7 +115,7 @@ def test_a_preset_is_timed_to_the_best_val_accuracy_of_a_history_that_is_taken_o
         "sprint-1": finished("sprint", [0.765, 0.78], seconds=8.0),
         TIMED["preset"]: TIMED,
     }
-    artifacts.write_json(out, {"runs": runs})
+    files.write_json(out, {"runs": runs})
     shown = table(bench("presets", "--preset", "sprint:2", "--history", f"reference={repro}", "--out", out).stdout)
     # reference: its third epoch ends after 120 s; sprint: 12 s, and 8 s
     assert shown["sprint"][-2:] == ["10", "12.0"]
@@ -124,7 +123,7 @@ def test_a_preset_is_timed_to_the_best_val_accuracy_of_a_history_that_is_taken_o
     assert shown["reference"][-2:] == ["120", "1.0"]
     assert shown["reference"][2:5] == ["160", "70", "0.70"]
     assert shown["reference"][7] == "0.7500"
-    written = artifacts.read_json(out)
+    written = files.read_json(out)
     assert set(written["runs"]) == {*runs, "reference-0"}
     assert written["machine"]["cores"] >= 1
     assert written["table"]["rows"][0][0] == "`sprint`"
@@ -135,29 +134,29 @@ def test_several_seeds_of_the_reference_count_by_their_middle(repro: Path, tmp_p
 
     paths = [repro]
     for seed, accuracies in ((1, [0.74, 0.7, 0.7, 0.7]), (2, [0.5, 0.6, 0.7, 0.78])):
-        path = tmp_path / f"repro{seed}" / artifacts.HISTORY
-        artifacts.write_table(path, pd.DataFrame(history(accuracies, seconds=90.0)))
-        artifacts.write_json(
-            path.with_name("training.json"), artifacts.read_json(repro.with_name("training.json")) | {"seed": seed}
+        path = tmp_path / f"repro{seed}" / files.HISTORY
+        files.write_table(path, pd.DataFrame(history(accuracies, seconds=90.0)))
+        files.write_json(
+            path.with_name("training.json"), files.read_json(repro.with_name("training.json")) | {"seed": seed}
         )
-        artifacts.write_json(tmp_path / f"repro{seed}" / artifacts.METRICS, {"test_accuracy": 0.7 + seed / 100})
+        files.write_json(tmp_path / f"repro{seed}" / files.METRICS, {"test_accuracy": 0.7 + seed / 100})
         paths.append(path)
     out = tmp_path / "presets.json"
     runs = {"sprint-0": finished("sprint", [0.75, 0.77], seconds=6.0), TIMED["preset"]: TIMED}
-    artifacts.write_json(out, {"runs": runs})
+    files.write_json(out, {"runs": runs})
     histories = [argument for path in paths for argument in ("--history", f"reference={path}")]
     shown = table(bench("presets", "--preset", "sprint:1", *histories, "--out", out).stdout)
     # to 0.76 after 120 s, 0.74 after 40 and 0.78 after 160; sprint to 0.76 after 12
     assert shown["sprint"][-2:] == ["12", "10.0"]
     assert shown["reference"][0] == "3"
     assert shown["reference"][7] == "0.7267 ± 0.0208"
-    assert set(artifacts.read_json(out)["runs"]) == {*runs, "reference-0", "reference-1", "reference-2"}
+    assert set(files.read_json(out)["runs"]) == {*runs, "reference-0", "reference-1", "reference-2"}
 
 
 def test_a_preset_that_stays_below_the_reference_is_said_to(repro: Path, tmp_path: Path) -> None:
     out = tmp_path / "presets.json"
     runs = {"sprint-0": finished("sprint", [0.7], seconds=6.0), TIMED["preset"]: TIMED}
-    artifacts.write_json(out, {"runs": runs})
+    files.write_json(out, {"runs": runs})
     shown = table(bench("presets", "--preset", "sprint:1", "--history", f"reference={repro}", "--out", out).stdout)
     assert shown["sprint"][-2:] == ["not reached by 1 of 1", ""]
 
@@ -167,14 +166,14 @@ def test_runs_of_another_state_of_a_preset_do_not_count(tmp_path: Path) -> None:
         "sprint-0": finished("sprint", [0.7], seconds=6.0),
         "sprint-1": finished("sprint", [0.9], seconds=6.0, recipe="before"),
     }
-    artifacts.write_json(tmp_path / "presets.json", {"runs": runs})
+    files.write_json(tmp_path / "presets.json", {"runs": runs})
     shown = table(bench("presets", "--preset", "sprint:1", "--out", tmp_path / "presets.json").stdout)
     assert shown["sprint"][0] == "1"
     assert shown["sprint"][7] == "0.7000"
 
 
 def test_a_history_without_its_metrics_is_refused_by_name(repro: Path, tmp_path: Path) -> None:
-    (tmp_path / "repro" / artifacts.METRICS).unlink()
+    (tmp_path / "repro" / files.METRICS).unlink()
     done = bench("presets", "--history", f"reference={repro}", "--out", tmp_path / "presets.json", expect=1)
     assert "metrics.json. Nothing was measured" in done.stderr
     assert not (tmp_path / "presets.json").exists()
@@ -187,10 +186,10 @@ def test_the_picture_shows_what_the_presets_came_to(tmp_path: Path) -> None:
         "best-0": finished("best", [0.7, 0.89], seconds=60.0, pflop=0.2),
         "reference-0": finished("reference", [0.5, 0.7, 0.76], seconds=40.0, pflop=0.5),
     }
-    artifacts.write_json(tmp_path / "presets.json", {"runs": runs})
+    files.write_json(tmp_path / "presets.json", {"runs": runs})
     picture = tmp_path / "compute.png"
-    files = ("--runs", tmp_path / "presets.json", "--picture", picture, "--out", tmp_path / "curve.json")
-    shown = table(bench("curve", *files).stdout)
+    options = ("--runs", tmp_path / "presets.json", "--picture", picture, "--out", tmp_path / "curve.json")
+    shown = table(bench("curve", *options).stdout)
     assert shown["sprint"] == ["0.0050", "6", "0.7700", "JPEG, here"]
     assert picture.read_bytes().startswith(b"\x89PNG")
     assert picture.stat().st_size < 150_000
@@ -212,10 +211,10 @@ def searched(curves: list[list[float]]) -> dict[str, Any]:
 @pytest.mark.slow
 def test_pruners_keep_the_best_of_trials_that_never_overtake_one_another(tmp_path: Path) -> None:
     curves = [[0.1 + 0.02 * trial, 0.3 + 0.02 * trial, 0.5 + 0.02 * trial] for trial in range(16)]
-    artifacts.write_json(tmp_path / "searches.json", searched(curves))
+    files.write_json(tmp_path / "searches.json", searched(curves))
     out = tmp_path / "out.json"
     shown = table(bench("rank_correlation", "--searches", tmp_path / "searches.json", "--out", out).stdout)
-    assert artifacts.read_json(out)["correlations"] == {"33": 1.0, "66": 1.0, "100": 1.0}
+    assert files.read_json(out)["correlations"] == {"33": 1.0, "66": 1.0, "100": 1.0}
     assert shown["none"] == ["100", "0", "0", "0.0000", shown["none"][-1]]
     assert (shown["halving"][1], shown["halving"][3]) == ("0", "0.0000")
     assert int(shown["halving"][0]) < 90  # one rung, behind two of three epochs
@@ -225,9 +224,9 @@ def test_pruners_keep_the_best_of_trials_that_never_overtake_one_another(tmp_pat
 @pytest.mark.slow
 def test_pruners_stop_the_best_of_trials_that_all_overtake_one_another(tmp_path: Path) -> None:
     curves = [[0.4 - 0.02 * trial, 0.5 - 0.02 * trial, 0.5 + 0.02 * trial] for trial in range(16)]
-    artifacts.write_json(tmp_path / "searches.json", searched(curves))
+    files.write_json(tmp_path / "searches.json", searched(curves))
     out = tmp_path / "out.json"
     shown = table(bench("rank_correlation", "--searches", tmp_path / "searches.json", "--out", out).stdout)
-    assert artifacts.read_json(out)["correlations"] == {"33": -1.0, "66": -1.0, "100": 1.0}
+    assert files.read_json(out)["correlations"] == {"33": -1.0, "66": -1.0, "100": 1.0}
     assert int(shown["halving"][1]) > 50
     assert float(shown["halving"][3]) > 0.01

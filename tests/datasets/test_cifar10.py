@@ -8,7 +8,7 @@ import tarfile
 import numpy as np
 import pytest
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.datasets import cifar10
 from convtrack.datasets.fetch import Limits
 from convtrack.errors import DataError, DownloadError
@@ -64,7 +64,7 @@ def written(tmp_path, forms, **knobs):
     """Write, and read back: the arrays of train and test, and the content of source.json."""
     (folder := tmp_path / "out").mkdir()
     source = cifar10.write(data("cifar10", **knobs), folder, forms, LIMITS)
-    return artifacts.read_arrays(folder, "train"), artifacts.read_arrays(folder, "test"), source
+    return files.read_arrays(folder, "train"), files.read_arrays(folder, "test"), source
 
 
 @pytest.mark.parametrize("which", ["binary", "python"])
@@ -80,7 +80,7 @@ def test_images_come_out_upright_in_official_order_from_both_forms(which, reques
     assert train.images[0, 0, 1].tolist() == [PIXELS[0][0, plane * 1024 + 1] for plane in range(3)]
     assert test.images[3, 2, 5].tolist() == [PIXELS[5][3, plane * 1024 + 2 * 32 + 5] for plane in range(3)]
     assert source["classes"][3] == "cat"
-    called = [list(artifacts.read_names(tmp_path / "out", split)) for split in ("train", "test")]
+    called = [list(files.read_names(tmp_path / "out", split)) for split in ("train", "test")]
     assert called[0] == [f"data_batch_{batch}:{number}" for batch in range(1, 6) for number in range(BATCH)]
     assert called[1] == [f"test_batch:{number}" for number in range(BATCH)]
     assert source["counts"] == {"train": 60, "test": 12}

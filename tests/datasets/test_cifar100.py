@@ -5,7 +5,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from convtrack import artifacts, datasets
+from convtrack import datasets, files
 from convtrack.datasets import cifar, cifar100
 from convtrack.datasets.fetch import Limits
 from convtrack.errors import DataError, DownloadError
@@ -13,7 +13,7 @@ from convtrack.errors import DataError, DownloadError
 from .samples import as_tar, data
 
 LIMITS = Limits(connect=20, silence=20, attempts=1)
-COUNTS: dict[artifacts.Split, int] = {"train": 200, "test": 100}
+COUNTS: dict[files.Split, int] = {"train": 200, "test": 100}
 RNG = np.random.default_rng(0)
 PIXELS = {split: RNG.integers(0, 256, (count, 3072), dtype=np.uint8) for split, count in COUNTS.items()}
 FINE = {split: np.arange(count) % 100 for split, count in COUNTS.items()}
@@ -48,11 +48,11 @@ def test_images_come_with_fine_or_with_coarse_labels(server, tmp_path):
         assert (source["name"], source["image_shape"]) == ("cifar100", [32, 32, 3])
         assert source["files"] == [{"name": "cifar-100-binary.tar.gz", "sha256": form.sha256}]
         for split, count in COUNTS.items():
-            arrays = artifacts.read_arrays(tmp_path / name, split)
+            arrays = files.read_arrays(tmp_path / name, split)
             assert arrays.labels.tolist() == labels[split].tolist()
             # plane by plane in the file, channels last in the array
             assert (arrays.images == PIXELS[split].reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1)).all()
-            called = list(artifacts.read_names(tmp_path / name, split))
+            called = list(files.read_names(tmp_path / name, split))
             assert called == [f"{split}:{number}" for number in range(count)]
     assert sum(asked is None for _, asked in server.ranges) == 1  # the second one needs no network
 

@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.datasets import fetch
 from convtrack.datasets.fetch import FetchError, Limits
 from convtrack.errors import StorageError
@@ -241,7 +241,7 @@ def test_a_folder_that_is_read_only_is_a_storage_error(server):
             if user == 0:  # for whom nothing is read-only
                 os.seteuid(65534)
             with pytest.raises(StorageError, match="cannot be written: Permission denied"):  # noqa: SIM117
-                with artifacts.storage_errors(Path(folder)):
+                with files.storage_errors(Path(folder)):
                     fetch.fetch(url, Path(folder) / "a.tar.gz")
         finally:
             os.seteuid(user)

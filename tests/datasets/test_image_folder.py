@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.datasets import image_folder
 from convtrack.errors import DataError, DownloadError, StorageError
 from tests.limits import files_of_at_most
@@ -17,10 +17,10 @@ from tests.limits import files_of_at_most
 from .samples import as_folder, as_tar, as_zip, data, drawn, tree
 
 
-def written(tmp_path, files=None, name="out", **knobs):
-    """Lay `files` out in images/, write, and read back: the arrays of train and test, and source.json."""
-    if files is not None:
-        as_folder(files, tmp_path / "images")
+def written(tmp_path, images=None, name="out", **knobs):
+    """Lay `images` out in images/, write, and read back: the arrays of train and test, and source.json."""
+    if images is not None:
+        as_folder(images, tmp_path / "images")
     target = tmp_path / name
     target.mkdir(exist_ok=True)
     source = image_folder.write(data(**knobs), target)
@@ -32,7 +32,7 @@ def written(tmp_path, files=None, name="out", **knobs):
         "train_labels.npy",
         "train_names.jsonl",
     ]
-    return artifacts.read_arrays(target, "train"), artifacts.read_arrays(target, "test"), source
+    return files.read_arrays(target, "train"), files.read_arrays(target, "test"), source
 
 
 def refused(tmp_path, files=None, **knobs):
@@ -120,21 +120,21 @@ def test_classes_that_differ_only_in_unicode_normalization_are_named_as_such(spl
 @pytest.mark.parametrize("top", ["", "my-images/"])
 @pytest.mark.parametrize("test", [0, 2])
 def test_each_image_keeps_its_path_from_train_or_test_on(top, test, tmp_path):
-    files = tree(train=11, test=test, classes=("class 10", "class 9", "ein Kätzchen, 'süß'"))
-    as_folder({f"{top}{name}": content for name, content in files.items()}, tmp_path / "images")
+    images = tree(train=11, test=test, classes=("class 10", "class 9", "ein Kätzchen, 'süß'"))
+    as_folder({f"{top}{name}": content for name, content in images.items()}, tmp_path / "images")
     broken = "train/class 9/5.png"
     (tmp_path / "images" / f"{top}{broken}").write_bytes(b"no image")
     train, test, _ = written(tmp_path, unreadable="skip")
     found = []
     for called, arrays in (
-        (list(artifacts.read_names(tmp_path / "out", "train")), train),
-        (list(artifacts.read_names(tmp_path / "out", "test")), test),
+        (list(files.read_names(tmp_path / "out", "train")), train),
+        (list(files.read_names(tmp_path / "out", "test")), test),
     ):
         assert len(called) == len(arrays.images)
         for name, image in zip(called, arrays.images, strict=True):
-            assert (image == original(files[name])).all()
+            assert (image == original(images[name])).all()
         found += called
-    assert sorted(found) == sorted(files.keys() - {broken})
+    assert sorted(found) == sorted(images.keys() - {broken})
 
 
 def test_the_digest_is_that_of_sha256sum(tmp_path):

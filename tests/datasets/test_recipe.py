@@ -7,10 +7,10 @@ from typing import Any
 
 import pytest
 
-from convtrack import artifacts, datasets
+from convtrack import datasets, files
 from convtrack.datasets import recipe
 from convtrack.datasets.about import About
-from convtrack.params import schema as config
+from convtrack.params import schema
 
 
 def content(name: str, **train: Any) -> dict[str, Any]:
@@ -64,7 +64,7 @@ def test_an_epoch_has_a_dozen_steps(images: int | None, batch: int, better: int 
 def test_a_learning_rate_that_was_meant_for_another_optimizer_is_warned_about(
     name: str, rate: float, better: float | None, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe.warn(config.parse({"train": {"optimizer": {"name": name, "learning_rate": rate}}}), "train")
+    recipe.warn(schema.parse({"train": {"optimizer": {"name": name, "learning_rate": rate}}}), "train")
     said = f"better set train.optimizer.learning_rate: {better} ({rate} is far from the usual for {name})"
     assert (said in capsys.readouterr().err) == (better is not None)
 
@@ -76,17 +76,17 @@ def test_what_suits_the_data_is_set_in_a_short_params_yaml_too() -> None:
 
 
 def test_warnings_are_about_the_images_that_are_here(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    params = config.load()
+    params = schema.load()
     recipe.warn(params, "train")
     assert capsys.readouterr().err == ""
     document = {"source": {"name": "cifar10"}, "counts": {"train": {"cat": 500, "dog": 500}}}
-    artifacts.write_json(artifacts.PROCESSED / artifacts.DATASET, document)
+    files.write_json(files.PROCESSED / files.DATASET, document)
     recipe.warn(params, "train")
     assert (
         "better set train.batch_size: 64 (1,000 images in batches of 512 make an epoch of 1 step,"
         in capsys.readouterr().err
     )
     recipe.warn(params, "evaluate")
-    artifacts.write_json(artifacts.PROCESSED / artifacts.DATASET, document | {"source": {"name": "digits"}})
+    files.write_json(files.PROCESSED / files.DATASET, document | {"source": {"name": "digits"}})
     recipe.warn(params, "train")
     assert capsys.readouterr().err == ""

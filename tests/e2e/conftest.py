@@ -14,9 +14,8 @@ from typing import Any
 import pytest
 from ruamel.yaml import YAML
 
-from convtrack import artifacts
-from convtrack.params import editor as editing
-from convtrack.params import schema as config
+from convtrack import files
+from convtrack.params import editor, schema
 
 ROOT = Path(__file__).parent.parent.parent
 TINY = {
@@ -105,10 +104,10 @@ class Clone:
                     section = section[key]
                 section[name] = value
 
-        editing.edit(change, "the test", self.path / config.PARAMS_FILE)
+        editor.edit(change, "the test", self.path / schema.PARAMS_FILE)
 
     def json(self, path: Path) -> dict[str, Any]:
-        return artifacts.read_json(self.path / path)
+        return files.read_json(self.path / path)
 
     def lock(self) -> dict[str, Any]:
         return YAML(typ="safe").load(self.path / "dvc.lock")["stages"]

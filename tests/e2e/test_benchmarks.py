@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from convtrack import artifacts
-from convtrack.params import schema as config
+from convtrack import files
+from convtrack.params import schema
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Clone
@@ -35,7 +35,7 @@ def bench(clone: Clone, name: str, *options: str) -> dict[str, Any]:
 @pytest.fixture
 def tiny(clone: Clone) -> Clone:
     """The clone with a preset of the network and the training that its params.yaml has."""
-    content = config.read_yaml(clone.path / config.PARAMS_FILE)
+    content = schema.read_yaml(clone.path / schema.PARAMS_FILE)
     sections = {"description": "tiny", **{name: content[name] for name in ("model", "train")}}
     (clone.path / "presets/tiny.yaml").write_text(json.dumps(sections), encoding="utf-8")
     return clone
@@ -107,11 +107,11 @@ def test_a_preset_is_trained_once_for_a_seed_and_again_when_it_changes(tiny: Clo
 def test_a_training_that_is_taken_over_is_timed_with_small_images_for_as_much_of_it(tiny: Clone) -> None:
     tiny.change({"train.epochs": 4, "train.progressive_resizing": {"scale": 0.5, "fraction": 0.5}})
     tiny.run("dvc", "repro")
-    params = config.read_yaml(tiny.path / config.PARAMS_FILE)
+    params = schema.read_yaml(tiny.path / schema.PARAMS_FILE)
     sections = {"description": "tiny", **{name: params[name] for name in ("model", "train")}}
     (tiny.path / "presets/tiny.yaml").write_text(json.dumps(sections), encoding="utf-8")
     runs = bench(tiny, "presets", "--preset", "tiny:1", "--history", "tiny=models/history.csv")["runs"]
-    there = tiny.json(artifacts.TRAINING)
+    there = tiny.json(files.TRAINING)
     assert runs["tiny, 2 epochs"]["epochs_run"] == 2
     assert runs["tiny, 2 epochs"]["gflop_per_image"] == pytest.approx(there["gflop_per_image"], rel=0.05)
     assert runs["tiny-0"]["best_val_accuracy"] == there["best_val_accuracy"]
@@ -120,9 +120,9 @@ def test_a_training_that_is_taken_over_is_timed_with_small_images_for_as_much_of
 
 def test_searches_end_together_and_their_winners_are_trained_on_all_images_and_judged_on_test(tiny: Clone) -> None:
     tiny.run("dvc", "repro", "preprocess")
-    content = config.read_yaml(tiny.path / config.PARAMS_FILE)
+    content = schema.read_yaml(tiny.path / schema.PARAMS_FILE)
     content["study"]["space"] = {"model.dropout": {"type": "float", "low": 0.0, "high": 0.5}}
-    (tiny.path / config.PARAMS_FILE).write_text(json.dumps(content), encoding="utf-8")
+    (tiny.path / schema.PARAMS_FILE).write_text(json.dumps(content), encoding="utf-8")
     options = ("--trials", "3", "--images", "300", "--epochs", "2", "--seeds", "1", "--workers", "1")
     written = bench(tiny, "searches", "--preset", "tiny", *options, "--picture", "searches.png")
     assert list(written["searches"]) == ["TPE, halving", "random, halving", "TPE, no pruning"]

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from convtrack import artifacts
-from convtrack.params import schema as config
+from convtrack import files
+from convtrack.params import schema
 from tests.datasets.samples import as_folder, tree
 from tests.e2e.test_pipeline import ran
 
@@ -44,7 +44,7 @@ def clone(make_clone: Callable[[Path], Clone], tmp_path_factory: pytest.TempPath
 
 
 def trained(clone: Clone) -> str:
-    return str(clone.json(artifacts.RUN)["run_id"])
+    return str(clone.json(files.RUN)["run_id"])
 
 
 def test_what_a_temporary_experiment_made_is_not_made_again(clone: Clone) -> None:
@@ -71,7 +71,7 @@ def test_a_queued_experiment_finds_the_images(clone: Clone) -> None:
     while "Running" in (state := clone.run("dvc", "queue", "status")) or "Queued" in state:
         time.sleep(1)
     assert "Success" in state, clone.run("dvc", "queue", "logs", "queued", expect=None)
-    assert config.load(clone.path / "params.yaml").evaluate.calibration_bins != 7
+    assert schema.load(clone.path / "params.yaml").evaluate.calibration_bins != 7
     assert "queued" in clone.run("dvc", "exp", "list")
 
 
@@ -94,14 +94,14 @@ def test_the_images_may_be_on_another_disk(clone: Clone, tmp_path: Path) -> None
 
 
 def test_a_path_that_leads_nowhere_is_named_and_costs_nothing(clone: Clone) -> None:
-    raw = clone.json(artifacts.RAW / artifacts.SOURCE)
+    raw = clone.json(files.RAW / files.SOURCE)
     output = clone.run("dvc", "exp", "run", "-S", "data.path=/nonexistent", expect=255)
     said = [line for line in output.splitlines() if line and not line.startswith((">", "Re", "Running", "WARNING"))]
     assert said[0].startswith("convtrack: data.path: there is nothing at /nonexistent")
     assert "next: set data.path in params.yaml" in said[1]
     assert "Errno" not in output
     clone.run("git", "checkout", "-q", "params.yaml")
-    assert clone.json(artifacts.RAW / artifacts.SOURCE) == raw
+    assert clone.json(files.RAW / files.SOURCE) == raw
     assert ran(clone.run("dvc", "repro")) == []
 
 
@@ -143,7 +143,7 @@ def test_a_colleague_without_the_images_goes_on_from_what_was_made_of_them(
     assert ran(other.run("dvc", "exp", "run", "-n", "one-epoch")) == ["train", "evaluate"]
     assert trained(other) != first
     assert "1 complete" in other.run("convtrack", "study", "run", "--trials", "1")
-    assert (other.path / artifacts.RAW / artifacts.SOURCE).exists()
+    assert (other.path / files.RAW / files.SOURCE).exists()
 
 
 @pytest.mark.slow

@@ -13,9 +13,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from convtrack import artifacts
-from convtrack.params import schema as config
-from convtrack.tracking import facts
+from convtrack import files
+from convtrack.params import schema
+from convtrack.tracking import provenance
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Clone
@@ -66,7 +66,7 @@ def test_a_second_repro_runs_nothing(clone: Clone) -> None:
 
 def test_a_run_has_its_params_flat_and_its_evaluation_knobs_as_tags(clone: Clone) -> None:
     (run,) = runs(clone)
-    flat = config.load(clone.path / "params.yaml").flat()
+    flat = schema.load(clone.path / "params.yaml").flat()
     assert run.info.status == "FINISHED"
     assert run.data.params["train.epochs"] == "2"
     assert run.data.params["model.filters"] == "[4, 4]"
@@ -76,7 +76,7 @@ def test_a_run_has_its_params_flat_and_its_evaluation_knobs_as_tags(clone: Clone
 
 def test_a_run_has_a_point_an_epoch_on_each_curve(clone: Clone) -> None:
     (run,) = runs(clone)
-    history = artifacts.read_table(clone.path / artifacts.HISTORY)
+    history = files.read_table(clone.path / files.HISTORY)
     for name in history.columns.drop("epoch"):
         curve = client(clone).get_metric_history(run.info.run_id, name)
         assert [point.step for point in curve] == history["epoch"].tolist()
@@ -85,7 +85,7 @@ def test_a_run_has_a_point_an_epoch_on_each_curve(clone: Clone) -> None:
 
 def test_a_run_has_the_scalars_of_both_stages_and_leaves_null_out(clone: Clone) -> None:
     (run,) = runs(clone)
-    training, metrics = clone.json(artifacts.TRAINING), clone.json(artifacts.EVALUATION)
+    training, metrics = clone.json(files.TRAINING), clone.json(files.EVALUATION)
     assert training["stopped_epoch"] is None
     assert "stopped_epoch" not in run.data.metrics
     for name in ("best_epoch", "epochs_run", "best_val_accuracy", "gap_at_best"):
@@ -100,7 +100,7 @@ def test_a_run_says_which_code_data_packages_and_host_made_it(clone: Clone) -> N
     start = clone.run("git", "rev-parse", "HEAD~1").strip()
     assert (tags["git.commit"], tags["mlflow.source.git.commit"]) == (start, start)
     assert tags["git.dirty"] == "false"
-    assert {f"version.{name}" for name in facts.PACKAGES} <= set(tags)
+    assert {f"version.{name}" for name in provenance.PACKAGES} <= set(tags)
     assert tags["host.cpu"]
     assert {"dvc.stage.download", "dvc.stage.preprocess"} <= set(tags)
     assert "dvc.stage.train" not in tags
@@ -113,7 +113,7 @@ def test_a_runs_dataset_carries_the_hash_that_dvc_gave_it(clone: Clone, monkeypa
     (out,) = clone.lock()["preprocess"]["outs"]
     assert (dataset.name, dataset.digest) == ("digits", out["md5"])
     monkeypatch.chdir(clone.path)
-    assert facts.data_digest() == out["md5"]  # computed, as outside DVC
+    assert provenance.data_digest() == out["md5"]  # computed, as outside DVC
 
 
 def test_a_run_has_the_confusion_matrix_as_a_table_and_all_tables_and_pictures(clone: Clone) -> None:
@@ -122,14 +122,14 @@ def test_a_run_has_the_confusion_matrix_as_a_table_and_all_tables_and_pictures(c
     assert folder.is_relative_to(clone.path / "mlartifacts")
     table = json.loads((folder / "confusion.json").read_text())
     counts = np.array([row[1:] for row in table["data"]])
-    images = artifacts.read_table(clone.path / artifacts.CONFUSION)
+    images = files.read_table(clone.path / files.CONFUSION)
     assert counts.shape == (10, 10)
     assert np.trace(counts) == (images["actual"] == images["predicted"]).sum()
     assert {"path": "confusion.json", "type": "table"} in json.loads(run.data.tags["mlflow.loggedArtifacts"])
     for written in (clone.path / "reports").rglob("*"):
         assert (folder / written.relative_to(clone.path)).exists()
     assert (folder / "reports/pictures/confusion.png").exists()
-    assert (folder / "history.csv").read_bytes() == (clone.path / artifacts.HISTORY).read_bytes()
+    assert (folder / "history.csv").read_bytes() == (clone.path / files.HISTORY).read_bytes()
 
 
 def test_the_logged_model_takes_uint8_images_and_gives_probabilities(clone: Clone) -> None:
@@ -139,9 +139,9 @@ def test_the_logged_model_takes_uint8_images_and_gives_probabilities(clone: Clon
     (output,) = run.outputs.model_outputs
     folder = clone.path / "mlartifacts/models" / output.model_id / "artifacts"
     model = mlflow.pyfunc.load_model(str(folder))
-    test = artifacts.read_arrays(clone.path / artifacts.PROCESSED, "test")
+    test = files.read_arrays(clone.path / files.PROCESSED, "test")
     probabilities = model.predict(np.asarray(test.images[:5]))
-    expected = artifacts.read_table(clone.path / artifacts.PREDICTIONS).iloc[:5, -10:].to_numpy()
+    expected = files.read_table(clone.path / files.PREDICTIONS).iloc[:5, -10:].to_numpy()
     assert probabilities == pytest.approx(expected, abs=1e-4)
     assert model.input_example.dtype == np.uint8
     assert [spec.type for spec in model.metadata.signature.inputs] == [np.uint8]
@@ -149,7 +149,7 @@ def test_the_logged_model_takes_uint8_images_and_gives_probabilities(clone: Clon
 
 def test_run_json_names_the_mlflow_run_and_dvcs_metrics_are_a_few_numbers(clone: Clone) -> None:
     (run,) = runs(clone)
-    assert clone.json(artifacts.RUN)["run_id"] == run.info.run_id
+    assert clone.json(files.RUN)["run_id"] == run.info.run_id
     shown = json.loads(clone.run("dvc", "metrics", "show", "--json"))
     (metrics,) = (metrics["data"] for revision in shown.values() for metrics in revision["data"].values())
     assert list(metrics) == ["test_accuracy", "test_loss", "val_accuracy", "best_epoch"]
@@ -169,7 +169,7 @@ def test_changed_evaluate_params_rerun_only_evaluate_and_reopen_the_run(clone: C
     assert after.info.status == "FINISHED"
     assert after.data.tags["evaluate.calibration_bins"] == "5"
     # its own time is added to the training's, and none of that in between
-    trained = datetime.fromisoformat(clone.json(artifacts.RUN)["trained"])
+    trained = datetime.fromisoformat(clone.json(files.RUN)["trained"])
     assert 0 < after.info.end_time / 1000 - trained.timestamp() < took
     table = json.loads((Path(after.info.artifact_uri) / "confusion.json").read_text())
     assert len(table["data"]) == 10
@@ -230,7 +230,7 @@ def test_a_colleague_who_pulls_the_results_and_evaluates_has_a_run_with_the_reco
     theirs = type(clone)(tmp_path / "colleague")
     theirs.run(*remote)
     theirs.run("dvc", "pull")
-    document = theirs.json(artifacts.RUN)
+    document = theirs.json(files.RUN)
     assert f"recorded as run {document['run_id']} in" in theirs.run("dvc", "repro", "-f", "-s", "evaluate")
     (copied,) = runs(theirs)
     original = client(clone).get_run(document["run_id"])
@@ -239,5 +239,5 @@ def test_a_colleague_who_pulls_the_results_and_evaluates_has_a_run_with_the_reco
     own = {name: value for name, value in original.data.metrics.items() if not name.startswith("system/")}
     assert copied.data.metrics == pytest.approx(own, abs=1e-6)
     assert len(client(theirs).get_run(copied.info.run_id).outputs.model_outputs) == 1
-    assert theirs.json(artifacts.RUN) == document
+    assert theirs.json(files.RUN) == document
     assert ran(theirs.run("dvc", "repro", "--allow-missing")) == []

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from mlflow import MlflowClient
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.params.schema import load
 from convtrack.stages import download, preprocess
 
@@ -39,8 +39,8 @@ def test_a_training_that_fails_says_why_and_marks_its_run_failed(clone: Clone, m
     assert "train.batch_size: 100000 is more than" in output
     assert "Traceback" not in output
     assert states(client) == ["FAILED"]
-    assert not artifacts.RUN.exists()
-    assert not artifacts.MODEL.exists()
+    assert not files.RUN.exists()
+    assert not files.MODEL.exists()
 
 
 def test_ctrl_c_in_a_training_ends_dvc_and_marks_the_run_killed(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -49,7 +49,7 @@ def test_ctrl_c_in_a_training_ends_dvc_and_marks_the_run_killed(clone: Clone, mo
     seen = clone.stop(signal.SIGINT, "convtrack", "run", expect=130)
     assert "Traceback" not in seen
     assert states(client) == ["KILLED"]
-    assert not artifacts.RUN.exists()
+    assert not files.RUN.exists()
     seen = clone.stop(signal.SIGTERM, "convtrack", "train", expect=143)
     assert "going on after" in seen
     assert "Traceback" not in seen

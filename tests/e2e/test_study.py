@@ -22,9 +22,9 @@ import pytest
 from mlflow import MlflowClient
 from optuna.trial import TrialState
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.errors import ConfigError, StorageError
-from convtrack.params import schema as config
+from convtrack.params import schema
 from convtrack.study import folders, session, storage
 from convtrack.system.processor import usable_cores
 
@@ -140,7 +140,7 @@ def training(clone: Clone, name: str, number: int = 0) -> Callable[[], bool]:
     """Whether the trial has finished an epoch, so that it is in the middle of its training."""
 
     def look() -> bool:
-        history = folder(clone, name, number) / artifacts.HISTORY
+        history = folder(clone, name, number) / files.HISTORY
         return history.exists() and len(history.read_text().splitlines()) > 3
 
     return look
@@ -178,7 +178,7 @@ def test_a_study_does_what_is_asked_for_and_goes_on(clone: Clone) -> None:
     assert "model.dropout" in str([name for name in parent.data.params if name.startswith("space.")])
 
     best = study(clone, "plain").best_trial.number
-    with_model = [trial.number for trial in trials if (folder(clone, "plain", trial.number) / artifacts.MODEL).exists()]
+    with_model = [trial.number for trial in trials if (folder(clone, "plain", trial.number) / files.MODEL).exists()]
     assert with_model == [best]
     client = MlflowClient(f"sqlite:///{clone.path / 'mlflow.db'}")
     models = client.search_logged_models([children[0].info.experiment_id])
@@ -197,11 +197,11 @@ def test_a_trial_has_its_share_of_the_cores_and_its_own_folder(clone: Clone) -> 
     run(clone, "cores", 2, "--workers", "2")
     specs = [folders.read_spec(folder(clone, "cores", number)) for number in (0, 1)]
     assert [spec.cores for spec in specs] == [-(-usable_cores() // 2)] * 2
-    params = config.load(folder(clone, "cores", 1) / config.PARAMS_FILE)
+    params = schema.load(folder(clone, "cores", 1) / schema.PARAMS_FILE)
     assert params.model.dropout == study(clone, "cores").trials[1].params["model.dropout"]
-    assert (folder(clone, "cores", 1) / artifacts.PROCESSED / artifacts.DATASET).exists()
-    assert not (folder(clone, "cores", 1) / artifacts.STATE).exists()  # checkpoints
-    training = artifacts.read_json(folder(clone, "cores", 1) / artifacts.TRAINING)
+    assert (folder(clone, "cores", 1) / files.PROCESSED / files.DATASET).exists()
+    assert not (folder(clone, "cores", 1) / files.STATE).exists()  # checkpoints
+    training = files.read_json(folder(clone, "cores", 1) / files.TRAINING)
     assert training["threads"] == specs[1].cores
     values = study(clone, "cores").trials[1].values
     assert values[0] == pytest.approx(training["best_val_accuracy"])
@@ -330,7 +330,7 @@ def test_a_pruned_trial_is_killed_in_mlflow_and_not_failed(clone: Clone) -> None
     pruned = runs(clone, "pruned", "trial")[-1]
     assert (pruned.info.status, pruned.data.tags["study.state"]) == ("KILLED", "pruned")
     assert "val_accuracy" in pruned.data.tags["study.reason"]
-    assert not (folder(clone, "pruned", 7) / artifacts.MODEL).exists()
+    assert not (folder(clone, "pruned", 7) / files.MODEL).exists()
 
 
 @pytest.mark.slow
@@ -339,9 +339,9 @@ def test_a_full_disk_stops_the_study_and_nothing_is_lost(clone: Clone, monkeypat
     clone.run("dvc", "repro", "preprocess")
     monkeypatch.chdir(clone.path)
     monkeypatch.setenv(storage.VARIABLE, f"sqlite:///{clone.path}/full.db")  # that of the other tests may be larger
-    dataset = artifacts.read_json(artifacts.PROCESSED / artifacts.DATASET)
-    content = config.read_yaml(config.PARAMS_FILE)
-    opened = session.open_session(config.load(), content, dataset, new=False, allow_change=False)
+    dataset = files.read_json(files.PROCESSED / files.DATASET)
+    content = schema.read_yaml(schema.PARAMS_FILE)
+    opened = session.open_session(schema.load(), content, dataset, new=False, allow_change=False)
     heard = Listener()
     before = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, before[1]))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from convtrack import artifacts
+from convtrack import files
 
 pytestmark = pytest.mark.slow
 ROOT = Path(__file__).parent.parent.parent
@@ -22,7 +22,7 @@ def test_storages_are_measured_with_several_writers(tmp_path: Path) -> None:
     subprocess.run(
         [sys.executable, ROOT / "benchmarks/study_storage.py", *storages, *options, "--out", tmp_path / OUT], check=True
     )
-    measured = artifacts.read_json(tmp_path / OUT)["measured"]
+    measured = files.read_json(tmp_path / OUT)["measured"]
     assert [one["storage"] for one in measured] == ["sqlite", "sqlite", "postgresql", "postgresql"]
     for one in measured:
         assert one["errors"] == []

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from convtrack import artifacts
+from convtrack import files
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Clone
@@ -70,21 +70,21 @@ def made(folder: Path) -> dict[str, str]:
     """The digest of each file of a stage, but for what tells the time."""
     digests = {}
     for path in sorted(folder.rglob("*")):
-        if path.is_file() and path.name not in (artifacts.RUN.name, ".gitignore"):
+        if path.is_file() and path.name not in (files.RUN.name, ".gitignore"):
             digests[str(path.relative_to(folder))] = hashlib.sha256(_content(path)).hexdigest()
     return digests
 
 
 def _content(path: Path) -> bytes:
-    if path.name == artifacts.HISTORY.name:
+    if path.name == files.HISTORY.name:
         table = pd.read_csv(path, dtype=str).drop(columns=list(MEASURED), errors="ignore")
         return table.to_csv(index=False).encode()
-    if path.name == artifacts.TRAINING.name:
-        kept = {name: value for name, value in artifacts.read_json(path).items() if name not in MEASURED}
+    if path.name == files.TRAINING.name:
+        kept = {name: value for name, value in files.read_json(path).items() if name not in MEASURED}
         return repr(kept).encode()
-    if path.name == artifacts.MODEL.name:  # an archive, with the date
+    if path.name == files.MODEL.name:  # an archive, with the date
         values = io.BytesIO()
-        for value in artifacts.load_model(path).get_weights():
+        for value in files.load_model(path).get_weights():
             values.write(value.tobytes())
         return values.getvalue()
     return path.read_bytes()

@@ -25,7 +25,7 @@ import pytest
 from mlflow import MlflowClient
 from PIL import Image
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.study import pages
 from convtrack.training.history import COLUMNS
 from tests.datasets import hostile
@@ -125,12 +125,12 @@ def failed(output: str) -> bool:
 def nothing_half_written(undisturbed: Undisturbed, stage: str) -> None:
     clone = undisturbed.clone
     left = made(clone.path / OUTS[stage])
-    if left.pop(artifacts.HISTORY.name, None):  # grows by whole epochs
-        table = (clone.path / artifacts.HISTORY).read_text()
+    if left.pop(files.HISTORY.name, None):  # grows by whole epochs
+        table = (clone.path / files.HISTORY).read_text()
         assert table.endswith("\n")
         assert {line.count(",") for line in table.splitlines()} == {len(COLUMNS) - 1}
     assert left.items() <= undisturbed.made[stage].items()
-    for folder in ("data", "models", "reports", artifacts.STATE / "checkpoints", artifacts.STATE / "downloads"):
+    for folder in ("data", "models", "reports", files.STATE / "checkpoints", files.STATE / "downloads"):
         assert {path.name for path in (clone.path / folder).rglob(".*")} <= {".gitignore"}
 
 
@@ -231,10 +231,10 @@ def test_an_archive_from_an_address_of_ones_own(undisturbed: Undisturbed) -> Non
             assert "-images.tar.gz cannot be written: File too large" in output
             assert f"images.tar.gz takes {len(archive):,} bytes" in output
             assert "Traceback" not in output
-            assert list((clone.path / artifacts.STATE / "downloads").iterdir()) == []
+            assert list((clone.path / files.STATE / "downloads").iterdir()) == []
             assert made(clone.path / OUTS["download"]) == undisturbed.made["download"]
             clone.run("convtrack", "download")
-            assert clone.json(artifacts.RAW / artifacts.SOURCE)["counts"] == {"train": 4, "test": 2}
+            assert clone.json(files.RAW / files.SOURCE)["counts"] == {"train": 4, "test": 2}
         finally:
             (clone.path / "params.yaml").write_bytes(params)
             undisturbed.forget("download")

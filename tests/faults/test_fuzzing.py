@@ -28,7 +28,7 @@ from PIL import Image
 
 from convtrack.datasets import cifar10, images
 from convtrack.errors import ConfigError, ConvtrackError, DataError
-from convtrack.params import schema as config
+from convtrack.params import schema
 from convtrack.stages import download
 from convtrack.study import problems
 from tests.datasets.samples import as_tar, as_zip, data, drawn, tree
@@ -337,8 +337,8 @@ def test_params_yaml_is_valid_or_refused(text: str) -> None:
         path = Path(folder) / "params.yaml"
         path.write_text(text, encoding="utf-8", errors="surrogatepass")
         try:
-            params = config.load(path)
-            problems.check(params, config.searchable(config.read_yaml(path)), (32, 32, 3))
+            params = schema.load(path)
+            problems.check(params, schema.searchable(schema.read_yaml(path)), (32, 32, 3))
         except ConfigError as error:
             is_usable(error)
         else:

@@ -162,16 +162,16 @@ def test_processes_that_make_a_store_and_write_into_it_at_once_lose_nothing_and_
         folder,
         READY
         + """
-        from convtrack import artifacts
-        from convtrack.params import schema as config
+        from convtrack import files
+        from convtrack.params import schema
         from convtrack.tracking.run import TrackedRun, opened
-        from convtrack.tracking import contents, store
+        from convtrack.tracking import payloads, store
         store.set_patience()
         import mlflow
-        params = config.load()
+        params = schema.load()
         quiet = params.tracking.model_copy(update={"log_model": False, "system_metrics": False})
         params = params.model_copy(update={"tracking": quiet})
-        contents.setup = lambda params, *_: {"params": contents.knobs(params)}  # there is no data here
+        payloads.setup = lambda params, *_: {"params": payloads.knobs(params)}  # there is no data here
         wait_for_all()
         run = TrackedRun(params, f"run-{number}")
         with opened(run.open, run.end):
@@ -198,10 +198,10 @@ def test_processes_that_begin_one_study_at_once_agree_on_it_and_lose_no_trial(fo
         READY
         + """
         import optuna
-        from convtrack.params import schema as config
+        from convtrack.params import schema
         from convtrack.study import session, storage
         optuna.logging.set_verbosity(optuna.logging.WARNING)
-        params = config.load()
+        params = schema.load()
         fixed = {"objectives": ["val_accuracy"], "space": {}, "fixed": {}, "data": {}}
         wait_for_all()
         study = session.open_study(params, storage.open_storage(None), fixed)

@@ -5,7 +5,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.params.evaluate import Evaluate
 from convtrack.stages import evaluate
 
@@ -26,14 +26,14 @@ def write_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, knobs: Evalua
         names = [f"test/{number}.png" for number in range(len(labels))]
         found = evaluate.assess(np.array(labels), probabilities, names, classes, knobs)
         for path, table in found.tables.items():
-            artifacts.write_table(path, table)
-        artifacts.write_json(artifacts.EVALUATION, found.metrics)
+            files.write_table(path, table)
+        files.write_json(files.EVALUATION, found.metrics)
         images = np.random.default_rng(0).integers(0, 256, (len(labels), *image_shape), dtype=np.uint8)
-        artifacts.write_json(artifacts.PROCESSED / artifacts.DATASET, {"classes": classes})
-        np.save(artifacts.images_path(artifacts.PROCESSED, "test"), images)
-        np.save(artifacts.labels_path(artifacts.PROCESSED, "test"), np.array(labels))
-        artifacts.write_table(artifacts.HISTORY, _three_epochs())
-        artifacts.write_json(artifacts.TRAINING, TRAINING)
+        files.write_json(files.PROCESSED / files.DATASET, {"classes": classes})
+        np.save(files.images_path(files.PROCESSED, "test"), images)
+        np.save(files.labels_path(files.PROCESSED, "test"), np.array(labels))
+        files.write_table(files.HISTORY, _three_epochs())
+        files.write_json(files.TRAINING, TRAINING)
 
     return write
 

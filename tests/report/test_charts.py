@@ -7,7 +7,7 @@ from matplotlib.axes import Axes
 from matplotlib.container import BarContainer
 from matplotlib.figure import Figure
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.params.evaluate import Evaluate
 from convtrack.report import charts, results
 
@@ -39,7 +39,7 @@ def test_curves_set_train_against_val_and_mark_the_best_epoch(knobs: Evaluate) -
 
 @pytest.mark.usefixtures("cats_and_dogs")
 def test_curves_of_a_single_epoch_can_be_seen(knobs: Evaluate) -> None:
-    artifacts.write_table(artifacts.HISTORY, artifacts.read_table(artifacts.HISTORY).tail(1))
+    files.write_table(files.HISTORY, files.read_table(files.HISTORY).tail(1))
     figure = charts.curves(results.read(), knobs)
     assert titled(figure, "loss").get_lines()[0].get_marker() == "o"
 

@@ -3,7 +3,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from convtrack.metrics import ConfusedPair
+from convtrack.evaluation.metrics import ConfusedPair
 from convtrack.report import results
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from rich.console import Console
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.errors import StorageError
 from convtrack.report import tables
 
@@ -35,8 +35,8 @@ def test_the_results_say_what_was_reached_and_at_what_cost() -> None:
 
 @pytest.mark.usefixtures("cats_and_dogs")
 def test_a_metric_added_to_evaluation_json_is_shown() -> None:
-    metrics = artifacts.read_json(artifacts.EVALUATION)
-    artifacts.write_json(artifacts.EVALUATION, metrics | {"brier_score": 0.4321})
+    metrics = files.read_json(files.EVALUATION)
+    files.write_json(files.EVALUATION, metrics | {"brier_score": 0.4321})
     assert "test brier score" in printed()
     assert "0.4321" in printed()
 
@@ -58,7 +58,7 @@ def test_nothing_confused_is_said(write_results: Callable[..., None]) -> None:
 
 @pytest.mark.usefixtures("cats_and_dogs")
 def test_results_that_are_not_there_yet_are_named() -> None:
-    artifacts.EVALUATION.unlink()
+    files.EVALUATION.unlink()
     with pytest.raises(StorageError, match=r"reports/evaluation\.json is missing"):
         tables.summary()
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.datasets import SOURCES
 from convtrack.errors import DataError
 from convtrack.params.data import Data
@@ -62,8 +62,8 @@ def test_every_name_that_params_allow_has_a_source():
 
 def test_the_stage_writes_its_arrays_and_what_is_in_them(tmp_path, capsys):
     download.run(data())
-    source = artifacts.read_json(artifacts.RAW / artifacts.SOURCE)
-    assert sorted(path.name for path in artifacts.RAW.iterdir()) == [
+    source = files.read_json(files.RAW / files.SOURCE)
+    assert sorted(path.name for path in files.RAW.iterdir()) == [
         "source.json",
         "test_images.npy",
         "test_labels.npy",
@@ -73,10 +73,10 @@ def test_the_stage_writes_its_arrays_and_what_is_in_them(tmp_path, capsys):
         "train_names.jsonl",
     ]
     for split, count in source["counts"].items():
-        arrays = artifacts.read_arrays(artifacts.RAW, split)
+        arrays = files.read_arrays(files.RAW, split)
         assert arrays.images.shape == (count, *source["image_shape"])
         assert (arrays.images.dtype.name, arrays.labels.dtype.name) == ("uint8", "int64")
-        assert len(list(artifacts.read_names(artifacts.RAW, split))) == count
+        assert len(list(files.read_names(files.RAW, split))) == count
     assert list(source) == ["name", "classes", "counts", "image_shape", "files", "left_out"]
     printed = capsys.readouterr().out
     assert "digits: 1,346 train and 451 test images of 32x32x1 in 10 classes: 0, 1, 2" in printed
@@ -93,7 +93,7 @@ def test_names_of_classes_are_escaped_when_they_are_printed(images, capsys):
     (images / "train/cat").rename(images / "train/c\u202eat")
     download.run(data("image_folder"))
     assert "2 classes: c\\u202eat, dog" in capsys.readouterr().out
-    assert artifacts.read_json(artifacts.RAW / artifacts.SOURCE)["classes"] == ["c\u202eat", "dog"]
+    assert files.read_json(files.RAW / files.SOURCE)["classes"] == ["c\u202eat", "dog"]
 
 
 def test_the_same_input_gives_the_same_bytes(images, tmp_path):
@@ -105,12 +105,12 @@ def test_the_same_input_gives_the_same_bytes(images, tmp_path):
 
 def test_bad_data_leaves_nothing_half_written_and_what_was_there_before(images):
     download.run(data("image_folder"))
-    before = (artifacts.RAW / artifacts.SOURCE).read_bytes()
+    before = (files.RAW / files.SOURCE).read_bytes()
     (images / "train/dog/2.png").write_bytes(b"broken")
     with pytest.raises(DataError, match=r"train/dog/2\.png"):
         download.run(data("image_folder"))
-    assert (artifacts.RAW / artifacts.SOURCE).read_bytes() == before
-    assert [path.name for path in artifacts.RAW.parent.iterdir()] == ["raw"]
+    assert (files.RAW / files.SOURCE).read_bytes() == before
+    assert [path.name for path in files.RAW.parent.iterdir()] == ["raw"]
 
 
 def test_with_no_space_left_the_error_names_the_place_and_nothing_is_written(images, tmp_path):
@@ -184,7 +184,7 @@ def test_a_val_folder_is_said_to_be_unused_and_recorded(images, capsys):
     printed = capsys.readouterr().out
     assert "skipped 3 images in val/" in printed
     assert "warning: the images in val/ are not used" in printed
-    assert artifacts.read_json(artifacts.RAW / artifacts.SOURCE)["left_out"]["in_val"] == 3
+    assert files.read_json(files.RAW / files.SOURCE)["left_out"]["in_val"] == 3
 
 
 def test_files_of_formats_that_are_not_read_are_named_by_the_end_of_their_name(images, capsys):

@@ -7,8 +7,9 @@ import keras
 import numpy as np
 import pytest
 
-from convtrack import artifacts, metrics
+from convtrack import files
 from convtrack.errors import DataError, StorageError, TrainingError
+from convtrack.evaluation import metrics
 from convtrack.params.evaluate import Evaluate
 from convtrack.stages import evaluate
 from tests.limits import files_of_at_most
@@ -37,37 +38,37 @@ def write_dataset(folder: Path, labels: list[int], shown: list[int]) -> None:
     images = np.zeros((len(shown), *SHAPE), dtype=np.uint8)
     images.reshape(len(shown), -1)[np.arange(len(shown)), shown] = 255
     folder.mkdir(parents=True)
-    np.save(artifacts.images_path(folder, "test"), images)
-    np.save(artifacts.labels_path(folder, "test"), np.array(labels, dtype=np.int64))
-    artifacts.write_names(folder, "test", (f"test/{CLASSES[label]}/{row}.png" for row, label in enumerate(labels)))
-    artifacts.write_json(folder / artifacts.DATASET, {"classes": CLASSES, "image_shape": list(SHAPE)})
+    np.save(files.images_path(folder, "test"), images)
+    np.save(files.labels_path(folder, "test"), np.array(labels, dtype=np.int64))
+    files.write_names(folder, "test", (f"test/{CLASSES[label]}/{row}.png" for row, label in enumerate(labels)))
+    files.write_json(folder / files.DATASET, {"classes": CLASSES, "image_shape": list(SHAPE)})
 
 
 @pytest.fixture
 def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to run in, with a model and ten test images, of which three 01 are taken for 1, and a 1 for null."""
     monkeypatch.chdir(tmp_path)
-    write_dataset(artifacts.PROCESSED, labels=[0, 0, 0, 0, 1, 1, 1, 2, 2, 2], shown=[0, 1, 1, 1, 1, 1, 2, 2, 2, 2])
-    artifacts.save_model(artifacts.MODEL, brightest_of_first_pixels())
+    write_dataset(files.PROCESSED, labels=[0, 0, 0, 0, 1, 1, 1, 2, 2, 2], shown=[0, 1, 1, 1, 1, 1, 2, 2, 2, 2])
+    files.save_model(files.MODEL, brightest_of_first_pixels())
     # the weights of the second of three epochs were kept
-    artifacts.write_json(artifacts.TRAINING, {"epochs_run": 3, "best_epoch": 2, "restored_epoch": 2, "seconds": 9.5})
-    artifacts.HISTORY.write_text("epoch,val_accuracy\n1,0.25\n2,0.75\n3,0.5\n")
+    files.write_json(files.TRAINING, {"epochs_run": 3, "best_epoch": 2, "restored_epoch": 2, "seconds": 9.5})
+    files.HISTORY.write_text("epoch,val_accuracy\n1,0.25\n2,0.75\n3,0.5\n")
     return tmp_path
 
 
 def test_metrics_json_holds_the_few_numbers_that_dvc_compares_test_accuracy_first(workplace: Path) -> None:
     found = evaluate.run(KNOBS)
     few = {"test_accuracy": 0.6, "test_loss": found["loss"], "val_accuracy": 0.75, "best_epoch": 2}
-    assert list(artifacts.read_json(artifacts.METRICS).items()) == list(few.items())
-    artifacts.write_json(artifacts.TRAINING, {"epochs_run": 3, "best_epoch": 3, "restored_epoch": None})
+    assert list(files.read_json(files.METRICS).items()) == list(few.items())
+    files.write_json(files.TRAINING, {"epochs_run": 3, "best_epoch": 3, "restored_epoch": None})
     found = evaluate.run(KNOBS.model_copy(update={"test_time_augmentation": "mirror"}))
     few |= {"val_accuracy": 0.5, "best_epoch": 3, "test_tta_accuracy": found["tta_accuracy"]}
-    assert list(artifacts.read_json(artifacts.METRICS).items()) == list(few.items())
+    assert list(files.read_json(files.METRICS).items()) == list(few.items())
 
 
 def test_evaluation_json_holds_the_scalars_and_the_recall_of_each_class_that_has_images(workplace: Path) -> None:
     returned = evaluate.run(KNOBS)
-    assert returned == json.loads(artifacts.EVALUATION.read_text())
+    assert returned == json.loads(files.EVALUATION.read_text())
     assert list(returned) == ["images", *metrics.METRICS, "recall"]
     assert (returned["images"], returned["accuracy"]) == (10, 0.6)
     assert returned["recall"] == pytest.approx({"01": 0.25, "1": 2 / 3, "null": 1.0})
@@ -77,7 +78,7 @@ def test_evaluation_json_holds_the_scalars_and_the_recall_of_each_class_that_has
 
 def test_confusion_has_one_row_of_class_names_per_image(workplace: Path) -> None:
     evaluate.run(KNOBS)
-    table = artifacts.read_table(artifacts.CONFUSION, text=("actual", "predicted"))
+    table = files.read_table(files.CONFUSION, text=("actual", "predicted"))
     assert list(table.columns) == ["actual", "predicted"]
     assert table["actual"].tolist() == ["01"] * 4 + ["1"] * 3 + ["null"] * 3
     assert table["predicted"].tolist() == ["01"] + ["1"] * 5 + ["null"] * 4
@@ -85,7 +86,7 @@ def test_confusion_has_one_row_of_class_names_per_image(workplace: Path) -> None
 
 def test_predictions_give_a_probability_for_each_class_of_each_image(workplace: Path) -> None:
     evaluate.run(KNOBS)
-    table = artifacts.read_table(artifacts.PREDICTIONS, text=("actual", "predicted"))
+    table = files.read_table(files.PREDICTIONS, text=("actual", "predicted"))
     columns = [f"probability_{name}" for name in CLASSES]
     assert list(table.columns) == ["index", "name", "actual", "predicted", "margin", *columns]
     assert table["index"].tolist() == list(range(10))
@@ -108,9 +109,9 @@ def test_any_file_name_can_be_read_back_from_predictions(workplace: Path) -> Non
         "#",
         "\U0001f408",
     ]
-    artifacts.write_names(artifacts.PROCESSED, "test", odd)
+    files.write_names(files.PROCESSED, "test", odd)
     evaluate.run(KNOBS)
-    written = artifacts.read_table(artifacts.PREDICTIONS, text=("name",))["name"].tolist()
+    written = files.read_table(files.PREDICTIONS, text=("name",))["name"].tolist()
     escaped = re.compile(r"\\(?:(\\)|u([0-9a-f]{4}))")
     read_back = [escaped.sub(lambda found: found[1] or chr(int(found[2], 16)), name) for name in written]
     assert read_back == odd
@@ -119,19 +120,19 @@ def test_any_file_name_can_be_read_back_from_predictions(workplace: Path) -> Non
 
 def test_confused_pairs_and_per_class_are_tables(workplace: Path) -> None:
     evaluate.run(KNOBS)
-    pairs = artifacts.read_table(artifacts.CONFUSED_PAIRS, text=("actual", "predicted"))
+    pairs = files.read_table(files.CONFUSED_PAIRS, text=("actual", "predicted"))
     assert pairs["actual"].tolist() == ["01", "1"]
     assert pairs["predicted"].tolist() == ["1", "null"]
     assert pairs["count"].tolist() == [3, 1]
     assert pairs["share"].tolist() == pytest.approx([0.75, 1 / 3])
-    per_class = artifacts.read_table(artifacts.PER_CLASS, text=("class",))
+    per_class = files.read_table(files.PER_CLASS, text=("class",))
     assert per_class["class"].tolist() == CLASSES
     assert per_class["support"].tolist() == [4, 3, 3, 0]
 
 
 def test_batches_do_not_change_the_probabilities(workplace: Path) -> None:
-    images = artifacts.read_arrays(artifacts.PROCESSED, "test").images
-    model = artifacts.load_model(artifacts.MODEL)
+    images = files.read_arrays(files.PROCESSED, "test").images
+    model = files.load_model(files.MODEL)
     told: list[int] = []
     in_batches = evaluate.predict(model, images, batch_size=4, on_batch=told.append)
     assert in_batches == pytest.approx(evaluate.predict(model, images, batch_size=100))
@@ -143,8 +144,8 @@ def test_test_time_augmentation_adds_an_accuracy_and_changes_no_other_number(wor
     augmented = evaluate.run(KNOBS.model_copy(update={"test_time_augmentation": "mirror"}))
     assert {name: augmented[name] for name in plain} == plain
     # mirrored, the brightest of the first three pixels is the third where it was the first
-    model = artifacts.load_model(artifacts.MODEL)
-    test = artifacts.read_arrays(artifacts.PROCESSED, "test")
+    model = files.load_model(files.MODEL)
+    test = files.read_arrays(files.PROCESSED, "test")
     both = [evaluate.predict(model, images, batch_size=100) for images in (test.images, test.images[:, :, ::-1])]
     expected = np.mean(np.mean(both, axis=0).argmax(axis=1) == test.labels)
     assert augmented["tta_accuracy"] == pytest.approx(expected)
@@ -155,8 +156,8 @@ def test_two_classes_all_told_apart_leave_no_confused_pair() -> None:
     labels = np.array([0, 1])
     found = evaluate.assess(labels, np.array([[0.9, 0.1], [0.2, 0.8]]), ["1.png", "2.png"], ["cat", "dog"], KNOBS)
     assert (found.metrics["accuracy"], found.metrics["top2_accuracy"]) == (1, 1)
-    assert found.tables[artifacts.CONFUSED_PAIRS].empty
-    assert list(found.tables[artifacts.CONFUSED_PAIRS].columns) == ["actual", "predicted", "count", "share"]
+    assert found.tables[files.CONFUSED_PAIRS].empty
+    assert list(found.tables[files.CONFUSED_PAIRS].columns) == ["actual", "predicted", "count", "share"]
 
 
 @pytest.mark.parametrize(
@@ -168,25 +169,25 @@ def test_two_classes_all_told_apart_leave_no_confused_pair() -> None:
     ids=["other images", "other classes"],
 )
 def test_a_model_of_other_data_is_refused(workplace: Path, model: Any, received: str) -> None:
-    artifacts.save_model(artifacts.MODEL, model())
+    files.save_model(files.MODEL, model())
     with pytest.raises(DataError, match=received) as error:
         evaluate.run(KNOBS)
     assert "the images there are 3x3x1, of 4 classes" in error.value.message
     assert "dvc repro" in error.value.hint
-    assert not artifacts.METRICS.parent.exists()
+    assert not files.METRICS.parent.exists()
 
 
 def test_probabilities_that_are_not_numbers_are_refused(workplace: Path) -> None:
     model = brightest_of_first_pixels()
     model.layers[-1].set_weights([np.full((9, 4), np.nan, dtype=np.float32)])
-    artifacts.save_model(artifacts.MODEL, model)
+    files.save_model(files.MODEL, model)
     with pytest.raises(TrainingError, match="not numbers for 10 of 10 test images"):
         evaluate.run(KNOBS)
-    assert not artifacts.METRICS.parent.exists()
+    assert not files.METRICS.parent.exists()
 
 
 def test_a_missing_model_is_named(workplace: Path) -> None:
-    artifacts.MODEL.unlink()
+    files.MODEL.unlink()
     with pytest.raises(StorageError, match=r"models/model\.keras is missing"):
         evaluate.run(KNOBS)
 
@@ -194,4 +195,4 @@ def test_a_missing_model_is_named(workplace: Path) -> None:
 def test_when_one_file_finds_no_room_none_appears(workplace: Path) -> None:
     with files_of_at_most(200), pytest.raises(StorageError, match="cannot be written"):
         evaluate.run(KNOBS)
-    assert list(artifacts.METRICS.parent.iterdir()) == []
+    assert list(files.METRICS.parent.iterdir()) == []

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.errors import DataError
 from convtrack.stages import inspect
 from tests.datasets.samples import as_folder, as_tar, data, tree
@@ -17,7 +17,7 @@ from tests.datasets.samples import as_folder, as_tar, data, tree
 
 def inspected(**changes: object) -> dict[str, Any]:
     inspect.run(data(**changes))  # type: ignore[arg-type]
-    return artifacts.read_json(artifacts.INSPECTED)
+    return files.read_json(files.INSPECTED)
 
 
 def watched(path: str) -> Path:
@@ -103,7 +103,7 @@ def test_missing_images_are_named_before_anything_is_written(here: Path) -> None
         with pytest.raises(DataError, match=message) as raised:
             inspect.run(data(path=path))
         assert raised.value.hint
-    assert artifacts.read_json(artifacts.INSPECTED) == first
+    assert files.read_json(files.INSPECTED) == first
 
 
 def test_images_that_are_gone_since_are_not_missed(capsys: pytest.CaptureFixture[str]) -> None:

@@ -12,12 +12,12 @@ import pytest
 from PIL import Image
 from rich.console import Console
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.params.data import Preprocess
 from convtrack.params.evaluate import Evaluate
 from convtrack.report import charts, pictures, results, tables
 from convtrack.stages import evaluate, preprocess
-from convtrack.tracking import contents
+from convtrack.tracking import payloads
 
 CLASSES = [f"{number:04x}" for number in range(320)]  # some of them look like numbers, as 0010 and 00e1 do
 SHAPE = (3, 3, 1)
@@ -32,20 +32,20 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("many")
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
-        artifacts.RAW.mkdir(parents=True)
+        files.RAW.mkdir(parents=True)
         random = np.random.default_rng(0)
-        labels: dict[artifacts.Split, np.ndarray] = {
+        labels: dict[files.Split, np.ndarray] = {
             "train": np.repeat(np.arange(len(CLASSES)), 2),
             "test": np.concatenate([np.arange(len(CLASSES)), np.arange(9)]),
         }
         for split, numbers in labels.items():
             images = random.integers(0, 256, (len(numbers), *SHAPE), dtype=np.uint8)
-            np.save(artifacts.images_path(artifacts.RAW, split), images)
-            np.save(artifacts.labels_path(artifacts.RAW, split), numbers)
-            artifacts.write_names(artifacts.RAW, split, (f"{split}/{row}.png" for row in range(len(numbers))))
+            np.save(files.images_path(files.RAW, split), images)
+            np.save(files.labels_path(files.RAW, split), numbers)
+            files.write_names(files.RAW, split, (f"{split}/{row}.png" for row in range(len(numbers))))
         source = {"name": "drawn", "classes": CLASSES, "counts": {}, "image_shape": list(SHAPE)}
-        artifacts.write_json(artifacts.RAW / artifacts.SOURCE, source)
-        preprocess.prepare(artifacts.RAW, artifacts.PROCESSED, Preprocess(seed=0, val_fraction=0.5, duplicates="keep"))
+        files.write_json(files.RAW / files.SOURCE, source)
+        preprocess.prepare(files.RAW, files.PROCESSED, Preprocess(seed=0, val_fraction=0.5, duplicates="keep"))
         keras.utils.set_random_seed(0)
         network = keras.Sequential(
             [
@@ -55,12 +55,12 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 keras.layers.Dense(len(CLASSES), activation="softmax"),
             ]
         )
-        artifacts.save_model(artifacts.MODEL, network)
+        files.save_model(files.MODEL, network)
         training: dict[str, Any] = {"epochs_run": 1, "best_epoch": 1, "stopped_epoch": None, "restored_epoch": None}
         training |= {"best_val_accuracy": 0.5, "best_val_loss": 0.5, "gap_at_best": 0.0, "seconds": 1.0}
-        artifacts.write_json(artifacts.TRAINING, training | {"images_per_second": 1.0, "precision": "float32"})
+        files.write_json(files.TRAINING, training | {"images_per_second": 1.0, "precision": "float32"})
         history = "epoch,loss,accuracy,val_loss,val_accuracy,learning_rate\n1,0.5,0.5,0.5,0.5,0.1\n"
-        artifacts.HISTORY.write_text(history)
+        files.HISTORY.write_text(history)
         evaluate.run(KNOBS)
     return folder
 
@@ -72,12 +72,12 @@ def in_folder(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_predictions_have_the_most_probable_classes_of_each_image() -> None:
     tops = [f"top{rank}" for rank in range(1, 6)]
-    table = artifacts.read_table(artifacts.PREDICTIONS, text=("actual", "predicted", *tops))
+    table = files.read_table(files.PREDICTIONS, text=("actual", "predicted", *tops))
     values = [f"{top}_probability" for top in tops]
     assert list(table.columns)[-10:] == [column for pair in zip(tops, values, strict=True) for column in pair]
     assert len(table) == 329
-    model = artifacts.load_model(artifacts.MODEL)
-    expected = evaluate.predict(model, artifacts.read_arrays(artifacts.PROCESSED, "test").images, 500)
+    model = files.load_model(files.MODEL)
+    expected = evaluate.predict(model, files.read_arrays(files.PROCESSED, "test").images, 500)
     order = np.argsort(-expected, axis=1, kind="stable")[:, :5]
     assert table[tops].to_numpy().tolist() == np.array(CLASSES)[order].tolist()
     assert table["top1"].tolist() == table["predicted"].tolist()
@@ -91,8 +91,8 @@ def test_predictions_have_the_most_probable_classes_of_each_image() -> None:
 
 def test_pictures_open_anywhere_and_say_what_they_leave_out() -> None:
     pictures.draw(KNOBS)
-    assert {path.name for path in artifacts.PICTURES.iterdir()} == set(pictures.PICTURES)
-    for path in artifacts.PICTURES.iterdir():
+    assert {path.name for path in files.PICTURES.iterdir()} == set(pictures.PICTURES)
+    for path in files.PICTURES.iterdir():
         with Image.open(path) as image:
             assert max(image.size) < 3000
     found = results.read()
@@ -105,7 +105,7 @@ def test_pictures_open_anywhere_and_say_what_they_leave_out() -> None:
 
 
 def test_mlflow_gets_few_metrics_and_a_small_confusion_matrix_and_both_say_so(tmp_path: Path) -> None:
-    found: dict[str, Any] = contents.evaluation(artifacts.read_json(artifacts.EVALUATION), tmp_path)
+    found: dict[str, Any] = payloads.evaluation(files.read_json(files.EVALUATION), tmp_path)
     names = [name for name, *_ in found["metrics"]]
     assert "test_accuracy" in names
     assert len(names) < 12
@@ -116,4 +116,4 @@ def test_mlflow_gets_few_metrics_and_a_small_confusion_matrix_and_both_say_so(tm
     with console.capture() as capture:
         console.print(tables.summary())
     assert "MLflow has no recall by class. reports/per_class.csv has them all." in capture.get()
-    assert len(artifacts.read_table(artifacts.PER_CLASS)) == 320
+    assert len(files.read_table(files.PER_CLASS)) == 320

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.datasets import arrays as array_files
 from convtrack.datasets.split import held_out
 from convtrack.errors import DataError, StorageError
@@ -25,21 +25,21 @@ def knobs(**changes):
 
 def raw(folder, train=TRAIN, labels=TRAIN_LABELS, test=TEST, test_labels=TEST_LABELS):
     folder.mkdir(parents=True)
-    np.save(artifacts.images_path(folder, "train"), train)
-    np.save(artifacts.labels_path(folder, "train"), labels)
-    np.save(artifacts.images_path(folder, "test"), test)
-    np.save(artifacts.labels_path(folder, "test"), test_labels)
-    artifacts.write_names(folder, "train", (f"train {row}" for row in range(len(train))))
-    artifacts.write_names(folder, "test", (f"test {row}" for row in range(len(test))))
+    np.save(files.images_path(folder, "train"), train)
+    np.save(files.labels_path(folder, "train"), labels)
+    np.save(files.images_path(folder, "test"), test)
+    np.save(files.labels_path(folder, "test"), test_labels)
+    files.write_names(folder, "train", (f"train {row}" for row in range(len(train))))
+    files.write_names(folder, "test", (f"test {row}" for row in range(len(test))))
     source = {"name": "drawn", "classes": CLASSES, "counts": {}, "image_shape": list(train.shape[1:])}
-    artifacts.write_json(folder / artifacts.SOURCE, source)
+    files.write_json(folder / files.SOURCE, source)
     return folder
 
 
 def prepared(tmp_path, *, name="out", **changes):
     """What the stage makes of tmp_path/raw: dataset.json, and the arrays by split."""
     dataset = preprocess.prepare(tmp_path / "raw", tmp_path / name, knobs(**changes))
-    return dataset, {split: artifacts.read_arrays(tmp_path / name, split) for split in ("train", "val", "test")}
+    return dataset, {split: files.read_arrays(tmp_path / name, split) for split in ("train", "val", "test")}
 
 
 def test_val_is_a_stratified_share_of_train_and_test_stays_as_it_is(tmp_path):
@@ -94,13 +94,13 @@ def test_the_bytes_are_the_same_for_ever_however_they_are_read(tmp_path, monkeyp
 
 
 def names(folder, split):
-    return list(artifacts.read_names(folder, split))
+    return list(files.read_names(folder, split))
 
 
 @pytest.mark.parametrize("duplicates", ["keep", "drop"])
 def test_each_image_keeps_its_name(with_duplicates, duplicates):
     _, arrays = prepared(with_duplicates, duplicates=duplicates)
-    original = {split: artifacts.read_arrays(with_duplicates / "raw", split).images for split in ("train", "test")}
+    original = {split: files.read_arrays(with_duplicates / "raw", split).images for split in ("train", "test")}
     for split, found in arrays.items():
         called = names(with_duplicates / "out", split)
         assert len(called) == len(found.images)
@@ -113,14 +113,14 @@ def test_each_image_keeps_its_name(with_duplicates, duplicates):
 def test_any_name_comes_back_as_it_was(tmp_path):
     raw(tmp_path / "raw")
     odd = ['"', "\\udc80", "\udc80.png", "9.41\u202fAM.png", "a,b\t", "\u2028", "\x85", "\U0001f408", " "]
-    artifacts.write_names(tmp_path / "raw", "test", odd)
+    files.write_names(tmp_path / "raw", "test", odd)
     prepared(tmp_path)
     assert names(tmp_path / "out", "test") == odd
 
 
 def test_names_that_are_too_few_are_refused(tmp_path):
     raw(tmp_path / "raw")
-    artifacts.write_names(tmp_path / "raw", "train", ["only one"])
+    files.write_names(tmp_path / "raw", "train", ["only one"])
     with pytest.raises(DataError, match=r"train_names\.jsonl holds 1 names for 30 images"):
         prepared(tmp_path)
 
@@ -191,8 +191,8 @@ def test_of_many_classes_with_too_few_images_only_some_are_named(tmp_path):
     with pytest.raises(DataError, match=r"class 9 \(1\) and 390 more\. Nothing was written"):
         held_out(np.arange(400), classes, 0.2, 0)
     raw(tmp_path / "raw", TRAIN[:1].repeat(30, axis=0), np.arange(30) % 15, test_labels=np.arange(9))
-    source = artifacts.read_json(tmp_path / "raw" / artifacts.SOURCE) | {"classes": classes[:15]}
-    artifacts.write_json(tmp_path / "raw" / artifacts.SOURCE, source)
+    source = files.read_json(tmp_path / "raw" / files.SOURCE) | {"classes": classes[:15]}
+    files.write_json(tmp_path / "raw" / files.SOURCE, source)
     with pytest.raises(DataError, match=r"class 9 and 5 more are also in val or test"):
         prepared(tmp_path, duplicates="drop")
 
@@ -219,8 +219,8 @@ def test_without_raw_data_the_missing_file_is_named(tmp_path):
 
 def test_the_stage_says_how_many_images_each_split_has(with_duplicates, monkeypatch, capsys):
     monkeypatch.chdir(with_duplicates)
-    artifacts.RAW.parent.mkdir()
-    (with_duplicates / "raw").rename(artifacts.RAW)
+    files.RAW.parent.mkdir()
+    (with_duplicates / "raw").rename(files.RAW)
     preprocess.run(knobs(duplicates="drop"))
     printed = capsys.readouterr().out
     assert "train: 22 images, val: 6 images, test: 9 images" in printed

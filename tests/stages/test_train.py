@@ -8,9 +8,10 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from convtrack import artifacts, metrics
-from convtrack.artifacts import Arrays
+from convtrack import files
 from convtrack.errors import ConfigError, TrainingError
+from convtrack.evaluation import metrics
+from convtrack.files import Arrays
 from convtrack.models import whitening
 from convtrack.models.flops import training_flops
 from convtrack.params.model import Resnet
@@ -25,13 +26,13 @@ def test_it_learns_and_leaves_model_history_and_result():
     rows: list[dict[str, float]] = []
     result = stage.run(MODEL, changed(TRAIN, epochs=12, optimizer=rate(0.02)), on_epoch=rows.append)
     assert result["best_val_accuracy"] == 1.0
-    assert json.loads(artifacts.TRAINING.read_text()) == result
-    history = pd.read_csv(artifacts.HISTORY)
+    assert json.loads(files.TRAINING.read_text()) == result
+    history = pd.read_csv(files.HISTORY)
     assert history.to_dict("records") == pytest.approx([pytest.approx(row) for row in rows])
     assert history["epoch"].tolist() == list(range(1, 13))
     assert history["loss"].iloc[-1] < history["loss"].iloc[0]
-    model = artifacts.load_model(artifacts.MODEL)
-    val = artifacts.read_arrays(artifacts.PROCESSED, "val")
+    model = files.load_model(files.MODEL)
+    val = files.read_arrays(files.PROCESSED, "val")
     probabilities = model.predict(np.asarray(val.images), verbose=0)
     assert (probabilities.argmax(axis=1) == val.labels).all()
 
@@ -45,7 +46,7 @@ def test_the_result_names_the_epochs_and_the_gap_of_the_best():
         early_stopping={"monitor": "val_accuracy", "patience": 2, "min_delta": 0.0, "restore_best": True},
     )
     result = stage.run(MODEL, settings)
-    history = pd.read_csv(artifacts.HISTORY)
+    history = pd.read_csv(files.HISTORY)
     best = history.iloc[int(history["val_accuracy"].argmax())]
     assert result["best_epoch"] == best["epoch"]
     assert result["stopped_epoch"] == result["epochs_run"] == best["epoch"] + 2 == len(history)
@@ -69,7 +70,7 @@ def test_a_stop_while_the_rate_falls_is_said_and_recorded(capsys):
 def test_the_same_seed_gives_the_same_weights_bit_for_bit_and_another_does_not():
     def weights(seed):
         stage.run(MODEL, changed(TRAIN, seed=seed))
-        return [value.tobytes() for value in artifacts.load_model(artifacts.MODEL).get_weights()]
+        return [value.tobytes() for value in files.load_model(files.MODEL).get_weights()]
 
     first = weights(1)
     assert weights(1) == first
@@ -82,8 +83,8 @@ def test_an_infinite_loss_names_step_and_rate_and_leaves_no_model_where_no_epoch
     said = r"loss became (nan|inf) at step \d+ of epoch 1, learning rate 100; no epoch was finished"
     with pytest.raises(TrainingError, match=said):
         stage.run(changed(MODEL, batch_norm=False), wild)
-    assert not artifacts.MODEL.exists()
-    assert not artifacts.TRAINING.exists()
+    assert not files.MODEL.exists()
+    assert not files.TRAINING.exists()
 
 
 @pytest.mark.usefixtures("data")
@@ -94,10 +95,10 @@ def test_an_infinite_loss_leaves_the_model_of_the_last_good_epoch():
     with pytest.raises(TrainingError, match=r"epoch (\d+) was the last good one.* the model after epoch \1"):
         stage.run(changed(MODEL, batch_norm=False), climbing)
     newest = max(checkpoint.FOLDER.rglob("*.npz"))
-    assert int(newest.stem) == 4 * len(pd.read_csv(artifacts.HISTORY)) > 0
+    assert int(newest.stem) == 4 * len(pd.read_csv(files.HISTORY)) > 0
     with np.load(newest) as kept:
         states = [kept[name] for name in kept if name.startswith("network/")]
-    for weights in artifacts.load_model(artifacts.MODEL).get_weights():
+    for weights in files.load_model(files.MODEL).get_weights():
         assert any(np.array_equal(weights, state) for state in states)
 
 
@@ -106,7 +107,7 @@ def test_what_an_older_training_left_is_gone_when_the_next_one_fails():
     stage.run(MODEL, changed(TRAIN, epochs=1))
     with pytest.raises(ConfigError):
         stage.run(MODEL, changed(TRAIN, batch_size=71))
-    assert not artifacts.MODEL.exists()
+    assert not files.MODEL.exists()
 
 
 @pytest.mark.usefixtures("data")
@@ -117,7 +118,7 @@ def test_smaller_images_at_first_cost_fewer_operations_and_the_model_takes_whole
     # 4 x 4 pixels for 8 x 8 in half of the steps; the dense layer costs 48 operations whatever the size
     assert result["gflop_per_image"] == pytest.approx((1 + 1 / 4) / 2 * whole["gflop_per_image"], rel=0.01)
     assert result["pflop"] < whole["pflop"]
-    assert artifacts.load_model(artifacts.MODEL).input_shape == (None, 8, 8, 3)
+    assert files.load_model(files.MODEL).input_shape == (None, 8, 8, 3)
 
 
 @pytest.mark.usefixtures("data")
@@ -137,10 +138,10 @@ def test_a_network_that_branches_learns_with_muon_whitening_and_growing_images()
     recipe = changed(TRAIN, epochs=8, optimizer=muon, progressive_resizing={"scale": 0.5, "fraction": 0.5})
     result = stage.run(resnet, recipe)
     assert result["best_val_accuracy"] == 1.0
-    model = artifacts.load_model(artifacts.MODEL)
+    model = files.load_model(files.MODEL)
     flops = [training_flops(model, (side, side, 3)) for side in (4, 8)]
     assert result["gflop_per_image"] == pytest.approx(sum(flops) / 2 / 1e9, rel=1e-3)
-    val = artifacts.read_arrays(artifacts.PROCESSED, "val")
+    val = files.read_arrays(files.PROCESSED, "val")
     probabilities = model.predict(np.asarray(val.images), verbose=0)
     assert metrics.accuracy(val.labels, probabilities) == 1.0
 
@@ -170,15 +171,15 @@ def test_history_is_on_disk_while_the_training_goes_on():
     seen = []
 
     def stop_after_two(row):
-        seen.append(len(pd.read_csv(artifacts.HISTORY)))
+        seen.append(len(pd.read_csv(files.HISTORY)))
         if row["epoch"] == 2:
             raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
         stage.run(MODEL, TRAIN, on_epoch=stop_after_two)
     assert seen == [1, 2]
-    assert len(pd.read_csv(artifacts.HISTORY)) == 2
-    assert not artifacts.MODEL.exists()
+    assert len(pd.read_csv(files.HISTORY)) == 2
+    assert not files.MODEL.exists()
 
 
 @pytest.mark.usefixtures("data")
@@ -186,10 +187,10 @@ def test_val_means_the_model_however_slowly_its_averages_move():
     network = changed(MODEL, batch_norm_momentum=0.999, head="max")
     settings = changed(TRAIN, epochs=4, optimizer=rate(0.02), precision="float32", label_smoothing=0.3)
     result = stage.run(network, changed(settings, progressive_resizing={"scale": 0.5, "fraction": 0.5}))
-    history = pd.read_csv(artifacts.HISTORY)
+    history = pd.read_csv(files.HISTORY)
     assert (history["val_accuracy"] > 0.8).all()
-    val = artifacts.read_arrays(artifacts.PROCESSED, "val")
-    probabilities = artifacts.load_model(artifacts.MODEL).predict(np.asarray(val.images), verbose=0)
+    val = files.read_arrays(files.PROCESSED, "val")
+    probabilities = files.load_model(files.MODEL).predict(np.asarray(val.images), verbose=0)
     kept = history.iloc[(result["restored_epoch"] or 4) - 1]
     # without label smoothing, as test_loss is
     assert kept["val_loss"] == pytest.approx(metrics.loss(val.labels, probabilities), rel=1e-3)
@@ -201,7 +202,7 @@ def test_the_losses_in_the_history_leave_out_label_smoothing():
     nothing_learned = changed(TRAIN, epochs=1, optimizer=rate(1e-9), precision="float32")
     plain, smoothed = (
         stage.run(changed(MODEL, block_dropout=0.0, dropout=0.0), changed(nothing_learned, label_smoothing=value))
-        and pd.read_csv(artifacts.HISTORY)[["loss", "val_loss"]].iloc[0].tolist()
+        and pd.read_csv(files.HISTORY)[["loss", "val_loss"]].iloc[0].tolist()
         for value in (0.0, 0.9)
     )
     assert smoothed == pytest.approx(plain, rel=1e-4)
@@ -209,7 +210,7 @@ def test_the_losses_in_the_history_leave_out_label_smoothing():
 
 @pytest.mark.usefixtures("data")
 def test_a_val_loss_that_is_never_finite_is_said_with_the_next_step(capsys):
-    train, val = (artifacts.read_arrays(artifacts.PROCESSED, split) for split in ("train", "val"))
+    train, val = (files.read_arrays(files.PROCESSED, split) for split in ("train", "val"))
     black, white = np.zeros_like(train.images), np.full_like(val.images, 255)
     # black becomes 0, and white so bright that its logits are more than float32 holds
     dataset = {"classes": ["dark", "bright"], "image_shape": [8, 8, 3], "mean": [0.0] * 3, "std": [4e-39] * 3}
@@ -224,22 +225,22 @@ def test_a_val_loss_that_is_never_finite_is_said_with_the_next_step(capsys):
             checkpoints=checkpoint.FOLDER / "of-this-test",
         )
     assert "the val loss of epoch 3 is " in capsys.readouterr().err
-    assert pd.read_csv(artifacts.HISTORY)["val_loss"].isna().all()
+    assert pd.read_csv(files.HISTORY)["val_loss"].isna().all()
 
 
 @pytest.mark.usefixtures("data")
 def test_whitening_of_white_images_keeps_its_bias_in_bounds(tmp_path):
     for split in ("train", "val"):
-        path = artifacts.images_path(artifacts.PROCESSED, split)
+        path = files.images_path(files.PROCESSED, split)
         images = np.full_like(np.load(path), 255)
         images[:, 3:5, 3:5] -= (
-            np.load(artifacts.labels_path(artifacts.PROCESSED, split)).astype(np.uint8)[:, None, None, None] * 200
+            np.load(files.labels_path(files.PROCESSED, split)).astype(np.uint8)[:, None, None, None] * 200
         )
         np.save(path, images)
     muon = TRAIN.optimizer.model_dump() | {"name": "muon", "learning_rate": 1.2, "bias_learning_rate": 4.8}
     network = changed(MODEL, whitening=True, head="max", activation="gelu")
     stage.run(network, changed(TRAIN, epochs=12, optimizer=muon, precision="float32"))
-    bias = artifacts.load_model(artifacts.MODEL).get_layer("whitening").bias.numpy()
+    bias = files.load_model(files.MODEL).get_layer("whitening").bias.numpy()
     assert np.linalg.norm(bias) <= whitening.LARGEST_BIAS + 1e-3
 
 

@@ -11,7 +11,7 @@ import time
 import pandas as pd
 import pytest
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.stages import train as stage
 from convtrack.system import interruption
 from convtrack.training import checkpoint
@@ -21,10 +21,10 @@ from tests.stages.bright_and_dark import MODEL, TRAIN, changed, rate
 
 def outcome(result):
     """Of a training that is done, all but how long it took: weights, history and result."""
-    weights = [value.tobytes() for value in artifacts.load_model(artifacts.MODEL).get_weights()]
+    weights = [value.tobytes() for value in files.load_model(files.MODEL).get_weights()]
     timed = ["seconds", "images_per_second"]
     speeds = {*timed, "gflop_per_second"}
-    history = pd.read_csv(artifacts.HISTORY).drop(columns=timed)
+    history = pd.read_csv(files.HISTORY).drop(columns=timed)
     return weights, history.to_csv(), {name: value for name, value in result.items() if name not in speeds}
 
 
@@ -52,8 +52,8 @@ def test_a_stopped_training_goes_on_to_the_same_weights_and_history(optimizer):
 @pytest.mark.usefixtures("data")
 def test_a_float16_training_whose_gradients_overflow_goes_on_with_the_right_batch(monkeypatch):
     monkeypatch.setattr(checkpoint, "SECONDS", 0.0)  # a checkpoint after every step
-    dataset = artifacts.read_json(artifacts.PROCESSED / artifacts.DATASET)
-    train, val = (artifacts.read_arrays(artifacts.PROCESSED, split) for split in ("train", "val"))
+    dataset = files.read_json(files.PROCESSED / files.DATASET)
+    train, val = (files.read_arrays(files.PROCESSED, split) for split in ("train", "val"))
     # logits this large overflow float16 until Keras has halved its loss scale several times
     network = changed(MODEL, logit_scale=50.0, whitening=False)
     settings = changed(TRAIN, epochs=2, optimizer=rate(0.02) | {"name": "sgd"})
@@ -76,7 +76,7 @@ def test_a_signal_that_was_swallowed_while_the_network_was_built_ends_a_training
     monkeypatch.setattr(interruption, "_came", [signal.SIGTERM])
     with pytest.raises(SystemExit):
         stage.run(MODEL, TRAIN)
-    assert not artifacts.HISTORY.exists()
+    assert not files.HISTORY.exists()
 
 
 @pytest.mark.usefixtures("data")
@@ -131,7 +131,7 @@ def test_a_long_epoch_is_saved_within_it_and_a_kill_there_costs_no_more(monkeypa
 def test_a_kill_between_the_last_epoch_and_the_model_leaves_nothing_to_train(monkeypatch):
     undisturbed = outcome(stage.run(MODEL, TRAIN))
     with monkeypatch.context() as patch:
-        patch.setattr(artifacts, "save_model", interrupted)
+        patch.setattr(files, "save_model", interrupted)
         with pytest.raises(KeyboardInterrupt):
             stage.run(MODEL, TRAIN)
     assert outcome(stage.run(MODEL, TRAIN)) == undisturbed
@@ -140,13 +140,13 @@ def test_a_kill_between_the_last_epoch_and_the_model_leaves_nothing_to_train(mon
 @pytest.mark.usefixtures("data")
 def test_under_dvc_a_training_that_came_to_its_end_is_gone_on_with_until_dvc_lock_names_its_result(monkeypatch, capsys):
     monkeypatch.setenv("DVC_STAGE", "train")
-    lock = artifacts.LOCK
+    lock = files.LOCK
     first = outcome(stage.run(MODEL, TRAIN))
     lock.write_text("stages: {}")
     assert outcome(stage.run(MODEL, TRAIN)) == first
     assert "going on after epoch 3" in capsys.readouterr().err
     (folder,) = checkpoint.FOLDER.iterdir()
-    lock.write_text(f"md5: {hashlib.md5(artifacts.TRAINING.read_bytes()).hexdigest()}")
+    lock.write_text(f"md5: {hashlib.md5(files.TRAINING.read_bytes()).hexdigest()}")
     assert stage.checkpoints(MODEL, changed(TRAIN, seed=7)) != folder
     assert not folder.exists()  # whichever training is the next
     assert outcome(stage.run(MODEL, TRAIN)) == first
@@ -156,7 +156,7 @@ def test_under_dvc_a_training_that_came_to_its_end_is_gone_on_with_until_dvc_loc
 @pytest.mark.usefixtures("data")
 def test_the_checkpoints_stay_until_the_caller_is_done_with_the_result(capsys):
     stage.run(MODEL, TRAIN, keep_checkpoints=True)
-    first = artifacts.TRAINING.read_bytes()
+    first = files.TRAINING.read_bytes()
     assert stage.run(MODEL, TRAIN) == json.loads(first)  # with its seconds
     assert not list(checkpoint.FOLDER.iterdir())
 

@@ -10,7 +10,7 @@ from typing import Any
 import optuna
 import pytest
 
-from convtrack.params import schema as config
+from convtrack.params import schema
 from convtrack.params.schema import Params
 
 ROOT = Path(__file__).parent.parent.parent
@@ -23,7 +23,7 @@ def _quiet() -> None:
     optuna.logging.set_verbosity(optuna.logging.WARNING)
 
 
-CONTENT = config.searchable(config.read_yaml(ROOT / "params.yaml"))
+CONTENT = schema.searchable(schema.read_yaml(ROOT / "params.yaml"))
 # What tests count on, whatever recipe is the default.
 CONTENT["model"]["filters"] = [32, 64, 128]
 CONTENT["train"] |= {"epochs": 4, "progressive_resizing": {"scale": 1.0, "fraction": 0.5}}
@@ -49,7 +49,7 @@ def with_space(content: Content) -> Callable[..., tuple[Params, Content]]:
             for key in sections:
                 section = section[key]
             section[name] = value
-        changed = config.searchable(changed)
-        return config.parse(changed), changed
+        changed = schema.searchable(changed)
+        return schema.parse(changed), changed
 
     return make

@@ -11,8 +11,7 @@ import optuna
 import pytest
 
 from convtrack.errors import ConfigError
-from convtrack.params import editor as editing
-from convtrack.params import schema as config
+from convtrack.params import editor, schema
 from convtrack.study import apply, fingerprint, parameters, results
 
 from .searched import empty, searched
@@ -64,11 +63,11 @@ def test_the_values_are_in_params_yaml_and_every_comment_is_still_there(vgg: Pat
         "model.batch_norm": False,
         "model.initializer": "random",
     }
-    expected = parameters.apply(config.read_yaml(vgg), values)
+    expected = parameters.apply(schema.read_yaml(vgg), values)
     patch = apply.apply(tried(values), write=True)
-    assert config.read_yaml(vgg) == expected
-    assert config.read_yaml(vgg)["model"]["filters"] == [48, 96]
-    assert config.read_yaml(vgg)["model"]["convs_per_block"] == [2, 1]
+    assert schema.read_yaml(vgg) == expected
+    assert schema.read_yaml(vgg)["model"]["filters"] == [48, 96]
+    assert schema.read_yaml(vgg)["model"]["convs_per_block"] == [2, 1]
     assert comments(vgg.read_text()) == comments(before)
     assert "+  dropout: 0.1234567890123456" in patch
 
@@ -135,7 +134,7 @@ def test_of_several_objectives_the_number_has_to_be_given_and_the_front_is_named
 
 
 def test_knobs_that_the_trials_had_otherwise_are_named(vgg: Path) -> None:
-    content = config.read_yaml(vgg)
+    content = schema.read_yaml(vgg)
     attributes = {fingerprint.ATTRIBUTE: {"fixed": {"train.epochs": content["train"]["epochs"], "train.batch_size": 7}}}
     assert apply.other_parameters(attributes, content) == [
         f"train.batch_size: 7 then, {content['train']['batch_size']} now"
@@ -144,13 +143,13 @@ def test_knobs_that_the_trials_had_otherwise_are_named(vgg: Path) -> None:
 
 
 def test_changes_of_params_yaml_that_git_does_not_have_are_seen(workplace: Path) -> None:
-    assert not editing.uncommitted()  # no repository
+    assert not editor.uncommitted()  # no repository
     subprocess.run(["git", "init", "-q"], check=True)
-    assert editing.uncommitted()
+    assert editor.uncommitted()
     subprocess.run(["git", "add", "."], check=True)
     author = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
     subprocess.run(["git", *author, "commit", "-qm", "start"], check=True)
-    assert not editing.uncommitted()
+    assert not editor.uncommitted()
     with (workplace / "params.yaml").open("a") as file:
         file.write("\n")
-    assert editing.uncommitted()
+    assert editor.uncommitted()

@@ -11,9 +11,9 @@ from typing import Any
 
 import pytest
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.errors import ConfigError
-from convtrack.params import schema as config
+from convtrack.params import schema
 from convtrack.study import folders
 from convtrack.study.cluster import Cluster, ClusterWorkers, work
 from convtrack.study.folders import Spec
@@ -23,18 +23,18 @@ from convtrack.study.storage import VARIABLE
 @pytest.fixture
 def machine(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A repository with data, whose study does not exist, so that every trial fails at once."""
-    artifacts.write_json(workplace / artifacts.PROCESSED / artifacts.DATASET, {})
+    files.write_json(workplace / files.PROCESSED / files.DATASET, {})
     monkeypatch.setattr(os, "environ", os.environ.copy())
     return workplace
 
 
 def worked(root: Path) -> tuple[dict[str, Any], bytes]:
-    content = config.read_yaml(Path("params.yaml"))
+    content = schema.read_yaml(Path("params.yaml"))
     return work(
         asdict(Spec("none", "id", 0, 0, None, None)),
         content,
         1,
-        params=config.parse(content),
+        params=schema.parse(content),
         storage=f"sqlite:///{root}/study.db",
         root=str(root),
         environment={"CONVTRACK_TEST": "handed on"},
@@ -65,12 +65,12 @@ def test_a_machine_without_the_repository_fails_the_trial_with_that_reason(machi
 
 
 def test_a_machine_without_data_asks_dvc_for_it(machine: Path) -> None:
-    (machine / artifacts.PROCESSED / artifacts.DATASET).unlink()
+    (machine / files.PROCESSED / files.DATASET).unlink()
     ended, _ = worked(machine)  # which is no repository of DVC's
     assert "dvc pull did not bring it" in ended["why"]
 
 
 def test_a_file_is_no_storage_for_a_cluster(machine: Path) -> None:
     with pytest.raises(ConfigError, match="every machine reaches") as refused:
-        ClusterWorkers(None, config.load(), f"sqlite:///{machine}/study.db", machine, Cluster("auto"))
+        ClusterWorkers(None, schema.load(), f"sqlite:///{machine}/study.db", machine, Cluster("auto"))
     assert VARIABLE in refused.value.hint

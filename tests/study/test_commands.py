@@ -16,9 +16,9 @@ import sqlalchemy
 from optuna.storages.journal import JournalFileBackend, JournalStorage
 from optuna.trial import TrialState
 
-from convtrack import cli
+from convtrack.cli import main
 from convtrack.errors import ConfigError, StorageError
-from convtrack.params import schema as config
+from convtrack.params import schema
 from convtrack.study import optuna_internals, results, storage
 from convtrack.system.processes import this_process
 
@@ -33,11 +33,11 @@ def study(workplace: Path) -> optuna.Study:
     subprocess.run(["git", "init", "-q"], check=True)
     subprocess.run(["git", "add", "params.yaml", "dvc.yaml"], check=True)
     subprocess.run(["git", *AUTHOR, "commit", "-qm", "start"], check=True)
-    return searched(empty(config.load().study.name, storage=storage.open_storage(None)), 12)
+    return searched(empty(schema.load().study.name, storage=storage.open_storage(None)), 12)
 
 
 def convtrack_study(*arguments: str) -> None:
-    cli.cli.main(["study", *arguments], prog_name="convtrack", standalone_mode=False)
+    main.cli.main(["study", *arguments], prog_name="convtrack", standalone_mode=False)
 
 
 def test_the_study_of_params_yaml_is_meant_where_none_is_named(
@@ -73,7 +73,7 @@ def test_a_dry_run_shows_the_difference_and_apply_makes_it(
     wet = capsys.readouterr()
     assert wet.out == dry.out
     assert "dvc repro" in wet.err
-    assert config.load().model.dropout == study.best_trial.params["model.dropout"]
+    assert schema.load().model.dropout == study.best_trial.params["model.dropout"]
 
 
 def test_changes_that_git_does_not_have_are_not_mixed_with_others_unasked(
@@ -152,7 +152,7 @@ def test_studies_of_the_journal_that_was_before_are_named_and_copied_by_what_is_
 ) -> None:
     (workplace / ".convtrack").mkdir()
     journal = JournalStorage(JournalFileBackend(str(workplace / ".convtrack/study.journal")))
-    kept = searched(empty(config.load().study.name, storage=journal), 3)
+    kept = searched(empty(schema.load().study.name, storage=journal), 3)
     with pytest.raises(ConfigError, match="there are no studies in"):
         convtrack_study("show")
     said = capsys.readouterr().err
@@ -198,7 +198,7 @@ def test_commands_to_type_next_are_not_broken_into_two(
 
 def test_every_command_is_summed_up_in_a_sentence_that_fits(capsys: pytest.CaptureFixture[str]) -> None:
     with contextlib.suppress(SystemExit):
-        cli.cli.main(["study", "--help"], prog_name="convtrack", terminal_width=80)
+        main.cli.main(["study", "--help"], prog_name="convtrack", terminal_width=80)
     commands = capsys.readouterr().out.split("Commands:")[1]
     assert "show" in commands
     assert "..." not in commands

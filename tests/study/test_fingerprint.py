@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 
-from convtrack.params import schema as config
+from convtrack.params import schema
 from convtrack.study import parameters, space
 from convtrack.study.fingerprint import differences, fingerprint, obstacles
 
@@ -35,7 +35,7 @@ def test_the_same_params_and_data_have_the_same_fingerprint(content: Content) ->
 
 def test_a_trials_values_written_into_params_are_no_difference(content: Content) -> None:
     """So that a study goes on after its best trial was applied."""
-    values = space.current(config.parse(content).study, content)
+    values = space.current(schema.parse(content).study, content)
     gone = {"model.filters.2", "model.convs_per_block.2"}
     kept = {path: value for path, value in values.items() if path not in gone}
     applied = parameters.apply(content, kept | {"model.filters.length": 2, "model.dropout": 0.3})
@@ -128,8 +128,8 @@ def test_where_trials_choose_the_optimizer_the_parameters_of_all_must_be_the_sam
     names = {"train.optimizer.name": {"type": "categorical", "choices": ["adam", "muon"]}}
     content = changed(changed(content, "study.space", names), "train.optimizer", {"name": "adam"})
     before, after = (
-        config.searchable(changed(content, "train.optimizer.muon_momentum", value)) for value in (0.6, 0.5)
+        schema.searchable(changed(content, "train.optimizer.muon_momentum", value)) for value in (0.6, 0.5)
     )
     assert difference(before, after) == ["train.optimizer.muon_momentum: was 0.6, is 0.5"]
-    own = config.searchable(changed(content, "train.optimizer.learning_rate", 0.001))
-    assert difference(config.searchable(content), own) == ["train.optimizer.learning_rate: was None, is 0.001"]
+    own = schema.searchable(changed(content, "train.optimizer.learning_rate", 0.001))
+    assert difference(schema.searchable(content), own) == ["train.optimizer.learning_rate: was None, is 0.001"]

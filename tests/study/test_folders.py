@@ -6,8 +6,8 @@ from pathlib import Path
 
 import pytest
 
-from convtrack import artifacts
-from convtrack.params import schema as config
+from convtrack import files
+from convtrack.params import schema
 from convtrack.study import folders
 from convtrack.study.folders import Spec
 
@@ -18,45 +18,45 @@ def spec(study_id: str = "one") -> Spec:
 
 def prepared(workplace: Path, study_id: str = "one") -> Path:
     folder = workplace / folders.trial_folder("mine", 3)
-    folders.prepare(folder, spec(study_id), config.read_yaml(config.PARAMS_FILE))
+    folders.prepare(folder, spec(study_id), schema.read_yaml(schema.PARAMS_FILE))
     return folder
 
 
 def test_a_folder_has_params_data_and_what_the_process_is_told(workplace: Path) -> None:
-    (workplace / artifacts.PROCESSED).mkdir(parents=True)
-    (workplace / artifacts.PROCESSED / "here").touch()
+    (workplace / files.PROCESSED).mkdir(parents=True)
+    (workplace / files.PROCESSED / "here").touch()
     folder = prepared(workplace)
-    assert config.load(folder / config.PARAMS_FILE) == config.load()
-    assert (folder / artifacts.PROCESSED / "here").exists()
+    assert schema.load(folder / schema.PARAMS_FILE) == schema.load()
+    assert (folder / files.PROCESSED / "here").exists()
     assert folders.read_spec(folder) == spec()
 
 
 def test_a_folder_has_the_data_of_its_repository_wherever_it_is_made_from(
     workplace: Path, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    (workplace / artifacts.PROCESSED).mkdir(parents=True)
-    (workplace / artifacts.PROCESSED / "here").touch()
-    content = config.read_yaml(config.PARAMS_FILE)
+    (workplace / files.PROCESSED).mkdir(parents=True)
+    (workplace / files.PROCESSED / "here").touch()
+    content = schema.read_yaml(schema.PARAMS_FILE)
     folder = workplace / folders.trial_folder("mine", 3)
     monkeypatch.chdir(tmp_path_factory.mktemp("elsewhere"))  # as a worker of a cluster is
     folders.prepare(folder, spec(), content)
-    assert (folder / artifacts.PROCESSED / "here").exists()
+    assert (folder / files.PROCESSED / "here").exists()
 
 
 def test_values_survive_the_file_bit_for_bit(workplace: Path) -> None:
-    content = config.read_yaml(config.PARAMS_FILE)
+    content = schema.read_yaml(schema.PARAMS_FILE)
     content["train"]["optimizer"]["learning_rate"] = 1.0000000000000002e-05
     folder = workplace / "there"
     folders.prepare(folder, spec(), content)
-    assert config.load(folder / config.PARAMS_FILE).train.optimizer.learning_rate == 1.0000000000000002e-05
+    assert schema.load(folder / schema.PARAMS_FILE).train.optimizer.learning_rate == 1.0000000000000002e-05
 
 
 def test_an_interrupted_trial_keeps_its_checkpoints_and_no_old_result(workplace: Path) -> None:
     folder = prepared(workplace)
-    checkpoint = folder / artifacts.STATE / "checkpoints/x.npz"
+    checkpoint = folder / files.STATE / "checkpoints/x.npz"
     checkpoint.parent.mkdir(parents=True)
     checkpoint.touch()
-    artifacts.write_json(folder / folders.RESULT, {"state": "complete"})
+    files.write_json(folder / folders.RESULT, {"state": "complete"})
     assert folders.read_result(folder, "one") == {"state": "complete"}
     prepared(workplace)
     assert checkpoint.exists()
@@ -67,11 +67,11 @@ def test_an_interrupted_trial_keeps_its_checkpoints_and_no_old_result(workplace:
 
 def test_what_a_deleted_study_of_the_same_name_left_is_no_result_and_goes(workplace: Path) -> None:
     folder = prepared(workplace, "deleted")
-    artifacts.write_json(folder / folders.RESULT, {"state": "complete"})
+    files.write_json(folder / folders.RESULT, {"state": "complete"})
     assert folders.read_result(folder, "one") is None
-    (folder / artifacts.STATE).mkdir()
+    (folder / files.STATE).mkdir()
     prepared(workplace)
-    assert not (folder / artifacts.STATE).exists()
+    assert not (folder / files.STATE).exists()
 
 
 def test_the_last_line_of_a_log_is_what_went_wrong_rather_than_advice(tmp_path: Path) -> None:

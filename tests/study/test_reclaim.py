@@ -15,8 +15,8 @@ import pytest
 import sqlalchemy
 from optuna.trial import TrialState
 
-from convtrack import artifacts
-from convtrack.params import schema as config
+from convtrack import files
+from convtrack.params import schema
 from convtrack.study import folders, optuna_internals, reclaim, reporting, storage
 from convtrack.study.folders import Spec
 from convtrack.system import processes
@@ -80,10 +80,10 @@ def states(study: optuna.Study) -> list[str]:
 def write_result(trial: optuna.Trial, study_id: str, **result: Any) -> None:
     folder = Path.cwd() / folders.trial_folder("mine", trial.number)
     folders.prepare(
-        folder, Spec("mine", study_id, trial._trial_id, trial.number, None, None), config.read_yaml(config.PARAMS_FILE)
+        folder, Spec("mine", study_id, trial._trial_id, trial.number, None, None), schema.read_yaml(schema.PARAMS_FILE)
     )
     whole = {"state": "complete", "reason": "", "values": [0.5], "attributes": {"seconds": 2.0}} | result
-    artifacts.write_json(folder / folders.RESULT, whole)
+    files.write_json(folder / folders.RESULT, whole)
 
 
 def test_a_trial_whose_command_is_dead_waits_with_its_values(study: optuna.Study) -> None:

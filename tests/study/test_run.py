@@ -14,7 +14,7 @@ import pytest
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import TrialState
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.errors import StorageError
 from convtrack.study import folders
 from convtrack.study.reporting import drop_other_models
@@ -112,7 +112,7 @@ class Dropped:
 
 
 def model(number: int) -> Path:
-    return folders.trial_folder("one", number) / artifacts.MODEL
+    return folders.trial_folder("one", number) / files.MODEL
 
 
 def test_models_of_a_rival_that_is_at_work_are_left_to_it_and_a_file_that_is_gone_is_no_error(workplace: Path) -> None:
@@ -135,7 +135,7 @@ def test_models_of_a_rival_that_is_at_work_are_left_to_it_and_a_file_that_is_gon
         model(number).touch()
     study._storage.set_trial_state_values(study.trials[4]._trial_id, TrialState.WAITING)
     (folders.STUDIES / "one/trials/notes/models").mkdir(parents=True)
-    (folders.STUDIES / "one/trials/notes" / artifacts.MODEL).touch()
+    (folders.STUDIES / "one/trials/notes" / files.MODEL).touch()
     record = Dropped(rival=5)
     drop_other_models(study, 1, record.drop_model, mine=[0, 3], at_work=[3])
     assert record.numbers == [0, 5, 8]
@@ -148,7 +148,7 @@ def test_models_of_a_rival_that_is_at_work_are_left_to_it_and_a_file_that_is_gon
 
 STOPPED = """
 import os, signal, sys
-from convtrack.params import schema as config
+from convtrack.params import schema
 from convtrack.system import interruption
 interruption.raise_on_signals()
 from tests.study.test_commands_at_once import *
@@ -171,8 +171,8 @@ class Slow(Workers):
     def kill(self):
         print("killed")
 
-content = config.read_yaml(config.PARAMS_FILE)
-params = config.parse(content)
+content = schema.read_yaml(schema.PARAMS_FILE)
+params = schema.parse(content)
 mine = study(params, None)
 view = View(["val_accuracy"], ["maximize"], 1, Console(file=io.StringIO()))
 try:

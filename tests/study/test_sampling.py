@@ -9,7 +9,7 @@ from typing import Any
 import optuna
 import pytest
 
-from convtrack.params import schema as config
+from convtrack.params import schema
 from convtrack.params.schema import Params
 from convtrack.study import space
 from convtrack.study.sampling import directions, make_pruner, make_sampler
@@ -67,7 +67,7 @@ def test_another_seed_draws_others(sampler: str, with_space: WithSpace) -> None:
 
 
 def test_trials_asked_for_at_the_same_time_are_not_alike(content: Content) -> None:
-    params = config.parse(content)
+    params = schema.parse(content)
     study = study_of(params)
     drawn = []
     for number in range(8):
@@ -110,7 +110,7 @@ def curve(study: optuna.Study, values: dict[int, float]) -> int:
 def pruned(pruner: str, content: Content, curves: list[dict[int, float]], objective: str = "val_accuracy") -> list[int]:
     changed = copy.deepcopy(content)
     changed["study"] |= {"pruner": pruner, "objectives": [objective]}
-    study = study_of(config.parse(changed))
+    study = study_of(schema.parse(changed))
     return [curve(study, values) for values in curves]
 
 

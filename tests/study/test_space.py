@@ -10,8 +10,7 @@ import optuna
 import pytest
 
 from convtrack.errors import ConfigError
-from convtrack.params import presets
-from convtrack.params import schema as config
+from convtrack.params import presets, schema
 from convtrack.params.schema import Params
 from convtrack.study import parameters, problems, space
 
@@ -37,23 +36,23 @@ def trials(params: Params, content: Content, count: int) -> list[dict[str, Any]]
 
 
 def test_every_trial_of_the_default_space_is_valid_params_and_leads_back_to_itself(content: Content) -> None:
-    params = config.parse(content)
+    params = schema.parse(content)
     for values in trials(params, content, 100):
         changed = parameters.apply(content, values)
-        config.parse(changed)
+        schema.parse(changed)
         assert space.current(params.study, changed) == values
         assert parameters.apply(changed, values) == changed
 
 
 def test_the_default_space_searches_dropout_and_layer_sizes_and_starts_where_params_are(content: Content) -> None:
-    params = config.parse(content)
+    params = schema.parse(content)
     problems.check(params, content, (32, 32, 3))
     start = space.current(params.study, content)
     assert {"model.dropout", "model.block_dropout", "model.filters.length", "model.dense.length"} <= set(start)
-    network, recipe = config.parse(parameters.apply(content, start)).model, params.train
+    network, recipe = schema.parse(parameters.apply(content, start)).model, params.train
     as_lists = params.model.model_dump() | {"convs_per_block": [2, 2, 2]}
     assert network.model_dump() == as_lists
-    assert config.parse(parameters.apply(content, start)).train == recipe
+    assert schema.parse(parameters.apply(content, start)).train == recipe
 
 
 def test_the_stages_of_a_resnet_are_searched_like_the_blocks_of_a_vgg(with_space: WithSpace) -> None:
@@ -62,19 +61,19 @@ def test_the_stages_of_a_resnet_are_searched_like_the_blocks_of_a_vgg(with_space
         "model.filters.2": {"type": "int", "low": 8, "high": 32},
         "model.blocks_per_stage.2": {"type": "int", "low": 2, "high": 3},
     }
-    preset = config.read_yaml(Path(__file__).parent.parent.parent / "presets/resnet.yaml")
+    preset = schema.read_yaml(Path(__file__).parent.parent.parent / "presets/resnet.yaml")
     params, content = with_space(entries, {"model": preset["model"]})
     problems.check(params, content, (32, 32, 3))
     shapes = set()
     for values in trials(params, content, 30):
-        model = config.parse(parameters.apply(content, values)).model.model_dump()
+        model = schema.parse(parameters.apply(content, values)).model.model_dump()
         blocks = model["blocks_per_stage"]
         shapes.add((len(model["filters"]), *(blocks if isinstance(blocks, list) else [])))
     assert shapes == {(2,), (3, 1, 1, 2), (3, 1, 1, 3), (4, 1, 1, 2, 1), (4, 1, 1, 3, 1)}
 
 
 def test_the_name_in_optuna_is_the_path(content: Content) -> None:
-    params = config.parse(content)
+    params = schema.parse(content)
     study = optuna.create_study()
     trial = study.ask()
     values = space.suggest(trial, params.study, content)
@@ -82,7 +81,7 @@ def test_the_name_in_optuna_is_the_path(content: Content) -> None:
 
 
 def test_entries_of_a_list_exist_only_where_it_is_that_long(content: Content) -> None:
-    params = config.parse(content)
+    params = schema.parse(content)
     lengths = set()
     for values in trials(params, content, 50):
         lengths.add(length := values["model.filters.length"])
@@ -154,7 +153,7 @@ def test_trials_may_choose_the_optimizer_and_each_has_its_own_rate(with_space: W
     params, content = with_space(entries, {"train.optimizer": {"name": "adam"}})
     problems.check(params, content, (32, 32, 3))
     for name, rate in (("adam", 0.001), ("muon", 1.2)):
-        trial = config.parse(parameters.apply(content, {"train.optimizer.name": name}))
+        trial = schema.parse(parameters.apply(content, {"train.optimizer.name": name}))
         assert trial.train.optimizer.learning_rate == rate
     entries |= {"train.optimizer.learning_rate": {"type": "float", "low": 1e-4, "high": 3.0, "log": True}}
     params, content = with_space(entries, {"train.optimizer": {"name": "adam"}})
@@ -172,7 +171,7 @@ def test_a_parameter_of_an_optimizer_that_no_trial_has_is_rejected(with_space: W
 
 
 def test_current_can_be_enqueued_and_is_the_first_trial(content: Content) -> None:
-    params = config.parse(content)
+    params = schema.parse(content)
     study = optuna.create_study()
     study.enqueue_trial(space.current(params.study, content))
     assert space.suggest(study.ask(), params.study, content) == space.current(params.study, content)

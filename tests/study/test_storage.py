@@ -12,7 +12,7 @@ import pytest
 from optuna.storages._grpc.server import make_server
 
 from convtrack.errors import ConfigError, ConvtrackError, StorageError
-from convtrack.params import schema as config
+from convtrack.params import schema
 from convtrack.study import space, storage
 from convtrack.study.fingerprint import fingerprint
 from convtrack.study.session import open_study
@@ -38,7 +38,7 @@ def closed_port() -> Iterator[int]:
 
 
 def go_on(content: Content, **how: bool) -> optuna.Study:
-    params = config.parse(content)
+    params = schema.parse(content)
     return open_study(params, open_storage(None), fingerprint(content, {"train_images.npy": "a" * 64}), **how)
 
 
@@ -123,7 +123,7 @@ def test_studies_can_be_reached_through_optunas_grpc_proxy() -> None:
 
 def test_a_study_is_made_once_and_gone_on_with(content: Content) -> None:
     study = go_on(content)
-    study.enqueue_trial(space.current(config.parse(content).study, content))
+    study.enqueue_trial(space.current(schema.parse(content).study, content))
     again = go_on(content)
     assert again.study_name == study.study_name == "layers-and-dropout"
     assert len(again.trials) == 1
@@ -208,5 +208,5 @@ def test_a_study_made_empty_with_the_optuna_command_is_taken(content: Content) -
 
 def ask(study: optuna.Study, content: Content) -> optuna.Trial:
     trial = study.ask()
-    space.suggest(trial, config.parse(content).study, content)
+    space.suggest(trial, schema.parse(content).study, content)
     return trial

@@ -14,7 +14,7 @@ import pytest
 from optuna.trial import TrialState
 
 from convtrack.errors import ConfigError, StorageError
-from convtrack.params import schema as config
+from convtrack.params import schema
 from convtrack.study import folders, optuna_internals, reporting, results, storage
 from convtrack.study.folders import Spec
 from convtrack.study.trial import (
@@ -36,9 +36,9 @@ ROWS = [{"epoch": float(epoch), "val_accuracy": epoch / 8, "val_loss": 1.0} for 
 
 @pytest.mark.parametrize("objectives", [["val_accuracy"], ["flops", "val_accuracy"], ["flops"]])
 def test_a_trial_has_a_learning_curve_whatever_is_searched_for(objectives: list[str], workplace: Path) -> None:
-    content = config.read_yaml(config.PARAMS_FILE)
+    content = schema.read_yaml(schema.PARAMS_FILE)
     content["study"] |= {"objectives": objectives, "storage": "sqlite:///one.db"}
-    params, study = config.parse(content), empty("one", tuple(objectives), storage.open_storage("sqlite:///one.db"))
+    params, study = schema.parse(content), empty("one", tuple(objectives), storage.open_storage("sqlite:///one.db"))
     asked = study.ask()
     for rows in (ROWS[:2], ROWS[1:]):  # a second process goes on, from its last checkpoint
         trial = Trial(params, Spec("one", "id", asked._trial_id, 0, None, None), Interruption(""))
@@ -51,9 +51,9 @@ def test_a_trial_has_a_learning_curve_whatever_is_searched_for(objectives: list[
 
 
 def test_a_trial_that_another_command_has_by_now_is_neither_begun_nor_told(workplace: Path) -> None:
-    content = config.read_yaml(config.PARAMS_FILE)
+    content = schema.read_yaml(schema.PARAMS_FILE)
     content["study"] |= {"storage": "sqlite:///one.db"}
-    params, study = config.parse(content), empty("one", ("val_accuracy",), storage.open_storage("sqlite:///one.db"))
+    params, study = schema.parse(content), empty("one", ("val_accuracy",), storage.open_storage("sqlite:///one.db"))
     asked = study.ask()
     spec = Spec("one", "id", asked._trial_id, 0, None, None, optuna_internals.claim(study.trials[0]))
     trial = Trial(params, spec, Interruption(""))

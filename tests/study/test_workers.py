@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from convtrack.params import schema as config
+from convtrack.params import schema
 from convtrack.study import folders, workers
 from convtrack.study.folders import Spec
 from convtrack.study.workers import Ended, LocalWorkers, oom_kills, why_it_ended
@@ -28,7 +28,7 @@ def wait(local: LocalWorkers) -> Ended:
 @pytest.fixture
 def local(workplace: Path) -> LocalWorkers:
     """Two workers of a study that does not exist, so that every trial fails at once."""
-    return LocalWorkers(2, config.load(), f"sqlite:///{workplace}/study.db", workplace)
+    return LocalWorkers(2, schema.load(), f"sqlite:///{workplace}/study.db", workplace)
 
 
 def spec(number: int) -> Spec:
@@ -49,8 +49,8 @@ def test_each_trial_has_threads_for_its_share_of_the_cores(
     monkeypatch: pytest.MonkeyPatch, workplace: Path, usable: int, count: int, asked: int | None, cores: int
 ) -> None:
     monkeypatch.setattr(workers, "usable_cores", lambda: usable)
-    team = LocalWorkers(count, config.load(), "sqlite://", workplace, asked)
-    team.start(spec(0), config.read_yaml(config.PARAMS_FILE))
+    team = LocalWorkers(count, schema.load(), "sqlite://", workplace, asked)
+    team.start(spec(0), schema.read_yaml(schema.PARAMS_FILE))
     team.kill()
     assert folders.read_spec(workplace / folders.trial_folder("none", 0)).cores == cores
 
@@ -79,7 +79,7 @@ def test_the_reason_names_who_ended_the_process(end: Ended, expected: str) -> No
 
 
 def test_a_trial_that_cannot_begin_ends_with_its_words_in_the_log(local: LocalWorkers, workplace: Path) -> None:
-    local.start(spec(0), config.read_yaml(config.PARAMS_FILE))
+    local.start(spec(0), schema.read_yaml(schema.PARAMS_FILE))
     assert (local.running, local.free) == ([0], 1)
     end = wait(local)
     assert end.exit_code > 0
@@ -89,7 +89,7 @@ def test_a_trial_that_cannot_begin_ends_with_its_words_in_the_log(local: LocalWo
 
 def test_a_process_that_does_not_react_is_killed(local: LocalWorkers, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(workers, "PATIENCE", 0.2)
-    local.start(spec(0), config.read_yaml(config.PARAMS_FILE))
+    local.start(spec(0), schema.read_yaml(schema.PARAMS_FILE))
     (worker,) = local._workers.values()
     while not catches_sigterm(worker.process.pid):
         assert worker.process.poll() is None
@@ -100,16 +100,16 @@ def test_a_process_that_does_not_react_is_killed(local: LocalWorkers, monkeypatc
 
 
 def test_a_trial_is_asked_to_end_after_its_time(workplace: Path) -> None:
-    content = config.read_yaml(config.PARAMS_FILE)
+    content = schema.read_yaml(schema.PARAMS_FILE)
     content["study"]["trial_timeout"] = 0.01
-    local = LocalWorkers(1, config.parse(content), f"sqlite:///{workplace}/study.db", workplace)
+    local = LocalWorkers(1, schema.parse(content), f"sqlite:///{workplace}/study.db", workplace)
     local.start(spec(0), content)
     assert "study.trial_timeout, 0.01 s" in wait(local).why
 
 
 def test_workers_leave_no_process_when_they_are_killed(local: LocalWorkers) -> None:
     for number in (0, 1):
-        local.start(spec(number), config.read_yaml(config.PARAMS_FILE))
+        local.start(spec(number), schema.read_yaml(schema.PARAMS_FILE))
     pids = [worker.process.pid for worker in local._workers.values()]
     local.kill()
     for pid in pids:

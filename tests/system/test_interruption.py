@@ -11,7 +11,7 @@ import pytest
 
 HEAD = """
 import os, signal, sys, time
-from convtrack import cli
+from convtrack.cli import main
 from convtrack.system import interruption
 from convtrack.system.interruption import Interruption
 
@@ -19,8 +19,8 @@ def send(number):
     os.kill(os.getpid(), number)
 
 def command(body):
-    cli._run_command = body
-    cli.main()
+    main._run_command = body
+    main.main()
 """
 
 
@@ -141,7 +141,7 @@ def test_what_else_a_destructor_raises_is_told_as_python_tells_it() -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-@pytest.mark.parametrize("module", ["convtrack.system.interruption", "convtrack.cli", "click"])
+@pytest.mark.parametrize("module", ["convtrack.system.interruption", "convtrack.cli.main", "click"])
 def test_a_signal_while_python_loads_the_command_ends_it_without_a_word(module: str, number: int) -> None:
     given, said = run(f"""
         import runpy

@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from convtrack.artifacts import STATE
 from convtrack.errors import ConvtrackError
+from convtrack.files import STATE
 from convtrack.system import stage_lock
 
 PROGRAM = """
@@ -69,7 +69,7 @@ def test_a_full_disk_is_told_as_elsewhere(tmp_path: Path) -> None:
     # in a process of its own, since what could not be written would be tried again at the end
     program = f"""
 import os, resource
-from convtrack.artifacts import STATE, storage_errors
+from convtrack.files import STATE, storage_errors
 from convtrack.errors import StorageError
 from convtrack.system import stage_lock
 os.chdir({str(tmp_path)!r})

@@ -9,22 +9,22 @@ from pathlib import Path
 
 import pytest
 
-from convtrack import artifacts
+from convtrack import files
 
 # a writer with the pid that is its second argument: of a container of its own, which shares the folder with others
 WRITER = """
 import os, signal, sys
 os.getpid = lambda pid=int(sys.argv[2]): pid
 from pathlib import Path
-from convtrack import artifacts
-write = getattr(artifacts, sys.argv[1])
+from convtrack import files
+write = getattr(files, sys.argv[1])
 with write(Path("reports/pictures")) as temporary, write(temporary):
     print(temporary.name, flush=True)
     sys.stdin.read()
 """
 OF_NOBODY, OF_INIT = "999999999", "1"  # the pid of no process here, and of one that always runs
 
-pytestmark = pytest.mark.parametrize("kind", ["whole_file", "whole_folder"])
+pytestmark = pytest.mark.parametrize("kind", ["atomic_write", "atomic_folder"])
 
 
 @pytest.fixture(autouse=True)
@@ -44,7 +44,7 @@ def test_what_killed_writers_left_is_gone_with_the_next_one_and_what_others_writ
             left = killed.stdout.readline().strip()
             killed.kill()
         assert os.listdir("reports") == [left]  # one, though it was written in two steps
-    write = getattr(artifacts, kind)
+    write = getattr(files, kind)
     with write(Path("reports/pictures-of-another")) as other, write(Path("reports/pictures")) as one:
         assert sorted(os.listdir("reports")) == sorted([other.name, one.name])
         with write(Path("reports/pictures")) as second:
@@ -56,7 +56,7 @@ def test_what_a_living_writer_of_another_container_writes_stays(kind: str) -> No
     with start(kind, OF_NOBODY) as writer:
         assert writer.stdout is not None
         theirs = writer.stdout.readline().strip()
-        with getattr(artifacts, kind)(Path("reports/pictures")):
+        with getattr(files, kind)(Path("reports/pictures")):
             assert theirs in os.listdir("reports")
         writer.communicate()
     assert writer.returncode == 0
@@ -66,7 +66,7 @@ def test_what_a_living_writer_of_another_container_writes_stays(kind: str) -> No
 def test_a_temporary_that_was_taken_for_a_leftover_before_it_was_locked_is_made_again(
     kind: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    chances = [Path.unlink if kind == "whole_file" else Path.rmdir]
+    chances = [Path.unlink if kind == "atomic_write" else Path.rmdir]
     opened = os.open
 
     def late(path: Path | str, *how: int) -> int:
@@ -75,7 +75,7 @@ def test_a_temporary_that_was_taken_for_a_leftover_before_it_was_locked_is_made_
         return opened(path, *how)
 
     monkeypatch.setattr(os, "open", late)
-    with getattr(artifacts, kind)(Path("reports/pictures")) as temporary:
+    with getattr(files, kind)(Path("reports/pictures")) as temporary:
         assert os.listdir("reports") == [temporary.name]
     assert not chances
     assert os.listdir("reports") == ["pictures"]

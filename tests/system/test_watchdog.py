@@ -34,7 +34,11 @@ stages:
     cmd: touch begun && sleep 2 && {python} -c "from convtrack.system import watchdog; watchdog.end_with_dvc(); {wait}"
 """
 WAIT = "import pathlib, time; pathlib.Path('begun').touch(); time.sleep(600)"
-COMMAND = [sys.executable, "-c", "import sys; from convtrack.quickstart import repro; sys.exit(repro(*sys.argv[1:]))"]
+COMMAND = [
+    sys.executable,
+    "-c",
+    "import sys; from convtrack.cli.quickstart import repro; sys.exit(repro(*sys.argv[1:]))",
+]
 
 
 @pytest.fixture

@@ -12,8 +12,8 @@ import mlflow
 import numpy as np
 import pytest
 
-from convtrack import artifacts
-from convtrack.params import schema as config
+from convtrack import files
+from convtrack.params import schema
 from convtrack.params.schema import Params
 
 ROOT = Path(__file__).parent.parent.parent
@@ -37,7 +37,7 @@ def store_folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
 @pytest.fixture
 def params(store_folder: Path) -> Params:
     """params.yaml, without what takes seconds or TensorFlow."""
-    loaded = config.load(store_folder / "params.yaml")
+    loaded = schema.load(store_folder / "params.yaml")
     return loaded.model_copy(
         update={"tracking": loaded.tracking.model_copy(update={"log_model": False, "system_metrics": False})}
     )
@@ -46,8 +46,8 @@ def params(store_folder: Path) -> Params:
 @pytest.fixture
 def result() -> dict[str, Any]:
     """What train returns; its files are written too."""
-    artifacts.write_json(artifacts.TRAINING, RESULT)
-    artifacts.HISTORY.write_text("epoch,loss\n1,0.5\n2,0.25\n")
+    files.write_json(files.TRAINING, RESULT)
+    files.HISTORY.write_text("epoch,loss\n1,0.5\n2,0.25\n")
     return dict(RESULT)
 
 
@@ -57,11 +57,11 @@ def mlflow_client(store_folder: Path) -> mlflow.MlflowClient:
 
 
 def _write_data() -> None:
-    artifacts.PROCESSED.mkdir(parents=True)
+    files.PROCESSED.mkdir(parents=True)
     for split in ("train", "val", "test"):
-        np.save(artifacts.images_path(artifacts.PROCESSED, split), np.zeros((4, 8, 8, 1), dtype=np.uint8))
-        np.save(artifacts.labels_path(artifacts.PROCESSED, split), np.zeros(4, dtype=np.int64))
-    artifacts.write_json(
-        artifacts.PROCESSED / artifacts.DATASET,
+        np.save(files.images_path(files.PROCESSED, split), np.zeros((4, 8, 8, 1), dtype=np.uint8))
+        np.save(files.labels_path(files.PROCESSED, split), np.zeros(4, dtype=np.int64))
+    files.write_json(
+        files.PROCESSED / files.DATASET,
         {"classes": ["cat", "dog"], "image_shape": [8, 8, 1], "counts": {}, "source": {"name": "pets"}},
     )

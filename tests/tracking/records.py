@@ -7,10 +7,10 @@ from typing import Any
 
 from mlflow import MlflowClient
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.params.schema import Params
 from convtrack.tracking import evaluation_run, training_run
-from convtrack.tracking.delivery import TAG
+from convtrack.tracking.replay import TAG
 
 EPOCHS = 4
 
@@ -26,8 +26,8 @@ def train(params: Params, result: dict[str, Any]) -> str:
 
 def evaluate(params: Params) -> None:
     """An evaluation of two images, one of them wrong."""
-    artifacts.CONFUSION.parent.mkdir(exist_ok=True)
-    artifacts.CONFUSION.write_text("actual,predicted\ncat,dog\ndog,dog\n")
+    files.CONFUSION.parent.mkdir(exist_ok=True)
+    files.CONFUSION.write_text("actual,predicted\ncat,dog\ndog,dog\n")
     with evaluation_run(params) as run:
         run.log_evaluation({"accuracy": 0.5, "recall": {"cat": 0.0, "dog": 1.0}})
 

@@ -13,10 +13,10 @@ from mlflow import MlflowClient
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from ruamel.yaml import YAML
 
-from convtrack import artifacts, tracking
+from convtrack import files, tracking
 from convtrack.params.schema import Params
 from convtrack.tracking import store, training_run
-from convtrack.tracking.delivery import COPIED, ORIGINAL, TAG
+from convtrack.tracking.replay import COPIED, ORIGINAL, TAG
 from tests.tracking.records import evaluate, record, runs
 
 ROWS = [{"epoch": 1, "loss": 0.5, "val_loss": 0.75}, {"epoch": 2, "loss": 0.25, "val_loss": 0.5}]
@@ -25,12 +25,12 @@ ROWS = [{"epoch": 1, "loss": 0.5, "val_loss": 0.75}, {"epoch": 2, "loss": 0.25, 
 @pytest.fixture
 def trained(params: Params, result: dict[str, Any]) -> dict[str, Any]:
     """The content of models/run.json, of a training in the store of the current folder."""
-    artifacts.HISTORY.write_text("epoch,loss,val_loss\n1,0.5,0.75\n2,0.25,0.5\n")
+    files.HISTORY.write_text("epoch,loss,val_loss\n1,0.5,0.75\n2,0.25,0.5\n")
     with training_run(params) as run:
         for row in ROWS:
             run.log_epoch(row)
         run.log_training(result)
-    return artifacts.read_json(artifacts.RUN)
+    return files.read_json(files.RUN)
 
 
 @pytest.fixture
@@ -52,7 +52,7 @@ def test_a_store_without_the_run_gets_one_with_the_record_of_the_training(
     mlflow_client: MlflowClient,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    before = artifacts.RUN.read_bytes()
+    before = files.RUN.read_bytes()
     evaluate(params)
     client = MlflowClient(f"sqlite:///{elsewhere}")
     (run,) = runs(client)
@@ -60,8 +60,8 @@ def test_a_store_without_the_run_gets_one_with_the_record_of_the_training(
     said = capsys.readouterr().err
     assert f"run {trained['run_id']} in {trained['tracking_uri']}" in said
     assert f"The new run {run.info.run_id} gets" in said
-    assert artifacts.RUN.read_bytes() == before
-    assert not list(artifacts.STATE.glob("tracking/*/refused"))
+    assert files.RUN.read_bytes() == before
+    assert not list(files.STATE.glob("tracking/*/refused"))
 
     assert {name: run.data.tags[name] for name in (TAG, ORIGINAL, COPIED)} == {
         TAG: trained[TAG],
@@ -83,7 +83,7 @@ def test_a_store_without_the_run_gets_one_with_the_record_of_the_training(
 
     # again, and with the model, which the first evaluation was told to leave out
     network = keras.Sequential([keras.Input((8, 8, 1), dtype="uint8"), keras.layers.Flatten(), keras.layers.Dense(2)])
-    artifacts.save_model(artifacts.MODEL, network)
+    files.save_model(files.MODEL, network)
     evaluate(params.model_copy(update={"tracking": params.tracking.model_copy(update={"log_model": True})}))
     assert "The new run" not in capsys.readouterr().err
     again = record(client, trained[TAG])
@@ -103,7 +103,7 @@ def test_a_run_that_the_store_has_is_gone_on_with_and_no_other_is_made(
 ) -> None:
     count = len(runs(mlflow_client))
     for document in (trained, trained | {"run_id": None}, {TAG: trained[TAG]}, {"run_id": trained["run_id"]}):
-        artifacts.write_json(artifacts.RUN, document)
+        files.write_json(files.RUN, document)
         evaluate(params)
     assert capsys.readouterr().err == ""
     assert len(runs(mlflow_client)) == count
@@ -117,7 +117,7 @@ def test_in_a_clone_the_params_are_those_that_the_model_was_trained_with(
         shutil.copytree(folder, tmp_path / folder)
     shutil.copy("params.yaml", tmp_path)
     monkeypatch.chdir(tmp_path)
-    md5 = hashlib.md5(artifacts.RUN.read_bytes(), usedforsecurity=False).hexdigest()
+    md5 = hashlib.md5(files.RUN.read_bytes(), usedforsecurity=False).hexdigest()
     sections = {"train": {"epochs": 77, "optimizer": {"name": "adam"}}, "model": {"filters": [3, 5]}}
     stage = {"outs": [{"path": "models/run.json", "md5": md5}], "params": {"params.yaml": sections}}
     Path("dvc.yaml").touch()
@@ -132,16 +132,16 @@ def test_in_a_clone_the_params_are_those_that_the_model_was_trained_with(
     assert run.data.tags[COPIED] == trained["tracking_uri"]
 
     # trained by hand since, so that dvc.lock tells of another model; an earlier copy keeps what it has
-    artifacts.write_json(artifacts.RUN, trained | {TAG: "by hand", "run_id": None})
+    files.write_json(files.RUN, trained | {TAG: "by hand", "run_id": None})
     evaluate(params)
     (by_hand,) = runs(client, "by hand")
     assert by_hand.data.params["train.epochs"] == str(params.train.epochs)
     assert ORIGINAL not in by_hand.data.tags
-    artifacts.write_json(artifacts.RUN, trained)
+    files.write_json(files.RUN, trained)
     shutil.move("dvc.lock", "other.lock")
     evaluate(params)
     assert runs(client, trained[TAG])[0].data.params == run.data.params
-    assert not list(artifacts.STATE.glob("tracking/*/refused"))
+    assert not list(files.STATE.glob("tracking/*/refused"))
 
 
 def test_a_store_that_is_away_gets_one_copy_however_often_it_is_sent(
@@ -156,13 +156,13 @@ def test_a_store_that_is_away_gets_one_copy_however_often_it_is_sent(
     elsewhere.rmdir()
     away.rename(elsewhere)
     kept = tmp_path / "kept"
-    shutil.copytree(artifacts.STATE, kept)
+    shutil.copytree(files.STATE, kept)
     tracking.sync()
     client = MlflowClient(store.uri())
     found = record(client, trained[TAG])
     assert (found["status"], len(found["points"]["test_accuracy"])) == ("FINISHED", 2)
     assert [step for step, _, _ in found["points"]["loss"]] == [1, 2]
-    shutil.rmtree(artifacts.STATE)
-    shutil.copytree(kept, artifacts.STATE)  # as if no answer had come
+    shutil.rmtree(files.STATE)
+    shutil.copytree(kept, files.STATE)  # as if no answer had come
     tracking.sync()
     assert record(client, trained[TAG]) == found

@@ -12,10 +12,10 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-from convtrack import artifacts, tracking
+from convtrack import files, tracking
 from convtrack.errors import TrackingError
 from convtrack.params.schema import Params
-from convtrack.tracking import health, sender, training_run
+from convtrack.tracking import flusher, health, training_run
 from tests.limits import files_of_at_most
 from tests.tracking.records import EPOCHS, evaluate, record, runs, train
 from tests.tracking.servers import Proxy, free_port
@@ -30,7 +30,7 @@ def database(params: Params, result: dict[str, Any], tmp_path: Path, monkeypatch
     shutil.copy("mlflow.db", path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{path}")
     yield path
-    shutil.rmtree(artifacts.STATE)
+    shutil.rmtree(files.STATE)
 
 
 def arrives(name: str, path: Path) -> None:
@@ -58,7 +58,7 @@ def test_a_locked_store_is_named_and_gets_the_run_later(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(sender, "PATIENCE", 0.5)  # MLflow's own is 20 s, which is why this test is slow
+    monkeypatch.setattr(flusher, "PATIENCE", 0.5)  # MLflow's own is 20 s, which is why this test is slow
     other = sqlite3.connect(database)
     other.execute("BEGIN EXCLUSIVE")
     name = train(params, result)
@@ -83,7 +83,7 @@ def test_a_store_that_is_read_only_is_named_and_the_run_is_kept(
     assert "is read-only" in said
     assert f"make {database} and its folder writable" in said
     refused(database, "is read-only")
-    assert artifacts.read_json(waiting(name)[-1] / "content.json")["status"] == "FINISHED"
+    assert files.read_json(waiting(name)[-1] / "content.json")["status"] == "FINISHED"
 
 
 @pytest.mark.parametrize(
@@ -157,8 +157,8 @@ def test_a_server_that_refuses_who_asks_is_no_server_that_is_away(
         assert word in said
         assert word in str(caught.value)
     assert "start that server," not in said
-    assert artifacts.read_json(waiting(name)[-1] / "content.json")["status"] == "FINISHED"
-    shutil.rmtree(artifacts.STATE)
+    assert files.read_json(waiting(name)[-1] / "content.json")["status"] == "FINISHED"
+    shutil.rmtree(files.STATE)
 
 
 @pytest.mark.parametrize(
@@ -214,7 +214,7 @@ def test_what_was_deleted_in_mlflow_can_be_restored_and_gets_everything_then(
     assert [found.info.status for found in runs(client, other.name)] == ["FINISHED"]
     assert f"an earlier run waits. MLflow's {deleted} " in capsys.readouterr().err
     refused(database, f"1 run still to be sent to sqlite:///{database}", command)
-    assert not list(artifacts.STATE.glob("tracking/*/refused"))
+    assert not list(files.STATE.glob("tracking/*/refused"))
     if deleted == "experiment":
         client.restore_experiment(experiment.experiment_id)
     else:
@@ -266,7 +266,7 @@ def with_experiment(params: Params, name: str) -> Params:
 
 def waiting(name: str) -> list[Path]:
     """The entries of a run, for whichever store."""
-    return sorted(artifacts.STATE.glob(f"tracking/*/{name}@*"))
+    return sorted(files.STATE.glob(f"tracking/*/{name}@*"))
 
 
 def _schema(database: Path, version: str) -> str:

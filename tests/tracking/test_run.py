@@ -15,7 +15,7 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.errors import TrackingError
 from convtrack.params.schema import Params
 from convtrack.system import interruption
@@ -42,8 +42,8 @@ def train(params: Params, result: dict[str, Any]) -> str:
 
 def evaluate(params: Params) -> None:
     """An evaluation of two images, one of them wrong."""
-    artifacts.CONFUSION.parent.mkdir(exist_ok=True)
-    artifacts.CONFUSION.write_text("actual,predicted\ncat,dog\ndog,dog\n")
+    files.CONFUSION.parent.mkdir(exist_ok=True)
+    files.CONFUSION.write_text("actual,predicted\ncat,dog\ndog,dog\n")
     with evaluation_run(params) as run:
         run.log_evaluation({"accuracy": 0.5, "recall": {"cat": 0.0, "dog": 1.0}})
 
@@ -53,7 +53,7 @@ def test_a_training_that_succeeds_is_finished_and_named_in_run_json(
 ) -> None:
     run_id = train(params, result)
     assert status(mlflow_client, run_id) == "FINISHED"
-    assert artifacts.read_json(artifacts.RUN)["run_id"] == run_id
+    assert files.read_json(files.RUN)["run_id"] == run_id
 
 
 @pytest.mark.parametrize(
@@ -62,11 +62,11 @@ def test_a_training_that_succeeds_is_finished_and_named_in_run_json(
 def test_a_training_that_ends_early_is_failed_by_an_error_and_killed_by_a_signal(
     error: BaseException, expected: str, params: Params, mlflow_client: MlflowClient
 ) -> None:
-    artifacts.write_json(artifacts.RUN, {"run_id": "of an earlier training"})
+    files.write_json(files.RUN, {"run_id": "of an earlier training"})
     with pytest.raises(type(error)), training_run(params) as run:
         raise error
     assert status(mlflow_client, run.id) == expected
-    assert not artifacts.RUN.exists()
+    assert not files.RUN.exists()
 
 
 @pytest.fixture
@@ -156,9 +156,9 @@ def test_an_evaluation_reopens_the_run_and_adds_its_own_time_only(
 ) -> None:
     run_id = train(params, result)
     yesterday = mlflow_client.get_run(run_id).info.end_time - 24 * HOUR
-    document = artifacts.read_json(artifacts.RUN)
+    document = files.read_json(files.RUN)
     trained = datetime.fromtimestamp(yesterday / 1000, UTC).isoformat(timespec="milliseconds")
-    artifacts.write_json(artifacts.RUN, document | {"trained": trained})
+    files.write_json(files.RUN, document | {"trained": trained})
     evaluate(params)
     evaluate(params)
     run = mlflow_client.get_run(run_id)
@@ -182,7 +182,7 @@ def test_an_evaluation_that_fails_marks_the_run_and_a_good_one_mends_it(
 def test_an_evaluation_of_a_training_without_a_run_says_so_and_goes_on(
     params: Params, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    artifacts.write_json(artifacts.RUN, {"run_id": None})
+    files.write_json(files.RUN, {"run_id": None})
     evaluate(params)
     assert "has no MLflow run" in capsys.readouterr().err
 
@@ -190,7 +190,7 @@ def test_an_evaluation_of_a_training_without_a_run_says_so_and_goes_on(
 def test_an_evaluation_of_a_run_that_the_store_does_not_know_says_so_and_has_a_new_one(
     params: Params, mlflow_client: MlflowClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    artifacts.write_json(artifacts.RUN, {"run_id": "0" * 32})
+    files.write_json(files.RUN, {"run_id": "0" * 32})
     evaluate(params)
     assert f"recorded as run {'0' * 32} in" in capsys.readouterr().err
     experiments = [one.experiment_id for one in mlflow_client.search_experiments()]
@@ -209,9 +209,9 @@ def test_a_server_that_is_down_costs_one_warning(
     assert warning.count("not everything reaches MLflow") == 1
     assert "http://127.0.0.1:9 does not answer: nothing listens there" in warning
     assert "secret" not in warning
-    document = artifacts.read_json(artifacts.RUN)
+    document = files.read_json(files.RUN)
     assert (document["run_id"], document["tracking_uri"]) == (None, "http://127.0.0.1:9")
-    kept = [file.read_text() for file in Path(artifacts.STATE).rglob("*") if file.is_file()]
+    kept = [file.read_text() for file in Path(files.STATE).rglob("*") if file.is_file()]
     assert kept
     assert "secret" not in "".join(kept)
 
@@ -243,7 +243,7 @@ def test_the_experiment_is_that_of_an_id_and_an_unknown_one_ends_the_command_bef
     assert mlflow_client.get_run(train(params, result)).info.experiment_id == number
 
     def kept() -> list[Path]:
-        return sorted(path for path in Path(artifacts.STATE, "tracking").rglob("*") if "locks" not in path.parts)
+        return sorted(path for path in Path(files.STATE, "tracking").rglob("*") if "locks" not in path.parts)
 
     waiting = kept()
     monkeypatch.setenv("MLFLOW_EXPERIMENT_ID", "4711")

@@ -20,10 +20,10 @@ import keras
 import pytest
 from mlflow import MlflowClient
 
-from convtrack import artifacts, tracking
+from convtrack import files, tracking
 from convtrack.errors import StorageError, TrackingError
 from convtrack.params.schema import Params
-from convtrack.tracking import health, sender, store, training_run
+from convtrack.tracking import flusher, health, store, training_run
 from tests.limits import files_of_at_most
 from tests.tracking.records import EPOCHS, evaluate, record, runs, train
 from tests.tracking.servers import SERVED, Proxy, free_port, server, serving
@@ -31,7 +31,7 @@ from tests.tracking.servers import SERVED, Proxy, free_port, server, serving
 pytestmark = pytest.mark.slow
 
 SOURCE = Path(__file__).parent.parent.parent / "src"
-SPOOL = artifacts.STATE / "tracking"
+OUTBOX = files.STATE / "tracking"
 MOST = int(os.environ.get("CONVTRACK_FAULTS", "6"))  # kills, and requests that go wrong; 100 is all of them
 
 
@@ -50,10 +50,10 @@ def test_mlflow_ui_without_flags_shows_runs_and_their_files(params: Params, resu
     with serving("ui", port=free_port()) as address:
         shown = asked(address, "api/2.0/mlflow/runs/search", experiment_ids=[found.info.experiment_id])["runs"]
         assert [entry["info"]["run_id"] for entry in shown] == [run.id]
-        files = asked(address, f"api/2.0/mlflow/artifacts/list?run_id={run.id}")["files"]
-        assert "history.csv" in {file["path"] for file in files}
+        listed = asked(address, f"api/2.0/mlflow/artifacts/list?run_id={run.id}")["files"]
+        assert "history.csv" in {file["path"] for file in listed}
         history = urllib.request.urlopen(f"{address}/get-artifact?path=history.csv&run_uuid={run.id}").read()
-    assert history == artifacts.HISTORY.read_bytes()
+    assert history == files.HISTORY.read_bytes()
 
 
 @pytest.mark.parametrize("moment", ["start", "epoch", "end"])
@@ -67,7 +67,7 @@ def test_a_server_that_is_killed_and_comes_back_has_all_of_the_run(
 ) -> None:
     port = free_port()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
-    monkeypatch.setattr(sender, "FIRST_PAUSE", 0.0)
+    monkeypatch.setattr(flusher, "FIRST_PAUSE", 0.0)
     with contextlib.ExitStack() as stack:
         with serving(*server(tmp_path), port=port) if moment != "start" else contextlib.nullcontext():
             run = stack.enter_context(training_run(params))
@@ -90,7 +90,7 @@ def test_a_server_that_is_killed_and_comes_back_has_all_of_the_run(
             assert {"training.json", "params.yaml"} <= set(found["artifacts"])
             assert health.state().endswith("2 experiments")  # MLflow's Default, and ours
     assert capsys.readouterr().err.count("not everything reaches MLflow") == 1
-    assert not list(SPOOL.glob("*/*@*"))
+    assert not list(OUTBOX.glob("*/*@*"))
 
 
 def test_the_next_run_sends_what_an_earlier_one_left(
@@ -113,7 +113,7 @@ def test_an_evaluation_finds_the_run_that_its_training_could_not_make(
     port = free_port()
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"http://127.0.0.1:{port}")
     name = train(params, result)
-    assert artifacts.read_json(artifacts.RUN)["run_id"] is None
+    assert files.read_json(files.RUN)["run_id"] is None
     evaluate(params)
     with serving(*server(tmp_path), port=port) as address:
         evaluate(params)
@@ -130,7 +130,7 @@ def test_a_server_that_hangs_holds_up_no_epoch(
     capsys: pytest.CaptureFixture[str],
 ) -> None:
     monkeypatch.setenv("MLFLOW_HTTP_REQUEST_TIMEOUT", "36000")  # whoever waits for that waits for ever
-    monkeypatch.setattr(sender, "PATIENCE", 1.0)
+    monkeypatch.setattr(flusher, "PATIENCE", 1.0)
     proxy = Proxy(free_port())
     proxy.always = "hang"
     with proxy.listening() as address:
@@ -139,7 +139,7 @@ def test_a_server_that_hangs_holds_up_no_epoch(
         evaluate(params)
         assert proxy.count >= 1
     assert capsys.readouterr().err.count("does not answer in time") == 2
-    shutil.rmtree(SPOOL)
+    shutil.rmtree(OUTBOX)
 
 
 class Served:
@@ -156,8 +156,8 @@ class Served:
         """As if nothing had been sent yet."""
         for run in runs(self.client):
             self.client.delete_run(run.info.run_id)
-        shutil.rmtree(SPOOL, ignore_errors=True)
-        shutil.copytree(self.spool, SPOOL)
+        shutil.rmtree(OUTBOX, ignore_errors=True)
+        shutil.copytree(self.spool, OUTBOX)
         self.proxy.start_over(faults)
 
 
@@ -179,18 +179,18 @@ def served(
     tmp_path: Path,
 ) -> Iterator[Served]:
     network = keras.Sequential([keras.Input((8, 8, 1), dtype="uint8"), keras.layers.Flatten(), keras.layers.Dense(2)])
-    artifacts.save_model(artifacts.MODEL, network)
+    files.save_model(files.MODEL, network)
     params = params.model_copy(update={"tracking": params.tracking.model_copy(update={"log_model": True})})
-    shutil.rmtree(SPOOL, ignore_errors=True)
-    proxy, address, behind, files = proxied
+    shutil.rmtree(OUTBOX, ignore_errors=True)
+    proxy, address, behind, served_files = proxied
     monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
     proxy.always = "error"
     run = train(params, result)
     evaluate(params)
     proxy.always = ""
-    shutil.copytree(SPOOL, tmp_path / "spool")
-    yield Served(proxy, behind, run, tmp_path / "spool", files)
-    shutil.rmtree(SPOOL, ignore_errors=True)
+    shutil.copytree(OUTBOX, tmp_path / "spool")
+    yield Served(proxy, behind, run, tmp_path / "spool", served_files)
+    shutil.rmtree(OUTBOX, ignore_errors=True)
 
 
 def test_the_proxy_takes_what_follows_an_empty_file_at_once() -> None:
@@ -239,7 +239,7 @@ def test_a_sync_that_is_killed_anywhere_is_gone_on_with(served: Served, store_fo
         time.sleep(random.uniform(0.2, 1.0) * took)
         process.kill()
         process.wait()
-        left += bool(list(SPOOL.glob("*/*@*")))
+        left += bool(list(OUTBOX.glob("*/*@*")))
         assert _synced(store_folder).wait() == 0
         assert served.record() == expected
     print(f"{MOST} kills, {left} of them with something left to send")  # noqa: T201
@@ -275,7 +275,7 @@ def test_a_server_that_refuses_everything_costs_one_warning_and_nothing_else(
     fault: str, words: str, served: Served, params: Params, result: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     served.start_over({})
-    shutil.rmtree(SPOOL)
+    shutil.rmtree(OUTBOX)
     served.proxy.always = fault
     name = train(params, result)
     said = capsys.readouterr().err
@@ -290,7 +290,7 @@ def test_a_server_that_refuses_everything_costs_one_warning_and_nothing_else(
 def test_what_a_store_refuses_is_put_aside_and_holds_up_nothing(
     served: Served, params: Params, result: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.rmtree(SPOOL)
+    shutil.rmtree(OUTBOX)
     with training_run(params) as run:
         run.log_epoch({"epoch": 1, "a name that MLflow does not take: @": 0.5})
         run.log_epoch({"epoch": 2, "loss": 0.25})
@@ -298,4 +298,4 @@ def test_what_a_store_refuses_is_put_aside_and_holds_up_nothing(
     found = record(served.client, run.name, served.files)
     assert (found["status"], len(found["points"]["loss"])) == ("FINISHED", 1)
     assert "refuses a part of a run" in capsys.readouterr().err
-    assert len(list(SPOOL.glob("*/refused/*@*"))) == 1
+    assert len(list(OUTBOX.glob("*/refused/*@*"))) == 1

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from mlflow import MlflowClient
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.params.schema import Params
-from convtrack.tracking import TrialLink, facts, study_run, training_run
+from convtrack.tracking import TrialLink, provenance, study_run, training_run
 
 
 def link(number: int, parent: str | None, study_id: str = "one") -> TrialLink:
@@ -124,12 +124,12 @@ def test_a_server_that_is_down_costs_a_study_one_warning(
 def test_the_state_of_the_code_is_that_of_the_repository_from_a_trials_folder_too(
     store_folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    assert facts.project() == store_folder
-    deep = store_folder / artifacts.STATE / "studies/mine/trials/00000"
+    assert provenance.project() == store_folder
+    deep = store_folder / files.STATE / "studies/mine/trials/00000"
     deep.mkdir(parents=True)
     (store_folder / "dvc.yaml").touch()
     monkeypatch.chdir(deep)
     try:
-        assert facts.project() == store_folder
+        assert provenance.project() == store_folder
     finally:
         (store_folder / "dvc.yaml").unlink()

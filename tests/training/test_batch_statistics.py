@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from convtrack import models
-from convtrack.artifacts import Arrays
+from convtrack.files import Arrays
 from convtrack.models import fused
 from convtrack.params.model import Reference
 from convtrack.training import batch_statistics

@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from ruamel.yaml import YAML
 
-from convtrack.artifacts import Arrays
+from convtrack.files import Arrays
 from convtrack.params.train import Train
 from convtrack.training.batches import EvalBatches, TrainBatches
 

@@ -11,19 +11,19 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from convtrack import artifacts
+from convtrack import files
 
 PROGRAM = """
 import sys
 
 import tensorflow as tf
 
-from convtrack.params import schema as config
+from convtrack.params import schema
 from convtrack.stages import train
 
 parts = [tf.config.LogicalDeviceConfiguration()] * int(sys.argv[2])
 tf.config.set_logical_device_configuration(tf.config.list_physical_devices("CPU")[0], parts)
-content = config.read_yaml(config.Path(sys.argv[1]) / "params.yaml")
+content = schema.read_yaml(schema.Path(sys.argv[1]) / "params.yaml")
 content["model"] |= {"filters": [4, 4], "convs_per_block": 1, "whitening": False, "activation": "gelu"}
 # each device normalises its own part of a batch, and drops units of its own: without both, two are as one
 content["model"] |= {"batch_norm": False, "block_dropout": 0.0, "dropout": 0.0}
@@ -31,7 +31,7 @@ content["model"] |= {"batch_norm": False, "block_dropout": 0.0, "dropout": 0.0}
 content["train"] |= {"epochs": int(sys.argv[3]), "batch_size": 16, "precision": "float32"}
 content["train"]["schedule"]["name"] = "constant"
 content["train"]["progressive_resizing"]["scale"] = 1.0  # one graph instead of two
-params = config.parse(content)
+params = schema.parse(content)
 
 
 def stop(row):
@@ -52,22 +52,22 @@ def train(root: Path, folder: Path, devices: int, epochs: int = 3, stop_in: int 
 
 @pytest.fixture
 def data(tmp_path: Path) -> Path:
-    folder = tmp_path / artifacts.PROCESSED
+    folder = tmp_path / files.PROCESSED
     folder.mkdir(parents=True)
     random = np.random.default_rng(0)
-    sizes: dict[artifacts.Split, int] = {"train": 64, "val": 16}
+    sizes: dict[files.Split, int] = {"train": 64, "val": 16}
     for split, count in sizes.items():
         labels = np.arange(count, dtype=np.int64) % 2
         images = random.integers(0, 128, (count, 8, 8, 3)) + 127 * labels[:, None, None, None]
-        np.save(artifacts.images_path(folder, split), images.astype(np.uint8))
-        np.save(artifacts.labels_path(folder, split), labels)
+        np.save(files.images_path(folder, split), images.astype(np.uint8))
+        np.save(files.labels_path(folder, split), labels)
     dataset = {"classes": ["dark", "bright"], "image_shape": [8, 8, 3], "mean": [0.5] * 3, "std": [0.3] * 3}
-    artifacts.write_json(folder / artifacts.DATASET, dataset)
+    files.write_json(folder / files.DATASET, dataset)
     return tmp_path
 
 
 def weights(folder: Path) -> list[np.ndarray]:
-    model = artifacts.load_model(folder / artifacts.MODEL)
+    model = files.load_model(folder / files.MODEL)
     return [np.asarray(value) for value in model.get_weights()]
 
 
@@ -75,9 +75,9 @@ def weights(folder: Path) -> list[np.ndarray]:
 def test_two_devices_end_with_the_weights_of_one(root: Path, data: Path) -> None:
     assert train(root, data, devices=1) == 0
     alone = weights(data)
-    assert json.loads((data / artifacts.TRAINING).read_text())["replicas"] == 1
+    assert json.loads((data / files.TRAINING).read_text())["replicas"] == 1
     assert train(root, data, devices=2) == 0
-    assert json.loads((data / artifacts.TRAINING).read_text())["replicas"] == 2
+    assert json.loads((data / files.TRAINING).read_text())["replicas"] == 2
     for one, two in zip(alone, weights(data), strict=True):
         assert two == pytest.approx(one, abs=1e-4)
 

@@ -1,7 +1,7 @@
 """The sources of images, one file each, and the one table of them.
 
 A source is a function `write(data, folder) -> dict`: it writes `{train,test}_{images,labels}.npy` into `folder`, and by
-`artifacts.write_names` what each image is called where it comes from; it returns the content of source.json. Beside it
+`files.write_names` what each image is called where it comes from; it returns the content of source.json. Beside it
 stands `ABOUT`, what the data set asks of a training, and `reachable(data)` if it comes from mirrors. A new source is a
 new file here, an entry in SOURCES and a name in params/data.py.
 """

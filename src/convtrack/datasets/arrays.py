@@ -18,7 +18,7 @@ from typing import Any
 
 import numpy as np
 
-from convtrack import artifacts
+from convtrack import files
 
 BLOCK_BYTES = 8 * 2**20
 
@@ -68,7 +68,7 @@ class ArrayWriter:
             raise ValueError(f"{self.rows} rows were written into an array of {self.shape[0]}")
 
     def _told(self) -> AbstractContextManager[None]:
-        return artifacts.taking(self._size, Path(self._file.name).name)
+        return files.taking(self._size, Path(self._file.name).name)
 
 
 def write_array(path: Path, array: np.ndarray) -> str:

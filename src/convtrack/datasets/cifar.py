@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 from rich.console import Console
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.datasets import archive, fetch
 from convtrack.datasets.arrays import ArrayWriter, blocks, write_array
 from convtrack.errors import DataError, DownloadError, unreadable
@@ -78,15 +78,15 @@ def write(
     """
     form, path = _find(data, forms, limits)
     classes, batches = _read(form, path)
-    splits: dict[artifacts.Split, dict[str, int]] = {"train": form.train, "test": form.test}
+    splits: dict[files.Split, dict[str, int]] = {"train": form.train, "test": form.test}
     for split, members in splits.items():
-        with ArrayWriter(artifacts.images_path(folder, split), (sum(members.values()), *SHAPE)) as writer:
+        with ArrayWriter(files.images_path(folder, split), (sum(members.values()), *SHAPE)) as writer:
             for member in members:
                 for _, rows in blocks(batches[member][0]):
                     writer.append(rows.reshape(-1, 3, 32, 32).transpose(0, 2, 3, 1))
-        write_array(artifacts.labels_path(folder, split), np.concatenate([batches[member][1] for member in members]))
+        write_array(files.labels_path(folder, split), np.concatenate([batches[member][1] for member in members]))
         names = (f"{Path(member).stem}:{number}" for member, count in members.items() for number in range(count))
-        artifacts.write_names(folder, split, names)
+        files.write_names(folder, split, names)
     return {
         "name": data.name,
         "classes": list(classes),
@@ -129,7 +129,7 @@ def _find(data: Data, forms: Sequence[Form], limits: fetch.Limits) -> tuple[Form
         if answers[url]:
             continue
         try:
-            with artifacts.storage_errors(_downloads()):
+            with files.storage_errors(_downloads()):
                 return form, fetch.fetch(url, _downloads() / form.name, form.sha256, form.size, limits)
         except fetch.FetchError as error:
             answers[url] = error.cause
@@ -138,7 +138,7 @@ def _find(data: Data, forms: Sequence[Form], limits: fetch.Limits) -> tuple[Form
     lines = "\n".join(f"  {redacted_uri(place)}: {cause}" for place, cause in causes.items())
     names = " or ".join(form.name for form in forms)
     raise DownloadError(
-        f"no mirror gives {data.name}. Nothing was written to {artifacts.RAW}\n{lines}",
+        f"no mirror gives {data.name}. Nothing was written to {files.RAW}\n{lines}",
         "one of these three:\n"
         f"    your own archive: set data.archive to a {names} that you have\n"
         f"    your own mirror: set the environment variable {mirror_variable(data)} to a URL or a folder that has one\n"
@@ -147,7 +147,7 @@ def _find(data: Data, forms: Sequence[Form], limits: fetch.Limits) -> tuple[Form
 
 
 def _downloads() -> Path:
-    return artifacts.STATE / "downloads"
+    return files.STATE / "downloads"
 
 
 def _own_archive(path: Path, forms: Sequence[Form]) -> Form:

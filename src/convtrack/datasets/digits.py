@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.datasets.about import About
 from convtrack.datasets.arrays import write_array
 from convtrack.datasets.split import held_out
@@ -36,11 +36,11 @@ def write(data: Data, folder: Path) -> dict[str, Any]:
     labels = bundled.target.astype(np.int64)
     classes = [str(name) for name in bundled.target_names]
     test = held_out(labels, classes, data.test_fraction, data.seed)
-    masks: dict[artifacts.Split, np.ndarray] = {"train": ~test, "test": test}
+    masks: dict[files.Split, np.ndarray] = {"train": ~test, "test": test}
     for split, chosen in masks.items():
-        write_array(artifacts.images_path(folder, split), images[chosen])
-        write_array(artifacts.labels_path(folder, split), labels[chosen])
-        artifacts.write_names(folder, split, (f"digits:{number}" for number in np.flatnonzero(chosen)))
+        write_array(files.images_path(folder, split), images[chosen])
+        write_array(files.labels_path(folder, split), labels[chosen])
+        files.write_names(folder, split, (f"digits:{number}" for number in np.flatnonzero(chosen)))
     return {
         "name": "digits",
         "classes": classes,

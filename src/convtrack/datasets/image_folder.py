@@ -21,7 +21,7 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.datasets import archive, fetch, folder, images, where
 from convtrack.datasets.about import About
 from convtrack.datasets.arrays import ArrayWriter, blocks, write_array
@@ -73,11 +73,11 @@ class Stage:
         label = {name: number for number, name in enumerate(layout.classes)}
         count, labels, is_test = 0, [], []
         for split, classes in layout.files.items():
-            for name, files in classes.items():
-                self.rows[split, name] = {file: row for row, file in enumerate(files, start=count)}
-                labels.append(np.full(len(files), label[name], dtype=np.int64))
-                is_test.append(np.full(len(files), split == "test"))
-                count += len(files)
+            for name, names in classes.items():
+                self.rows[split, name] = {file: row for row, file in enumerate(names, start=count)}
+                labels.append(np.full(len(names), label[name], dtype=np.int64))
+                is_test.append(np.full(len(names), split == "test"))
+                count += len(names)
         self.labels, self.is_test = np.concatenate(labels), np.concatenate(is_test)
         self.good = np.zeros(count, dtype=bool)
         self.grey = True
@@ -100,7 +100,7 @@ class Stage:
                 "set data.image_size to the pixels a side that all shall be resized to",
             )
         row = self.rows[place.split, place.class_name][place.file]
-        with artifacts.taking(len(self.good) * len(picture.rgb), "a first copy of the decoded images"):
+        with files.taking(len(self.good) * len(picture.rgb), "a first copy of the decoded images"):
             file.seek(row * len(picture.rgb))
             file.write(picture.rgb)
         self._digests[row] = np.frombuffer(digest, dtype=np.uint8)
@@ -135,9 +135,9 @@ class Stage:
 def _at_hand(place: str) -> Iterator[Path]:
     """The directory or archive on this machine; what was fetched for it goes when the block ends."""
     if where.is_address(place):
-        downloads = artifacts.STATE / "downloads"
+        downloads = files.STATE / "downloads"
         name = f"{hashlib.sha256(place.encode()).hexdigest()[:16]}-{_base_name(place)}"
-        with artifacts.storage_errors(downloads / name):
+        with files.storage_errors(downloads / name):
             path = fetch.fetch(place, downloads / name)
         try:
             yield path
@@ -230,9 +230,9 @@ def _split(stage: Stage, layout: Layout, data: Data, target: Path) -> dict[str, 
         is_test[stage.good] = held_out(stage.labels[stage.good], layout.classes, data.test_fraction, data.seed, keep=2)
     chosen: dict[RawSplit, np.ndarray] = {"train": stage.good & ~is_test, "test": stage.good & is_test}
     for split, mask in chosen.items():
-        with ArrayWriter(artifacts.images_path(target, split), (int(mask.sum()), *stage.shape)) as writer:
+        with ArrayWriter(files.images_path(target, split), (int(mask.sum()), *stage.shape)) as writer:
             for place, rows in stage.blocks():
                 writer.append(rows[mask[place]])
-        write_array(artifacts.labels_path(target, split), stage.labels[mask])
-        artifacts.write_names(target, split, itertools.compress(stage.names(), mask))
+        write_array(files.labels_path(target, split), stage.labels[mask])
+        files.write_names(target, split, itertools.compress(stage.names(), mask))
     return {split: int(mask.sum()) for split, mask in chosen.items()}

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from convtrack import artifacts, datasets
+from convtrack import datasets, files
 from convtrack.errors import StorageError
 from convtrack.params import schema
 
@@ -73,7 +73,7 @@ def suit(content: MutableMapping[str, Any], section: str) -> None:
 def warn(params: Params, section: str) -> None:
     """Say on stderr what in `section` does not suit the images in data/processed, with the value to set."""
     try:
-        dataset = artifacts.read_json(artifacts.PROCESSED / artifacts.DATASET)
+        dataset = files.read_json(files.PROCESSED / files.DATASET)
     except StorageError:  # whoever needs it says so
         dataset = {}
     same = dataset.get("source", {}).get("name") == params.data.name

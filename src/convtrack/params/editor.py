@@ -15,7 +15,7 @@ import click
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap, CommentedSeq
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.errors import ConfigError
 from convtrack.params import schema
 
@@ -36,7 +36,7 @@ def edit(change: Change, source: str, path: Path = schema.PARAMS_FILE, *, write:
     after = re.sub(r"(?m)^([ \t]+\S.*\n)(?=\w+:)", r"\1\n", as_text(document))
     schema.parse(YAML(typ="safe").load(after), source)
     if write and after != before:
-        with artifacts.whole_file(path) as temporary:
+        with files.atomic_write(path) as temporary:
             temporary.write_text(after, encoding="utf-8")
     lines = difflib.unified_diff(before.splitlines(True), after.splitlines(True), str(path), str(path), n=0)
     return "".join(lines)

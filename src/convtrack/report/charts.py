@@ -8,7 +8,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
-from convtrack import bounds, metrics
+from convtrack.evaluation import bounds, metrics
 from convtrack.params.evaluate import Evaluate
 from convtrack.report.names import shown
 from convtrack.report.results import Results

@@ -8,7 +8,7 @@ from collections.abc import Callable
 import matplotlib as mpl
 from matplotlib.figure import Figure
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.params.evaluate import Evaluate
 from convtrack.report import charts, results, thumbnails
 from convtrack.report.style import style
@@ -29,7 +29,7 @@ def draw(evaluate: Evaluate) -> None:
     Raises StorageError where one of those files is missing, or there is no room.
     """
     found = results.read()
-    with artifacts.whole_folder(artifacts.PICTURES) as folder, mpl.rc_context(style()), warnings.catch_warnings():
+    with files.atomic_folder(files.PICTURES) as folder, mpl.rc_context(style()), warnings.catch_warnings():
         # a class name in a script that no installed font has is drawn as boxes, without a line for each letter
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         for name, picture in PICTURES.items():

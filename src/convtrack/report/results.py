@@ -8,8 +8,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from convtrack import artifacts, bounds, metrics
-from convtrack.metrics import ConfusedPair
+from convtrack import files
+from convtrack.evaluation import bounds, metrics
+from convtrack.evaluation.metrics import ConfusedPair
 
 
 @dataclass(frozen=True)
@@ -20,7 +21,7 @@ class Results:
     int64 of (n,). `guesses` are the few most probable classes of each image, int64 of (n, few), the most probable
     first; `probabilities` are theirs, floats of the same shape. `images` are the test images, uint8 of (n, height,
     width, channels), still on the disk. `history` and `per_class` are the tables of those names in artifacts,
-    `training` is the content of artifacts.TRAINING.
+    `training` is the content of files.TRAINING.
     """
 
     classes: list[str]
@@ -38,12 +39,12 @@ class Results:
 
 def read() -> Results:
     """Read models/, reports/ and the test images in data/processed. Raises StorageError where one is missing."""
-    tops = [[column.format(rank + 1) for rank in range(bounds.MOST_PROBABLE)] for column in artifacts.MOST_PROBABLE]
-    predictions = artifacts.read_table(artifacts.PREDICTIONS, text=("name", "actual", "predicted", *tops[0]))
-    classes = artifacts.read_json(artifacts.PROCESSED / artifacts.DATASET)["classes"]
+    tops = [[column.format(rank + 1) for rank in range(bounds.MOST_PROBABLE)] for column in files.MOST_PROBABLE]
+    predictions = files.read_table(files.PREDICTIONS, text=("name", "actual", "predicted", *tops[0]))
+    classes = files.read_json(files.PROCESSED / files.DATASET)["classes"]
     number = {name: index for index, name in enumerate(classes)}
     if len(classes) <= bounds.ALL_CLASSES:
-        columns = [f"{artifacts.PROBABILITY}{name}" for name in classes]
+        columns = [f"{files.PROBABILITY}{name}" for name in classes]
         probabilities = predictions[columns].to_numpy(np.float64)
         guesses = metrics.most_probable(probabilities, bounds.MOST_PROBABLE)
         probabilities = np.take_along_axis(probabilities, guesses, axis=1)
@@ -57,15 +58,15 @@ def read() -> Results:
         predicted=predictions["predicted"].map(number).to_numpy(np.int64),
         guesses=guesses,
         probabilities=probabilities,
-        images=artifacts.read_arrays(artifacts.PROCESSED, "test").images,
-        history=artifacts.read_table(artifacts.HISTORY),
-        training=artifacts.read_json(artifacts.TRAINING),
-        per_class=artifacts.read_table(artifacts.PER_CLASS, text=("class",)),
+        images=files.read_arrays(files.PROCESSED, "test").images,
+        history=files.read_table(files.HISTORY),
+        training=files.read_json(files.TRAINING),
+        per_class=files.read_table(files.PER_CLASS, text=("class",)),
         pairs=read_pairs(),
     )
 
 
 def read_pairs() -> list[ConfusedPair]:
     """The most confused pairs, the most frequent first. Raises StorageError."""
-    table = artifacts.read_table(artifacts.CONFUSED_PAIRS, text=("actual", "predicted"))
+    table = files.read_table(files.CONFUSED_PAIRS, text=("actual", "predicted"))
     return [ConfusedPair(*row) for row in table.itertuples(index=False)]

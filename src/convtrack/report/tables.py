@@ -10,7 +10,8 @@ from rich.console import Console, Group, RenderableType
 from rich.table import Table
 from rich.text import Text
 
-from convtrack import artifacts, bounds
+from convtrack import files
+from convtrack.evaluation import bounds
 from convtrack.report.names import shown
 from convtrack.report.results import read_pairs
 
@@ -35,8 +36,8 @@ def summary() -> RenderableType:
 
     Raises StorageError where train or evaluate has not written its files.
     """
-    results = _results(artifacts.read_json(artifacts.EVALUATION), artifacts.read_json(artifacts.TRAINING))
-    classes = artifacts.read_json(artifacts.PROCESSED / artifacts.DATASET)["classes"]
+    results = _results(files.read_json(files.EVALUATION), files.read_json(files.TRAINING))
+    classes = files.read_json(files.PROCESSED / files.DATASET)["classes"]
     left_out = [Text(), Text(words)] if (words := bounds.left_out(len(classes))) else []
     return Group(results, Text(), _confused(), *left_out)
 

@@ -8,7 +8,7 @@ import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from convtrack import metrics
+from convtrack.evaluation import metrics
 from convtrack.params.evaluate import Evaluate
 from convtrack.report.names import shown, shown_file
 from convtrack.report.results import Results

@@ -7,7 +7,7 @@ from typing import Any
 
 from rich.console import Console
 
-from convtrack import artifacts, datasets
+from convtrack import datasets, files
 from convtrack.errors import escaped
 from convtrack.params.data import Data
 
@@ -28,22 +28,22 @@ def download(data: Data, folder: Path) -> dict[str, Any]:
     {train,test}_images.npy: uint8 (n, height, width, channels); {train,test}_labels.npy: int64 (n,); source.json,
     which is returned. Raises DataError, DownloadError or StorageError.
     """
-    with artifacts.whole_folder(folder) as temporary:
+    with files.atomic_folder(folder) as temporary:
         source = datasets.source(data.name)(data, temporary)
-        artifacts.write_json(temporary / artifacts.SOURCE, source)
+        files.write_json(temporary / files.SOURCE, source)
     return source
 
 
 def run(data: Data) -> None:
-    """Write artifacts.RAW and say what is in it."""
-    source = download(data, artifacts.RAW)
+    """Write files.RAW and say what is in it."""
+    source = download(data, files.RAW)
     shape, counts, classes = "x".join(map(str, source["image_shape"])), source["counts"], source["classes"]
     say = Console(markup=False, highlight=False, soft_wrap=True)
     say.print(
         f"{source['name']}: {counts['train']:,} train and {counts['test']:,} test images of {shape} "
         f"in {len(classes)} classes: {', '.join(map(escaped, classes[:20]))}{', …' if len(classes) > 20 else ''}"
     )
-    if said := [_said(why, files) for why, files in source["left_out"].items() if files]:
+    if said := [_said(why, skipped) for why, skipped in source["left_out"].items() if skipped]:
         say.print("skipped " + ", ".join(said))
     if "in_val" in source["left_out"]:
         say.print(
@@ -52,9 +52,11 @@ def run(data: Data) -> None:
         )
 
 
-def _said(why: str, files: int | list[str] | dict[str, int]) -> str:
+def _said(why: str, skipped: int | list[str] | dict[str, int]) -> str:
     """As "2 files of formats that are not read (.heic)": how many files, why, and the kinds where they are counted."""
-    count = files if isinstance(files, int) else len(files) if isinstance(files, list) else sum(files.values())
-    kinds = f" ({', '.join(map(escaped, list(files)[:10]))})" if isinstance(files, dict) else ""
+    count = (
+        skipped if isinstance(skipped, int) else len(skipped) if isinstance(skipped, list) else sum(skipped.values())
+    )
+    kinds = f" ({', '.join(map(escaped, list(skipped)[:10]))})" if isinstance(skipped, dict) else ""
     one, many = _SKIPPED.get(why, (f"file ({why})", f"files ({why})"))
     return f"{count:,} {one if count == 1 else many}{kinds}"

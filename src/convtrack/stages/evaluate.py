@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pandas as pd
 
-from convtrack import artifacts, bounds, metrics
+from convtrack import files
 from convtrack.errors import DataError, TrainingError
+from convtrack.evaluation import bounds, metrics
 from convtrack.params.evaluate import Evaluate
 
 if TYPE_CHECKING:
@@ -43,7 +44,7 @@ def assess(
     broken = int(np.sum(~np.isfinite(probabilities).all(axis=1)))
     if broken:
         raise TrainingError(
-            f"{artifacts.MODEL} gives probabilities that are not numbers for {broken} of {len(labels)} test images. "
+            f"{files.MODEL} gives probabilities that are not numbers for {broken} of {len(labels)} test images. "
             "Nothing was written",
             "lower train.optimizer.learning_rate, then dvc repro",
         )
@@ -57,10 +58,10 @@ def assess(
     return Evaluation(
         metrics={"images": len(labels), **scalars, "recall": recall},
         tables={
-            artifacts.PER_CLASS: per_class,
-            artifacts.CONFUSION: named,
-            artifacts.PREDICTIONS: _predictions(named, names, probabilities, classes),
-            artifacts.CONFUSED_PAIRS: pd.DataFrame(
+            files.PER_CLASS: per_class,
+            files.CONFUSION: named,
+            files.PREDICTIONS: _predictions(named, names, probabilities, classes),
+            files.CONFUSED_PAIRS: pd.DataFrame(
                 [dataclasses.asdict(pair) for pair in pairs],
                 columns=[field.name for field in dataclasses.fields(metrics.ConfusedPair)],
             ),
@@ -80,12 +81,12 @@ def _predictions(named: pd.DataFrame, names: list[str], probabilities: np.ndarra
     table["margin"] = metrics.margins(probabilities)
     if len(classes) <= bounds.ALL_CLASSES:
         # the prefix keeps a class called "index" or "margin" apart from the columns of that name
-        columns = [f"{artifacts.PROBABILITY}{name}" for name in classes]
+        columns = [f"{files.PROBABILITY}{name}" for name in classes]
         return pd.concat([table, pd.DataFrame(probabilities, columns=columns)], axis=1)
     guesses = metrics.most_probable(probabilities, bounds.MOST_PROBABLE)
     values = np.take_along_axis(probabilities, guesses, axis=1)
     for rank in range(bounds.MOST_PROBABLE):
-        name, probability = (column.format(rank + 1) for column in artifacts.MOST_PROBABLE)
+        name, probability = (column.format(rank + 1) for column in files.MOST_PROBABLE)
         table[name], table[probability] = np.array(classes, dtype=object)[guesses[:, rank]], values[:, rank]
     return table
 
@@ -123,7 +124,7 @@ def check_fit(model: keras.Model, image_shape: list[int], classes: list[str]) ->
     same_shape = len(takes) == len(image_shape) and all(a in {None, b} for a, b in zip(takes, image_shape, strict=True))
     if not same_shape or gives != (len(classes),):
         raise DataError(
-            f"{artifacts.MODEL} does not fit {artifacts.PROCESSED}: it takes images of {_by(takes)} and gives "
+            f"{files.MODEL} does not fit {files.PROCESSED}: it takes images of {_by(takes)} and gives "
             f"{_by(gives)} probabilities; the images there are {_by(image_shape)}, of {len(classes)} classes. "
             "Nothing was written",
             "dvc repro, which trains again on this data",
@@ -140,12 +141,12 @@ def run(evaluate: Evaluate) -> dict[str, Any]:
     from convtrack.system.processor import usable_cores
     from convtrack.training.threads import hold_threads
 
-    dataset = artifacts.read_json(artifacts.PROCESSED / artifacts.DATASET)
-    test = artifacts.read_arrays(artifacts.PROCESSED, "test")
+    dataset = files.read_json(files.PROCESSED / files.DATASET)
+    test = files.read_arrays(files.PROCESSED, "test")
     hold_threads(usable_cores())
-    model = artifacts.load_model(artifacts.MODEL)
+    model = files.load_model(files.MODEL)
     check_fit(model, dataset["image_shape"], dataset["classes"])
-    training, history = artifacts.read_json(artifacts.TRAINING), artifacts.read_table(artifacts.HISTORY)
+    training, history = files.read_json(files.TRAINING), files.read_table(files.HISTORY)
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("images"))
     with Progress(*columns, TimeRemainingColumn()) as progress:
 
@@ -154,7 +155,7 @@ def run(evaluate: Evaluate) -> dict[str, Any]:
             advance = functools.partial(progress.advance, task)
             return predict(model, test.images, evaluate.batch_size, advance, method=method)
 
-        names = list(artifacts.read_names(artifacts.PROCESSED, "test"))
+        names = list(files.read_names(files.PROCESSED, "test"))
         evaluation = assess(test.labels, probabilities("none", "evaluate"), names, dataset["classes"], evaluate)
         method = evaluate.test_time_augmentation
         if method != "none":
@@ -185,9 +186,9 @@ def _write(evaluation: Evaluation, few: dict[str, Any]) -> None:
     # the temporary files of all take their places together, after the last of them was written
     with contextlib.ExitStack() as stack:
         for path, table in evaluation.tables.items():
-            artifacts.write_table(stack.enter_context(artifacts.whole_file(path)), table)
-        for path, content in ((artifacts.EVALUATION, evaluation.metrics), (artifacts.METRICS, few)):
-            artifacts.write_json(stack.enter_context(artifacts.whole_file(path)), content)
+            files.write_table(stack.enter_context(files.atomic_write(path)), table)
+        for path, content in ((files.EVALUATION, evaluation.metrics), (files.METRICS, few)):
+            files.write_json(stack.enter_context(files.atomic_write(path)), content)
 
 
 def _by(shape: tuple[int | None, ...] | list[int]) -> str:

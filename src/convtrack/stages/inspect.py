@@ -16,17 +16,17 @@ from typing import Any, BinaryIO
 
 import click
 
-from convtrack import artifacts, datasets
+from convtrack import datasets, files
 from convtrack.datasets import folder, where
 from convtrack.errors import DataError, StorageError
 from convtrack.params.data import Data
 
-TOP = artifacts.STATE / "watched"
+TOP = files.STATE / "watched"
 WATCHED = TOP / "1/2/3/4"  # DVC watches WATCHED/<data.path>; the levels are for a path that begins with ../
 
 
 def run(data: Data) -> None:
-    """Write artifacts.INSPECTED and the links under WATCHED.
+    """Write files.INSPECTED and the links under WATCHED.
 
     Where own images are gone that this very `data` was inspected with, all stays as it was. Raises DataError where they
     are gone otherwise, before anything is written, and StorageError.
@@ -49,8 +49,8 @@ def run(data: Data) -> None:
             )
         else:
             content |= digest(path)
-    artifacts.write_json(artifacts.INSPECTED, content)
-    with artifacts.storage_errors(TOP):
+    files.write_json(files.INSPECTED, content)
+    with files.storage_errors(TOP):
         _watch(link, path)
 
 
@@ -72,7 +72,7 @@ def digest(path: Path) -> dict[str, Any]:
 
 def _known() -> dict[str, Any]:
     try:
-        return artifacts.read_json(artifacts.INSPECTED)
+        return files.read_json(files.INSPECTED)
     except StorageError:
         return {}
 

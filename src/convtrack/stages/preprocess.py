@@ -14,11 +14,11 @@ import numpy as np
 from rich.console import Console
 from rich.progress import track
 
-from convtrack import artifacts
-from convtrack.artifacts import Arrays, Split
+from convtrack import files
 from convtrack.datasets.arrays import ArrayWriter, block_count, blocks, write_array
 from convtrack.datasets.split import held_out
 from convtrack.errors import DataError, listed
+from convtrack.files import Arrays, Split
 from convtrack.params.data import Preprocess
 
 LONG = 500 * 2**20  # bytes of images from which a pass over them shows a progress bar
@@ -32,9 +32,9 @@ def prepare(raw: Path, folder: Path, preprocess: Preprocess) -> dict[str, Any]:
     which is returned. The same input gives the same bytes on any machine. Raises DataError where a class has too few
     images, StorageError where the disk refuses.
     """
-    source = artifacts.read_json(raw / artifacts.SOURCE)
+    source = files.read_json(raw / files.SOURCE)
     classes: list[str] = source["classes"]
-    train, test = artifacts.read_arrays(raw, "train"), artifacts.read_arrays(raw, "test")
+    train, test = files.read_arrays(raw, "train"), files.read_arrays(raw, "test")
     _check(train, classes, raw, "train")
     _check(test, classes, raw, "test")
     val = held_out(train.labels, classes, preprocess.val_fraction, preprocess.seed)
@@ -50,11 +50,11 @@ def prepare(raw: Path, folder: Path, preprocess: Preprocess) -> dict[str, Any]:
             "Nothing was written",
             "set preprocess.duplicates to keep, or add other images to these classes",
         )
-    with artifacts.whole_folder(folder) as temporary:
+    with files.atomic_folder(folder) as temporary:
         digests, mean, std = _write(train, test, masks, temporary)
         for split, mask in masks.items():
-            names = artifacts.read_names(raw, "test" if split == "test" else "train")
-            artifacts.write_names(temporary, split, itertools.compress(names, mask))
+            names = files.read_names(raw, "test" if split == "test" else "train")
+            files.write_names(temporary, split, itertools.compress(names, mask))
         dataset = {
             "classes": classes,
             "image_shape": source["image_shape"],
@@ -67,13 +67,13 @@ def prepare(raw: Path, folder: Path, preprocess: Preprocess) -> dict[str, Any]:
             "duplicates": {**duplicates, "dropped_from_train": int((~val & ~kept).sum())},
             "digests": digests,
         }
-        artifacts.write_json(temporary / artifacts.DATASET, dataset)
+        files.write_json(temporary / files.DATASET, dataset)
     return dataset
 
 
 def run(preprocess: Preprocess) -> None:
-    """artifacts.RAW to artifacts.PROCESSED; says how many images each split has, and how many are in two of them."""
-    dataset = prepare(artifacts.RAW, artifacts.PROCESSED, preprocess)
+    """files.RAW to files.PROCESSED; says how many images each split has, and how many are in two of them."""
+    dataset = prepare(files.RAW, files.PROCESSED, preprocess)
     say = Console(markup=False, highlight=False, soft_wrap=True)
     say.print(", ".join(f"{split}: {sum(counts.values()):,} images" for split, counts in dataset["counts"].items()))
     if any(dataset["duplicates"].values()):
@@ -82,14 +82,14 @@ def run(preprocess: Preprocess) -> None:
 
 
 def _check(arrays: Arrays, classes: Sequence[str], raw: Path, split: Split) -> None:
-    path, images, labels = artifacts.images_path(raw, split), arrays.images, arrays.labels
+    path, images, labels = files.images_path(raw, split), arrays.images, arrays.labels
     if images.dtype != np.uint8 or images.ndim != 4 or len(images) != len(labels) or not len(images):
         raise DataError(
             f"{path} holds {images.dtype} {images.shape} for {len(labels)} labels", "run dvc repro -f download"
         )
-    if (names := sum(1 for _ in artifacts.read_names(raw, split))) != len(images):
+    if (names := sum(1 for _ in files.read_names(raw, split))) != len(images):
         raise DataError(
-            f"{artifacts.names_path(raw, split)} holds {names} names for {len(images)} images",
+            f"{files.names_path(raw, split)} holds {names} names for {len(images)} images",
             "run dvc repro -f download",
         )
     if labels.min() < 0 or labels.max() >= len(classes):
@@ -151,7 +151,7 @@ def _write(
             writers: dict[Split, ArrayWriter] = {}
             for split in splits:
                 shape = (int(masks[split].sum()), *arrays.images.shape[1:])
-                writers[split] = stack.enter_context(ArrayWriter(artifacts.images_path(folder, split), shape))
+                writers[split] = stack.enter_context(ArrayWriter(files.images_path(folder, split), shape))
             for place, rows in _shown(arrays.images, "writing " + " and ".join(splits)):
                 for split, writer in writers.items():
                     chosen = rows[masks[split][place]]
@@ -159,8 +159,8 @@ def _write(
                     if split == "train":
                         levels += _levels(chosen)
             for split, writer in writers.items():
-                labels = artifacts.labels_path(folder, split)
-                digests[artifacts.images_path(folder, split).name] = writer.digest()
+                labels = files.labels_path(folder, split)
+                digests[files.images_path(folder, split).name] = writer.digest()
                 digests[labels.name] = write_array(labels, arrays.labels[masks[split]])
     mean, std = zip(*(_moments(counts) for counts in levels.tolist()), strict=True)
     return digests, list(mean), list(std)

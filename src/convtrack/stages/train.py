@@ -11,9 +11,9 @@ import keras
 import tensorflow as tf
 from rich.console import Console
 
-from convtrack import artifacts, models
-from convtrack.artifacts import Arrays
+from convtrack import files, models
 from convtrack.errors import ConfigError, TrainingError
+from convtrack.files import Arrays
 from convtrack.models import graph, whitening
 from convtrack.models.flops import training_flops
 from convtrack.params.model import Model
@@ -45,7 +45,7 @@ def checkpoints(model: Model, train: Train) -> Path:
 
     Raises ConfigError for a precision that this machine lacks, and StorageError.
     """
-    dataset = artifacts.read_json(artifacts.PROCESSED / artifacts.DATASET)
+    dataset = files.read_json(files.PROCESSED / files.DATASET)
     precision, _ = choose_precision(train.precision)
     folder = FOLDER / checkpoint_key(dataset, model.model_dump(), train.model_dump(), precision)
     forget(folder)
@@ -68,11 +68,11 @@ def run(
     """
     cores = cores or usable_cores()
     hold_threads(cores)
-    dataset = artifacts.read_json(artifacts.PROCESSED / artifacts.DATASET)
-    arrays = {split: artifacts.read_arrays(artifacts.PROCESSED, split) for split in ("train", "val")}
+    dataset = files.read_json(files.PROCESSED / files.DATASET)
+    arrays = {split: files.read_arrays(files.PROCESSED, split) for split in ("train", "val")}
     precision, why = choose_precision(train.precision)
     # what stood here belongs to another training, as DVC sees it too
-    for old in (artifacts.MODEL, artifacts.TRAINING, artifacts.HISTORY):
+    for old in (files.MODEL, files.TRAINING, files.HISTORY):
         old.unlink(missing_ok=True)
     _say(f"{model.name} on {cores} cores in {precision}: {why}")
     folder = checkpoints(model, train)
@@ -88,10 +88,10 @@ def run(
             checkpoints=folder,
             on_epoch=on_epoch,
         )
-    artifacts.save_model(artifacts.MODEL, network)
+    files.save_model(files.MODEL, network)
     result |= {"precision": precision, "precision_reason": why, "threads": cores}
     result["replicas"] = strategy.num_replicas_in_sync
-    artifacts.write_json(artifacts.TRAINING, result)
+    files.write_json(files.TRAINING, result)
     if not keep_checkpoints:
         finish(folder)
     return result
@@ -128,7 +128,7 @@ def fit(
     images = f"{len(train_arrays.labels):,} train and {len(val_arrays.labels):,} val images"
     _say(f"{network.count_params():,} parameters, {images}")
     stop = StopEarly(train.early_stopping)
-    history = History(artifacts.HISTORY, len(batches) * train.batch_size, on_epoch)
+    history = History(files.HISTORY, len(batches) * train.batch_size, on_epoch)
     interruption = Interruption("when this step is done, to go on from there later")
     checkpoint = Checkpoint(
         checkpoints,
@@ -166,7 +166,7 @@ def fit(
     if not stop.best:
         raise TrainingError(
             f"the val loss was not finite in any of the {len(history.rows)} epochs, so that no epoch is the best one. "
-            f"{artifacts.HISTORY} holds them; there is no model",
+            f"{files.HISTORY} holds them; there is no model",
             "lower train.optimizer.learning_rate, or set train.precision: float32",
         )
     stop.restore_best(trained)
@@ -205,9 +205,9 @@ def _last_good_model_kept(
         done = checkpoint.resume(trained, batches.batch(0, 0))
         if not done:
             raise
-        artifacts.save_model(artifacts.MODEL, models.with_probabilities(network))
+        files.save_model(files.MODEL, models.with_probabilities(network))
         place = _place(done, len(batches))
-        raise TrainingError(f"{error.message}, and {artifacts.MODEL} the model after {place}", error.hint) from error
+        raise TrainingError(f"{error.message}, and {files.MODEL} the model after {place}", error.hint) from error
 
 
 def _for_its_batches(network: keras.Model, model: Model, batches: TrainBatches) -> keras.Model:

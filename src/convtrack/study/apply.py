@@ -7,7 +7,7 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from convtrack.errors import ConfigError
-from convtrack.params import schema as config
+from convtrack.params import schema
 from convtrack.params.editor import edit, put_all
 from convtrack.study import fingerprint, parameters, results
 from convtrack.study.results import Found
@@ -45,7 +45,7 @@ def apply(trial: FrozenTrial, *, write: bool) -> str:
 
     Without `write` the file stays as it is. Raises ConfigError where the values do not fit what else is in there.
     """
-    content = config.searchable(config.read_yaml(config.PARAMS_FILE), trial.params)
+    content = schema.searchable(schema.read_yaml(schema.PARAMS_FILE), trial.params)
     new = _changed(content, parameters.apply(content, trial.params))
     return edit(lambda document: put_all(document, new), f"params.yaml with trial {trial.number}", write=write)
 

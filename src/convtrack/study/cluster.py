@@ -14,9 +14,9 @@ from typing import Any
 
 from filelock import FileLock
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.errors import ConfigError, ConvtrackError, StorageError
-from convtrack.params import schema as config
+from convtrack.params import schema
 from convtrack.params.schema import Params
 from convtrack.redact import redacted, redacted_uri
 from convtrack.study import folders
@@ -125,7 +125,7 @@ class ClusterWorkers:
             # its machine, or Ray's process on it: not the trial's fault, which can go on elsewhere
             return Ended(number, STOPPED, _in_short(error, ""), 0, False, lost=True)
         if not path.exists():  # the trial ran on another machine, whose disk is not ours
-            with artifacts.whole_file(path) as temporary:
+            with files.atomic_write(path) as temporary:
                 temporary.write_bytes(log)
         return Ended(**found)
 
@@ -170,18 +170,18 @@ def _wait(local: LocalWorkers, number: int) -> Ended:
 
 def _fetch_data(root: Path) -> None:
     """See to it that this machine has the images: `dvc pull` brings them where they are not there. StorageError."""
-    if not (root / config.PARAMS_FILE).exists():
+    if not (root / schema.PARAMS_FILE).exists():
         raise StorageError(f"{root} is not here; every machine of the cluster needs the repository in the same folder")
-    lock = root / artifacts.STATE / "pull.lock"
+    lock = root / files.STATE / "pull.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
     with FileLock(lock):  # several trials of one machine begin at once
-        if (root / artifacts.PROCESSED / artifacts.DATASET).exists():
+        if (root / files.PROCESSED / files.DATASET).exists():
             return
         command = [sys.executable, "-m", "dvc", "pull", "preprocess"]
         done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
         if done.returncode:
             raise StorageError(
-                f"{root / artifacts.PROCESSED} is missing, and dvc pull did not bring it: {done.stderr.strip()[-500:]}"
+                f"{root / files.PROCESSED} is missing, and dvc pull did not bring it: {done.stderr.strip()[-500:]}"
             )
 
 

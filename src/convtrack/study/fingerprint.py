@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from convtrack.params import schema as config
+from convtrack.params import schema
 from convtrack.study import parameters
 
 ATTRIBUTE = "fingerprint"  # of the study's user attributes
@@ -19,7 +19,7 @@ def fingerprint(content: dict[str, Any], dataset_digests: Mapping[str, str]) -> 
     `content` is that of params.yaml, `dataset_digests` the SHA-256 of each array of data/processed (`digests` of
     dataset.json).
     """
-    study = config.parse(content).study
+    study = schema.parse(content).study
     return {
         "objectives": list(study.objectives),
         "space": {path: entry.model_dump() for path, entry in study.space.items()},
@@ -49,8 +49,8 @@ def _fixed(content: dict[str, Any], searched: set[str]) -> dict[str, Any]:
     fixed: dict[str, Any] = {}
     # where a trial chooses the optimizer, it has what params.yaml says of that one
     choices = [path.removesuffix("name") for path in searched if path.endswith(".name")]
-    others = {path: value for path, value in config.flatten(content) if path.startswith(tuple(choices))}
-    for path, value in (config.parse(content).flat() | others).items():
+    others = {path: value for path, value in schema.flatten(content) if path.startswith(tuple(choices))}
+    for path, value in (schema.parse(content).flat() | others).items():
         if path.split(".")[0] not in SECTIONS or path in searched:
             continue
         parts = {last for base, last in map(parameters.split, searched) if base == path}

@@ -19,11 +19,11 @@ from typing import Any
 
 from ruamel.yaml import YAML
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.errors import StorageError
 from convtrack.params.schema import PARAMS_FILE
 
-STUDIES = artifacts.STATE / "studies"
+STUDIES = files.STATE / "studies"
 SPEC, RESULT, LOG = Path("trial.json"), Path("result.json"), Path("trial.log")
 
 
@@ -56,32 +56,32 @@ def prepare(folder: Path, spec: Spec, content: dict[str, Any]) -> None:
     if folder.exists() and _study_id(folder) != spec.study_id:
         shutil.rmtree(folder)
     (folder / RESULT).unlink(missing_ok=True)
-    with artifacts.whole_file(folder / PARAMS_FILE) as temporary:
+    with files.atomic_write(folder / PARAMS_FILE) as temporary:
         YAML().dump(content, temporary)
-    data = folder / artifacts.PROCESSED.parts[0]
+    data = folder / files.PROCESSED.parts[0]
     if not data.is_symlink():
-        with artifacts.storage_errors(data):
+        with files.storage_errors(data):
             # to that of the repository, from so many folders below it
             data.symlink_to(Path(*[".."] * len(trial_folder(spec.study, spec.number).parts), data.name))
-    artifacts.write_json(folder / SPEC, asdict(spec))
+    files.write_json(folder / SPEC, asdict(spec))
 
 
 def read_spec(folder: Path) -> Spec:
     """Raises StorageError."""
-    return Spec(**artifacts.read_json(folder / SPEC))
+    return Spec(**files.read_json(folder / SPEC))
 
 
 def read_result(folder: Path, study_id: str) -> dict[str, Any] | None:
     """What the trial's process wrote at its end, None where it did not come to that, or was one of another study."""
     try:
-        return artifacts.read_json(folder / RESULT) if _study_id(folder) == study_id else None
+        return files.read_json(folder / RESULT) if _study_id(folder) == study_id else None
     except StorageError:
         return None
 
 
 def forget_checkpoints(folder: Path) -> None:
     """A trial that has ended goes on no more."""
-    shutil.rmtree(folder / artifacts.STATE, ignore_errors=True)
+    shutil.rmtree(folder / files.STATE, ignore_errors=True)
 
 
 def last_line(folder: Path) -> str:

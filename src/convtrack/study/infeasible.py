@@ -6,7 +6,7 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
-from convtrack.params import schema as config
+from convtrack.params import schema
 from convtrack.params.schema import Params
 from convtrack.params.study import CategoricalEntry, SpaceEntry
 from convtrack.study import parameters
@@ -22,7 +22,7 @@ def find(space: Space, content: dict[str, Any], image_shape: Sequence[int] | Non
     for path, entry in space.items():
         for value in _ends(entry):
             point = _point(space, content, {**_so_that_it_exists(path, space, content), path: value})
-            if problem := _of(path, config.problems(parameters.apply(content, point))):
+            if problem := _of(path, schema.problems(parameters.apply(content, point))):
                 known = True
                 yield f"{path}: {value!r} cannot be: {problem}"
                 break
@@ -38,12 +38,12 @@ def _corners(space: Space, content: dict[str, Any], image_shape: Sequence[int] |
         values = _point(space, content, dict(zip(shaping, corner, strict=True)))
         candidate = parameters.apply(content, values)
         where = ", ".join(f"{path} = {values[path]!r}" for path in shaping if path in values) or "the knobs as they are"
-        if problem := next(iter(config.problems(candidate)), None):
+        if problem := next(iter(schema.problems(candidate)), None):
             if not quiet:
                 yield f"{where}: {problem}"
                 return
         elif image_shape:
-            missing, problem = _too_small(config.parse(candidate), image_shape)
+            missing, problem = _too_small(schema.parse(candidate), image_shape)
             worst = max(worst, (missing, f"{where}: {problem}"))
     if worst[0] > 0:
         yield worst[1]

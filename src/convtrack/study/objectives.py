@@ -6,7 +6,7 @@ import statistics
 import time
 from typing import TYPE_CHECKING, Any
 
-from convtrack import artifacts
+from convtrack import files
 
 if TYPE_CHECKING:
     import keras
@@ -22,7 +22,7 @@ def measure(names: list[str], training: dict[str, Any]) -> list[float]:
     on the cores of this trial.
     """
     names_of_network = {"flops", "latency"} & set(names)
-    network = artifacts.load_model(artifacts.MODEL) if names_of_network else None
+    network = files.load_model(files.MODEL) if names_of_network else None
     return [_measure(name, training, network) for name in names]
 
 
@@ -36,7 +36,7 @@ def _measure(name: str, training: dict[str, Any], network: keras.Model | None) -
 
 def _of_kept_weights(name: str, training: dict[str, Any]) -> float:
     """The value after the epoch whose weights the model has, which is not always the one with the best value."""
-    values = artifacts.read_table(artifacts.HISTORY)[name].tolist()
+    values = files.read_table(files.HISTORY)[name].tolist()
     return float(values[(training["restored_epoch"] or training["epochs_run"]) - 1])
 
 

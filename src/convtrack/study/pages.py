@@ -15,7 +15,7 @@ import plotly.offline
 from markupsafe import Markup
 from optuna.trial import FrozenTrial
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.study import figures, results
 from convtrack.study.results import Found
 
@@ -24,13 +24,13 @@ TEMPLATE = "page.html"
 
 def default_path(name: str) -> Path:
     """Where the page of study `name` goes, among the repository's state."""
-    return artifacts.STATE / "studies" / name / "report.html"
+    return files.STATE / "studies" / name / "report.html"
 
 
 def write(study: optuna.Study, path: Path) -> None:
     """Write the page of `study` to `path`, whole or not at all (StorageError)."""
     text = page(results.read(study), datetime.now())
-    with artifacts.whole_file(path) as temporary:
+    with files.atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 

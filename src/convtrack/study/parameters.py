@@ -1,6 +1,6 @@
 """Knobs of params.yaml by dotted path, those of lists too: `x.length` is how many entries list x has, `x.0` its first.
 
-A `content` is what config.read_yaml gives. A knob that may be one number for all blocks (config.per_block) turns into a
+A `content` is what schema.read_yaml gives. A knob that may be one number for all blocks (schema.per_block) turns into a
 list as soon as one of its entries is set, and stays as long as the list of blocks.
 """
 
@@ -10,7 +10,7 @@ import copy
 from typing import Any
 
 from convtrack.errors import ConfigError
-from convtrack.params import schema as config
+from convtrack.params import schema
 from convtrack.params.section import renamed
 
 LENGTH = "length"
@@ -24,7 +24,7 @@ def split(path: str) -> tuple[str, str | None]:
 
 def leader(content: dict[str, Any], base: str) -> str:
     """The list whose length list `base` has: itself, or that of the blocks."""
-    return config.per_block(content["model"]["name"]).get(base, base)
+    return schema.per_block(content["model"]["name"]).get(base, base)
 
 
 def value(content: dict[str, Any], path: str) -> Any:
@@ -63,14 +63,14 @@ def apply(content: dict[str, Any], values: dict[str, Any]) -> dict[str, Any]:
             f"params.yaml has no place for {path}{f'; {renamed(path)}' if renamed(path) else ''}",
             "take the model and train sections that the study was made with",
         ) from None
-    for base in {*touched, *config.per_block(changed["model"]["name"])}:
+    for base in {*touched, *schema.per_block(changed["model"]["name"])}:
         _repeat_last(_get(changed, base))
     return changed
 
 
 def _follow_blocks(content: dict[str, Any], touched: set[str]) -> None:
     """Make the lists with an entry per block as long as there are blocks, and lists of those numbers in `touched`."""
-    for base, blocks in config.per_block(content["model"]["name"]).items():
+    for base, blocks in schema.per_block(content["model"]["name"]).items():
         count, now = len(_get(content, blocks)), _get(content, base)
         if isinstance(now, list):
             _set(content, base, _resized(now, count))

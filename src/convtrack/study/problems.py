@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from typing import Any
 
 from convtrack.errors import ConfigError
-from convtrack.params import schema as config
+from convtrack.params import schema
 from convtrack.params.schema import Params
 from convtrack.params.study import CategoricalEntry, FloatEntry, IntEntry, SpaceEntry, Study
 from convtrack.study import infeasible, parameters
@@ -22,7 +22,7 @@ def check(params: Params, content: dict[str, Any], image_shape: Sequence[int] | 
     `content` is what `params` was read from; `image_shape` is (height, width, channels), None where it is not known.
     """
     if found := find(params.study, content, image_shape):
-        raise config.refusal("study.space", found)
+        raise schema.refusal("study.space", found)
 
 
 def find(study: Study, content: dict[str, Any], image_shape: Sequence[int] | None) -> list[str]:
@@ -100,7 +100,7 @@ def _of_the_path(path: str, space: Space, content: dict[str, Any]) -> Iterator[s
     except KeyError:
         yield _unknown(base, content)
         return
-    blocks = config.per_block(content["model"]["name"]).get(base)
+    blocks = schema.per_block(content["model"]["name"]).get(base)
     if isinstance(now, dict):
         yield f"is a section: search {', '.join(f'{base}.{name}' for name in now)}"
     elif part is None and any(parameters.split(other)[0] == path for other in space if other != path):
@@ -171,7 +171,7 @@ def _among(value: Any, values: Sequence[Any]) -> bool:
 
 
 def _unknown(path: str, content: dict[str, Any]) -> str:
-    known = [knob for knob in config.parse(content).flat() if knob.split(".")[0] in SECTIONS]
+    known = [knob for knob in schema.parse(content).flat() if knob.split(".")[0] in SECTIONS]
     close = difflib.get_close_matches(path, known, n=1)
     beside = [knob for knob in known if knob.rpartition(".")[0] == path.rpartition(".")[0]]
     if close:

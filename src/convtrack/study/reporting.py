@@ -13,7 +13,7 @@ from typing import Any, Protocol
 import optuna
 from optuna.trial import FrozenTrial, TrialState
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.study import folders, optuna_internals, results
 from convtrack.system import processes
 
@@ -113,7 +113,7 @@ def drop_other_models(
     """
     kept = {trial.number for trial in results.best(study, count)}
     for trial in study.get_trials(deepcopy=False):
-        model = folders.trial_folder(study.study_name, trial.number) / artifacts.MODEL
+        model = folders.trial_folder(study.study_name, trial.number) / files.MODEL
         if trial.number in kept or not trial.state.is_finished() or not model.exists():
             continue
         if trial.number not in at_work if trial.number in mine else _is_left_behind(trial):

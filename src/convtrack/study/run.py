@@ -18,7 +18,7 @@ import optuna
 from optuna.trial import FrozenTrial, TrialState
 
 from convtrack.errors import ConfigError, StorageError, TrainingError
-from convtrack.params import schema as config
+from convtrack.params import schema
 from convtrack.params.schema import Params
 from convtrack.study import folders, optuna_internals, parameters, reporting, results, space
 from convtrack.study.folders import Spec
@@ -150,7 +150,7 @@ class Search:
         content = parameters.apply(self.content, space.suggest(trial, self.params.study, self.content))
         self.study.sampler = sampler
         try:
-            config.parse(content, f"trial {trial.number}")
+            schema.parse(content, f"trial {trial.number}")
         except ConfigError as error:
             reporting.tell(self._told, claimed, reporting.failed(error.message))
             self._ended(self._frozen(trial.number))

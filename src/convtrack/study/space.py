@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from convtrack.errors import ConfigError
-from convtrack.params import schema as config
+from convtrack.params import schema
 from convtrack.params.study import CategoricalEntry, FloatEntry, IntEntry, SpaceEntry, Study
 from convtrack.study import parameters
 
@@ -35,7 +35,7 @@ def current(study: Study, content: dict[str, Any]) -> dict[str, Any]:
     A value that its entry cannot take is left out: the sampler chooses it.
     """
     now: dict[str, Any] = {}
-    content = config.resolved(content)
+    content = schema.resolved(content)
     for path in ordered(study.space, content):
         if exists(path, study.space, content, now):
             now[path] = parameters.value(content, path)

@@ -21,13 +21,13 @@ from optuna.storages import BaseStorage
 from sqlalchemy.engine import URL, make_url
 from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, SQLAlchemyError
 
-from convtrack import artifacts, errors
+from convtrack import errors, files
 from convtrack.errors import ConfigError, StorageError
 from convtrack.redact import redacted, redacted_uri
 from convtrack.study.optuna_internals import Database
 
-FILE = artifacts.STATE / "study.db"
-JOURNAL = artifacts.STATE / "study.journal"  # where earlier versions kept studies
+FILE = files.STATE / "study.db"
+JOURNAL = files.STATE / "study.journal"  # where earlier versions kept studies
 ID = "id"  # the user attribute that tells a study from another one of the same name
 VARIABLE = "CONVTRACK_STUDY_STORAGE"
 ANSWER = 10  # seconds to wait for a server when it is first asked
@@ -97,7 +97,7 @@ def open_storage(url: str | None, *, create: bool = True) -> BaseStorage:
     if not path.exists():
         if not create:
             raise _nothing_in(parsed)
-        with artifacts.storage_errors(path):
+        with files.storage_errors(path):
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
     try:

@@ -17,7 +17,7 @@ import click
 import optuna
 from optuna.trial import TrialState
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.errors import ConvtrackError, DataError, StorageError, TrainingError
 from convtrack.params.schema import Params
 from convtrack.redact import redacted
@@ -105,7 +105,7 @@ class Trial:
             "values": outcome.values,
             "attributes": attributes,
         }
-        artifacts.write_json(folders.RESULT, result)
+        files.write_json(folders.RESULT, result)
         reporting.tell(self._study, self._storage.get_trial(self.spec.trial_id), result)
         folders.forget_checkpoints(Path())
 
@@ -144,11 +144,9 @@ class Trial:
         return Outcome("complete", "", values, training)
 
     def _check_data(self) -> None:
-        data = artifacts.read_json(artifacts.PROCESSED / artifacts.DATASET)["digests"]
+        data = files.read_json(files.PROCESSED / files.DATASET)["digests"]
         if data != self._study.user_attrs[fingerprint.ATTRIBUTE]["data"]:
-            raise DataError(
-                f"{artifacts.PROCESSED} is no longer what this study began with; its trials would not compare"
-            )
+            raise DataError(f"{files.PROCESSED} is no longer what this study began with; its trials would not compare")
 
     def _report(self, row: dict[str, float], epochs: int) -> str:
         """Report an epoch, its step the percent of the schedule that is done; returns why to stop, or nothing."""

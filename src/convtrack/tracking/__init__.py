@@ -4,8 +4,8 @@
 the store (delivery.py), beside the work (sender.py): a store that is away costs a warning, seconds and a replay.
 """
 
+from convtrack.tracking.flusher import sync
 from convtrack.tracking.run import TrackedRun, evaluation_run, training_run
-from convtrack.tracking.sender import sync
 from convtrack.tracking.study import StudyRun, log_study_page, study_run
 from convtrack.tracking.trials import TrialLink
 

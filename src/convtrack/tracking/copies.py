@@ -10,13 +10,13 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.errors import ConfigError
-from convtrack.params import schema as config
+from convtrack.params import schema
 from convtrack.params.schema import PARAMS_FILE, Params
 from convtrack.redact import redacted_uri
-from convtrack.tracking import contents, facts, store
-from convtrack.tracking.delivery import COPIED, ORIGINAL, TAG
+from convtrack.tracking import payloads, provenance, store
+from convtrack.tracking.replay import COPIED, ORIGINAL, TAG
 
 
 def start(params: Params, name: str, document: dict[str, Any], trained: int) -> dict[str, Any]:
@@ -34,7 +34,7 @@ def start(params: Params, name: str, document: dict[str, Any], trained: int) -> 
     note = f"`convtrack evaluate` made this run from the files in models/. The training itself was recorded in {place}."
     seconds = float(_result().get("seconds", 0))
     return {
-        "name": contents.run_name(params, datetime.fromtimestamp(trained / 1000, UTC).astimezone()),
+        "name": payloads.run_name(params, datetime.fromtimestamp(trained / 1000, UTC).astimezone()),
         "tags": own | original | {TAG: name, COPIED: place, "mlflow.note.content": note},
         "start_time": trained - int(1000 * seconds),
         "parent": None,
@@ -46,34 +46,34 @@ def training(params: Params, folder: Path, trained: int) -> dict[str, Any]:
 
     All points have the time `trained`, so that a second evaluation adds none.
     """
-    for file in (facts.project() / artifacts.LOCK, artifacts.PROCESSED / artifacts.DATASET):
+    for file in (provenance.project() / files.LOCK, files.PROCESSED / files.DATASET):
         if file.exists():
-            contents.attached(file, folder)
+            payloads.attached(file, folder)
     content: dict[str, Any] = {"metrics": []}
-    if artifacts.TRAINING.exists() and artifacts.HISTORY.exists():
-        content = contents.training(_result(), folder, trained)
-        for row in artifacts.read_table(artifacts.HISTORY).to_dict("records"):
+    if files.TRAINING.exists() and files.HISTORY.exists():
+        content = payloads.training(_result(), folder, trained)
+        for row in files.read_table(files.HISTORY).to_dict("records"):
             curve = {str(name): value for name, value in row.items() if name != "epoch"}
-            content["metrics"] += contents.points(curve, int(row["epoch"]), trained)
-    return content | {"only_if_copy": True, "params": _params(params), "dataset": contents.dataset()}
+            content["metrics"] += payloads.points(curve, int(row["epoch"]), trained)
+    return content | {"only_if_copy": True, "params": _params(params), "dataset": payloads.dataset()}
 
 
 def _params(params: Params) -> dict[str, str]:
     """Those of the training: dvc.lock has them where models/ is what it names; else what params.yaml says now."""
-    lock = facts.project() / artifacts.LOCK
-    stages = config.read_yaml(lock).get("stages", {}) if lock.exists() else {}
+    lock = provenance.project() / files.LOCK
+    stages = schema.read_yaml(lock).get("stages", {}) if lock.exists() else {}
     locked: dict[str, Any] = {}
-    if _md5(artifacts.RUN) in {out.get("md5") for out in stages.get("train", {}).get("outs", [])}:
+    if _md5(files.RUN) in {out.get("md5") for out in stages.get("train", {}).get("outs", [])}:
         for stage in ("download", "preprocess", "train"):
             locked |= stages.get(stage, {}).get("params", {}).get(PARAMS_FILE.name, {})
     try:  # what other networks and optimizers would take stands in dvc.lock too, and is no parameter of the run
-        return contents.knobs(config.parse(config.read_yaml(PARAMS_FILE) | locked, str(artifacts.LOCK)))
+        return payloads.knobs(schema.parse(schema.read_yaml(PARAMS_FILE) | locked, str(files.LOCK)))
     except ConfigError:  # of an earlier version
-        return contents.knobs(params) | contents.as_params(dict(config.flatten(locked)))
+        return payloads.knobs(params) | payloads.as_params(dict(schema.flatten(locked)))
 
 
 def _result() -> dict[str, Any]:
-    return artifacts.read_json(artifacts.TRAINING) if artifacts.TRAINING.exists() else {}
+    return files.read_json(files.TRAINING) if files.TRAINING.exists() else {}
 
 
 def _md5(file: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.tracking import store
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ def write(client: MlflowClient, run_id: str, folder: Path, scalars: list[Metric]
         document = Model.load(str(folder))
         document.run_id, document.artifact_path = run_id, model.artifact_location
         document.model_id = document.model_uuid = model.model_id
-        with artifacts.whole_file(folder / "MLmodel") as temporary:
+        with files.atomic_write(folder / "MLmodel") as temporary:
             document.save(temporary)
         client.log_model_artifacts(model.model_id, str(folder))
         client.finalize_logged_model(model.model_id, LoggedModelStatus.READY)

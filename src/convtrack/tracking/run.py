@@ -12,16 +12,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.errors import StorageError, TrackingError
 from convtrack.params.schema import Params
 from convtrack.redact import redacted_uri
 from convtrack.system import interruption
 from convtrack.system.interruption import Interruption
-from convtrack.tracking import contents, facts, store, trials
+from convtrack.tracking import payloads, provenance, store, trials
 from convtrack.tracking.changes import Changes
-from convtrack.tracking.delivery import TAG
-from convtrack.tracking.sender import Sender
+from convtrack.tracking.flusher import Flusher
+from convtrack.tracking.replay import TAG
 from convtrack.tracking.trials import TrialLink
 
 if TYPE_CHECKING:
@@ -42,7 +42,7 @@ class TrackedRun:
     def __init__(self, params: Params, name: str, trial: TrialLink | None = None) -> None:
         self.params, self.name, self.trial = params, name, trial
         self.status: str | None = None  # that the run ends with, where the end of its block does not tell
-        self._sender = Sender(name, FILES, others=trial is None)
+        self._sender = Flusher(name, FILES, others=trial is None)
         self._opened = False
         self._trained: int | None = None  # when, in milliseconds since 1970
         self._reopened: float | None = None
@@ -59,12 +59,12 @@ class TrackedRun:
         A trial that was interrupted goes on with the run that it has.
         """
         check_experiment(self._sender)
-        changes = facts.uncommitted()
+        changes = provenance.uncommitted()
         start = self._start(changes)
         self._sender.keep(lambda _: start)
         self._opened = True
         self._sender.flush()
-        self._sender.keep(lambda folder: contents.setup(self.params, folder, changes))
+        self._sender.keep(lambda folder: payloads.setup(self.params, folder, changes))
         if self.params.tracking.system_metrics:
             self._begin_to_measure()
 
@@ -82,7 +82,7 @@ class TrackedRun:
         reopening = {
             "run_id": document.get("run_id"),
             "status": "RUNNING",
-            "tags": contents.evaluation_setup(self.params),
+            "tags": payloads.evaluation_setup(self.params),
             "start": copies.start(self.params, self.name, document, trained),
             "experiment": store.experiment(self.params.tracking.experiment),
         }
@@ -100,7 +100,7 @@ class TrackedRun:
 
     def log_epoch(self, row: dict[str, float]) -> None:
         """A row of models/history.csv as points of curves, its epoch as step."""
-        self._sender.keep(lambda _: contents.row(row))
+        self._sender.keep(lambda _: payloads.row(row))
 
     def log_training(self, result: dict[str, Any], *, model: bool = True) -> None:
         """What models/training.json says, and the files of models/; writes models/run.json.
@@ -115,10 +115,10 @@ class TrackedRun:
             "trained": now.isoformat(timespec="milliseconds"),
             "tracking_uri": redacted_uri(store.uri()),
         }
-        artifacts.write_json(artifacts.RUN, document)
+        files.write_json(files.RUN, document)
 
         def fill(folder: Path) -> dict[str, Any]:
-            content = contents.training(result, folder)
+            content = payloads.training(result, folder)
             self._scalars.extend(content["metrics"])
             return content
 
@@ -137,7 +137,7 @@ class TrackedRun:
         A run that was made from files gets the model now and not earlier: TensorFlow takes the number of its threads,
         which the stage sets, only before its first operation.
         """
-        self._sender.keep(lambda folder: contents.evaluation(metrics, folder))
+        self._sender.keep(lambda folder: payloads.evaluation(metrics, folder))
         if self._sender.is_copy and self.params.tracking.log_model:
             self._keep_model()
 
@@ -159,10 +159,10 @@ class TrackedRun:
 
         now = datetime.now().astimezone()
         own = self.trial.tags() if self.trial else {}
-        tags = resolve_tags(facts.collect() | changes.tags() | own | {TAG: self.name})
+        tags = resolve_tags(provenance.collect() | changes.tags() | own | {TAG: self.name})
         start = {
-            "name": contents.run_name(self.params, now, self.trial),
-            "tags": tags | {"mlflow.note.content": contents.description(self.params, self.trial, changes)},
+            "name": payloads.run_name(self.params, now, self.trial),
+            "tags": tags | {"mlflow.note.content": payloads.description(self.params, self.trial, changes)},
             "start_time": _milliseconds(now),
             "parent": self.trial.study_id if self.trial else None,
         }
@@ -182,13 +182,13 @@ class TrackedRun:
 
     def _log_sample(self, sample: dict[str, float], step: int) -> None:
         with contextlib.suppress(StorageError):  # the training itself tells of a disk that is full
-            self._sender.keep(lambda _: {"metrics": contents.points(sample, step)})
+            self._sender.keep(lambda _: {"metrics": payloads.points(sample, step)})
 
     def _keep_model(self) -> None:
         """Keep the model, if MLflow can write it. Raises StorageError."""
 
         def fill(folder: Path) -> dict[str, Any]:
-            contents.model(folder)
+            payloads.model(folder)
             return {"metrics": self._scalars}
 
         try:
@@ -214,7 +214,7 @@ def training_run(params: Params, trial: TrialLink | None = None, *, beside: Path
     its checkpoints. That of a `trial` is a child of its study's and may end otherwise (`log_outcome`).
     """
     store.uri()  # a wrong address is the user's to mend, and reported before anything is loaded
-    artifacts.RUN.unlink(missing_ok=True)  # what stood here belongs to another training
+    files.RUN.unlink(missing_ok=True)  # what stood here belongs to another training
     run = TrackedRun(params, trial.run if trial else _name(params, beside), trial)
     with opened(run.open, lambda status: run.end(run.status or status)):
         yield run
@@ -224,13 +224,13 @@ def _name(params: Params, beside: Path | None) -> str:
     """The name of the run that a training like this has had, else a new one. Raises StorageError."""
     if beside is None:
         return uuid.uuid4().hex
-    path, knobs = beside / KEPT, contents.knobs(params)
+    path, knobs = beside / KEPT, payloads.knobs(params)
     found = {}
     with contextlib.suppress(StorageError):
-        found = artifacts.read_json(path)
+        found = files.read_json(path)
     # params of other rooms may have changed, and MLflow takes a run's params once
     name = str(found[TAG]) if found.get("params") == knobs else uuid.uuid4().hex
-    artifacts.write_json(path, {TAG: name, "params": knobs})
+    files.write_json(path, {TAG: name, "params": knobs})
     return name
 
 
@@ -238,7 +238,7 @@ def _name(params: Params, beside: Path | None) -> str:
 def evaluation_run(params: Params) -> Iterator[TrackedRun | Unrecorded]:
     """The run of the training whose model is in models/, open again until the block ends."""
     store.uri()  # as above
-    found = artifacts.read_json(artifacts.RUN) if artifacts.RUN.exists() else {}
+    found = files.read_json(files.RUN) if files.RUN.exists() else {}
     name = found.get(TAG) or found.get("run_id")
     if name is None:
         click.echo("convtrack: the training has no MLflow run, so the evaluation goes into reports/ only", err=True)
@@ -274,7 +274,7 @@ def _ending() -> contextlib.AbstractContextManager[None]:
     return Interruption("when MLflow has the end of this run").put_off()
 
 
-def check_experiment(sender: Sender) -> None:
+def check_experiment(sender: Flusher) -> None:
     """Raise TrackingError where the store answers that it has not the experiment that MLFLOW_EXPERIMENT_ID names."""
     wanted = store.experiment("")
     if isinstance(wanted, str):  # a name is made

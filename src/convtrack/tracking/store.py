@@ -12,7 +12,7 @@ from urllib.parse import unquote
 
 from filelock import FileLock
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.errors import TrackingError
 from convtrack.redact import redacted, redacted_uri
 from convtrack.tracking import relocation
@@ -159,7 +159,7 @@ def _make_database() -> None:
     path = database()
     if path is None or path.exists() or "?" in uri():
         return
-    lock = root() / artifacts.STATE / "database.lock"
+    lock = root() / files.STATE / "database.lock"
     lock.parent.mkdir(exist_ok=True)
     with FileLock(lock), contextlib.suppress(FileExistsError):  # others would only slow it down
         if not path.exists():
@@ -170,7 +170,7 @@ def _make_whole(path: Path) -> None:
     """Raises FileExistsError where a program that knows nothing of our lock was faster."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
-    with artifacts.whole_file(path) as temporary:
+    with files.atomic_write(path) as temporary:
         SqlAlchemyStore(_sqlite(temporary), relocation.location(artifacts_folder(path))).engine.dispose()
         try:
             os.link(temporary, path)  # a replacement would take what is there from whoever has it open

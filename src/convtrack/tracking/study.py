@@ -10,12 +10,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.params.schema import PARAMS_FILE, Params
-from convtrack.tracking import contents, facts, store, trials
-from convtrack.tracking.delivery import TAG
+from convtrack.tracking import payloads, provenance, store, trials
+from convtrack.tracking.flusher import Flusher
+from convtrack.tracking.replay import TAG
 from convtrack.tracking.run import check_experiment, opened
-from convtrack.tracking.sender import Sender
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -29,7 +29,7 @@ class StudyRun:
     def __init__(self, params: Params, name: str, study_id: str) -> None:
         self.params, self.name, self.study_id = params, name, study_id
         self._opened = False
-        self._sender = Sender(study_id, f"the study and {artifacts.STATE}/studies/{name}")
+        self._sender = Flusher(study_id, f"the study and {files.STATE}/studies/{name}")
 
     @property
     def id(self) -> str | None:
@@ -52,7 +52,7 @@ class StudyRun:
         settle = {"settle": {"state": state, "reason": reason, "end_time": _now()}, "only_if_there": True}
         kept = log if state == "failed" and log is not None and log.exists() else None
         self._sender.keep(
-            lambda folder: settle | (contents.attached(kept, folder) if kept else {}),
+            lambda folder: settle | (payloads.attached(kept, folder) if kept else {}),
             trials.run_of(self.study_id, number),
         )
 
@@ -65,7 +65,7 @@ class StudyRun:
         finished = counts["complete"] + counts["pruned"]
         values = {f"trials_{state}": float(counts[state]) for state in ENDED}
         values |= {f"best_{name}": value for name, value in best.items() if math.isfinite(value)}
-        self._sender.keep(lambda _: {"metrics": contents.points(values, finished)})
+        self._sender.keep(lambda _: {"metrics": payloads.points(values, finished)})
 
     def drop_model(self, number: int) -> None:
         """Delete the model of a trial that is no longer among the best; its run keeps everything else."""
@@ -73,7 +73,7 @@ class StudyRun:
 
     def log_report(self, page: Path) -> None:
         """A file that tells of the whole study."""
-        self._sender.keep(lambda folder: contents.attached(page, folder))
+        self._sender.keep(lambda folder: payloads.attached(page, folder))
 
     def end(self, status: str) -> None:
         """Close the run; a later command goes on with it."""
@@ -95,7 +95,12 @@ class StudyRun:
             "mlflow.note.content": f"Study `{self.name}`: `convtrack study show {self.name}`",
             TAG: self.study_id,
         }
-        start = {"name": self.name, "tags": resolve_tags(facts.collect() | tags), "start_time": _now(), "parent": None}
+        start = {
+            "name": self.name,
+            "tags": resolve_tags(provenance.collect() | tags),
+            "start_time": _now(),
+            "parent": None,
+        }
         return {"start": start, "experiment": store.experiment(self.params.tracking.experiment), "status": "RUNNING"}
 
     def _running(self, client: MlflowClient) -> list[int]:
@@ -117,8 +122,8 @@ def study_run(params: Params, name: str, study_id: str, storage: str) -> Iterato
 
 def log_study_page(study_id: str, page: Path) -> None:
     """Put a file that tells of a study into its run, where it has one; whether that run goes on is left as it is."""
-    sender = Sender(study_id, str(page))
-    sender.keep(lambda folder: contents.attached(page, folder) | {"only_if_there": True})
+    sender = Flusher(study_id, str(page))
+    sender.keep(lambda folder: payloads.attached(page, folder) | {"only_if_there": True})
     sender.close()
 
 
@@ -131,7 +136,7 @@ def _setup(params: Params, folder: Path) -> dict[str, Any]:
         f"space.{path}": json.dumps({name: value for name, value in entry.items() if value is not None})
         for path, entry in space.items()
     }
-    return {"params": contents.as_params(knobs)} | contents.attached(PARAMS_FILE, folder)
+    return {"params": payloads.as_params(knobs)} | payloads.attached(PARAMS_FILE, folder)
 
 
 def _now() -> int:

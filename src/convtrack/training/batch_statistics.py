@@ -14,7 +14,7 @@ import keras
 import numpy as np
 from keras.layers import BatchNormalization
 
-from convtrack.artifacts import Arrays
+from convtrack.files import Arrays
 
 # images of the train split, at full size and without augmentation: docs/decisions/batch-statistics.md
 LEAST, MOST = 500, 1000

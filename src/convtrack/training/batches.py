@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import keras
 import numpy as np
 
-from convtrack.artifacts import Arrays
+from convtrack.files import Arrays
 from convtrack.params.train import Train
 from convtrack.training.augmentation import augment, mirrored_in
 from convtrack.training.progressive_resizing import resized, shape_at

@@ -21,17 +21,17 @@ import keras
 import numpy as np
 
 import convtrack
-from convtrack import artifacts
+from convtrack import files
 from convtrack.system.interruption import Interruption
 from convtrack.training.early_stopping import StopEarly
 from convtrack.training.history import History
 
-FOLDER = artifacts.STATE / "checkpoints"
+FOLDER = files.STATE / "checkpoints"
 KEPT = 2
 DONE = "done"  # in the folder of a training that came to its end: the MD5 of what it left
 DAYS = 14  # after which checkpoints that nobody has gone on with are deleted
 SECONDS = 60.0  # of training that a kill may cost, where an epoch takes longer
-CODE = ("artifacts.py", "models", "training", "stages/train.py")  # relative to the package; what a training runs
+CODE = ("files.py", "models", "training", "stages/train.py")  # relative to the package; what a training runs
 
 
 class Checkpoint(keras.callbacks.Callback):
@@ -109,7 +109,7 @@ class Checkpoint(keras.callbacks.Callback):
         arrays |= {f"sum/{index}": value for index, value in enumerate(sums)}
         arrays |= {f"best/{index}": weights for index, weights in enumerate(best)}
         size = sum(array.nbytes for array in arrays.values())
-        with artifacts.whole_file(self.folder / f"{step:09d}.npz") as temporary, artifacts.taking(size, "it"):
+        with files.atomic_write(self.folder / f"{step:09d}.npz") as temporary, files.taking(size, "it"):
             np.savez(temporary, **arrays)
         for old in sorted(self.folder.glob("*.npz"))[:-KEPT]:
             old.unlink()
@@ -136,13 +136,13 @@ def finish(folder: Path) -> None:
     if "DVC_STAGE" not in os.environ:
         shutil.rmtree(folder, ignore_errors=True)
         return
-    with artifacts.whole_file(folder / DONE) as temporary:
-        temporary.write_text(hashlib.md5(artifacts.TRAINING.read_bytes(), usedforsecurity=False).hexdigest())
+    with files.atomic_write(folder / DONE) as temporary:
+        temporary.write_text(hashlib.md5(files.TRAINING.read_bytes(), usedforsecurity=False).hexdigest())
 
 
 def forget(folder: Path) -> None:
     """Delete the checkpoints of trainings that DVC has taken over, and those beside `folder` from before DAYS."""
-    lock = artifacts.LOCK.read_text(encoding="utf-8") if artifacts.LOCK.exists() else ""
+    lock = files.LOCK.read_text(encoding="utf-8") if files.LOCK.exists() else ""
     for found in folder.parent.iterdir() if folder.parent.exists() else ():
         done = found / DONE
         old = found != folder and found.stat().st_mtime < time.time() - DAYS * 24 * 3600

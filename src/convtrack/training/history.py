@@ -10,7 +10,7 @@ from typing import Any
 
 import keras
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.errors import TrainingError
 from convtrack.training.loss import reported
 
@@ -80,4 +80,4 @@ class History(keras.callbacks.Callback):
     def _write(self) -> None:
         import pandas as pd
 
-        artifacts.write_table(self.path, pd.DataFrame(self.rows, columns=COLUMNS))
+        files.write_table(self.path, pd.DataFrame(self.rows, columns=COLUMNS))

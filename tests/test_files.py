@@ -13,13 +13,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.errors import StorageError
 
 
 def test_a_file_takes_its_place_when_the_block_ends_well(tmp_path: Path) -> None:
     target = tmp_path / "new/folder/table.csv"
-    with artifacts.whole_file(target) as temporary:
+    with files.atomic_write(target) as temporary:
         temporary.write_text("whole")
         assert temporary.suffix == ".csv"
         assert not target.exists()
@@ -30,7 +30,7 @@ def test_a_file_takes_its_place_when_the_block_ends_well(tmp_path: Path) -> None
 def test_a_file_stays_as_it_was_when_the_block_fails(tmp_path: Path) -> None:
     target = tmp_path / "table.csv"
     target.write_text("before")
-    with pytest.raises(ValueError, match="half-way"), artifacts.whole_file(target) as temporary:
+    with pytest.raises(ValueError, match="half-way"), files.atomic_write(target) as temporary:
         temporary.write_text("half")
         raise ValueError("half-way")
     assert target.read_text() == "before"
@@ -39,13 +39,13 @@ def test_a_file_stays_as_it_was_when_the_block_fails(tmp_path: Path) -> None:
 
 def test_a_folder_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     target = tmp_path / "raw"
-    with artifacts.whole_folder(target) as temporary:
+    with files.atomic_folder(target) as temporary:
         (temporary / "old").write_text("1")
-    with pytest.raises(ValueError, match="half-way"), artifacts.whole_folder(target) as temporary:
+    with pytest.raises(ValueError, match="half-way"), files.atomic_folder(target) as temporary:
         (temporary / "new").write_text("2")
         raise ValueError("half-way")
     assert os.listdir(target) == ["old"]
-    with artifacts.whole_folder(target) as temporary:
+    with files.atomic_folder(target) as temporary:
         (temporary / "new").write_text("2")
     assert os.listdir(target) == ["new"]
     assert os.listdir(tmp_path) == ["raw"]
@@ -66,7 +66,7 @@ def test_a_folder_takes_the_place_of_whatever_is_there(before: str, tmp_path: Pa
             target.touch()
         case "folder":
             target.mkdir()
-    with artifacts.whole_folder(target) as temporary:
+    with files.atomic_folder(target) as temporary:
         (temporary / "new").touch()
     assert os.listdir(target) == ["new"]
     assert not target.is_symlink()
@@ -76,7 +76,7 @@ def test_a_folder_takes_the_place_of_whatever_is_there(before: str, tmp_path: Pa
 
 @pytest.mark.parametrize("other", ["elsewhere/a.npy", "data/raw-images.tar", "data/rawer", "raw"])
 def test_a_file_that_was_to_be_read_is_not_taken_for_what_was_to_be_written(other: str, tmp_path: Path) -> None:
-    within = artifacts.whole_folder(tmp_path / "data/raw")
+    within = files.atomic_folder(tmp_path / "data/raw")
     with pytest.raises(StorageError) as raised, within:
         raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / other))
     assert raised.value.message.startswith(f"{tmp_path / other} cannot be used: Permission denied")
@@ -85,14 +85,14 @@ def test_a_file_that_was_to_be_read_is_not_taken_for_what_was_to_be_written(othe
 
 
 def test_a_copy_that_the_disk_has_no_room_for_is_what_cannot_be_written(tmp_path: Path) -> None:
-    within = artifacts.whole_folder(tmp_path / "data/raw")
+    within = files.atomic_folder(tmp_path / "data/raw")
     with pytest.raises(StorageError, match="data/raw cannot be written: File too large"), within:
         raise OSError(errno.EFBIG, "File too large", str(tmp_path / "source"), None, str(tmp_path / "data/raw/copy"))
 
 
 @pytest.mark.parametrize("own", ["data", "data/raw", "data/raw/x.npy", "data/.raw-12-abcdefgh/x", "data/raw.partial"])
 def test_a_file_of_what_is_written_is_what_cannot_be_written(own: str, tmp_path: Path) -> None:
-    within = artifacts.whole_folder(tmp_path / "data/raw")
+    within = files.atomic_folder(tmp_path / "data/raw")
     with pytest.raises(StorageError, match="data/raw cannot be written: Permission denied"), within:
         raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / own))
 
@@ -102,12 +102,12 @@ import resource, signal, sys
 from pathlib import Path
 import keras
 import numpy as np
-from convtrack import artifacts
+from convtrack import files
 from convtrack.errors import StorageError
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (100_000, 100_000))
 try:
-    with artifacts.whole_folder(Path("data/raw")) as folder:
+    with files.atomic_folder(Path("data/raw")) as folder:
         np.save(folder / "train_images.npy", np.zeros(1_000_000, dtype=np.uint8))
 except StorageError as error:
     sys.exit(str(error))
@@ -124,7 +124,7 @@ def test_a_disk_without_room_is_a_storage_error_and_leaves_nothing(tmp_path: Pat
 
 @pytest.mark.parametrize("code", [errno.ENOSPC, errno.EROFS, errno.EACCES])
 def test_a_disk_that_refuses_is_a_storage_error_with_a_next_step(code: int, tmp_path: Path) -> None:
-    with pytest.raises(StorageError) as raised, artifacts.whole_file(tmp_path / "table.csv"):
+    with pytest.raises(StorageError) as raised, files.atomic_write(tmp_path / "table.csv"):
         raise OSError(code, os.strerror(code))
     assert os.strerror(code) in raised.value.message
     assert raised.value.hint
@@ -132,7 +132,7 @@ def test_a_disk_that_refuses_is_a_storage_error_with_a_next_step(code: int, tmp_
 
 
 def test_a_limit_on_the_size_of_files_is_not_mended_by_making_room(tmp_path: Path) -> None:
-    with pytest.raises(StorageError) as raised, artifacts.whole_file(tmp_path / "table.csv"):
+    with pytest.raises(StorageError) as raised, files.atomic_write(tmp_path / "table.csv"):
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     assert raised.value.hint == (
         "raise the limit on the size of files (ulimit -f shows it) and run the same command again"
@@ -141,62 +141,62 @@ def test_a_limit_on_the_size_of_files_is_not_mended_by_making_room(tmp_path: Pat
 
 def test_how_much_is_needed_is_said_where_it_is_known(tmp_path: Path) -> None:
     full = pytest.raises(StorageError, match=r"free there; it takes 12,345 bytes\)\. What stood there")
-    with full, artifacts.whole_file(tmp_path / "table.csv"), artifacts.taking(12_345, "it"):
+    with full, files.atomic_write(tmp_path / "table.csv"), files.taking(12_345, "it"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_a_file_that_finds_no_room_is_called_what_it_would_have_been_called(tmp_path: Path) -> None:
     full = pytest.raises(StorageError, match=f"{tmp_path}/raw-2/source.x.json cannot be written")
-    within = artifacts.whole_folder(tmp_path / "raw-2")
-    with full, within as folder, artifacts.whole_file(folder / "source.x.json") as once, artifacts.whole_file(once):
+    within = files.atomic_folder(tmp_path / "raw-2")
+    with full, within as folder, files.atomic_write(folder / "source.x.json") as once, files.atomic_write(once):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
 def test_other_system_errors_pass(tmp_path: Path) -> None:
-    with pytest.raises(ConnectionResetError), artifacts.whole_file(tmp_path / "table.csv"):
+    with pytest.raises(ConnectionResetError), files.atomic_write(tmp_path / "table.csv"):
         raise ConnectionResetError(errno.ECONNRESET, "reset")
 
 
 def test_arrays_are_opened_without_being_read(tmp_path: Path) -> None:
     images = np.arange(2 * 4 * 4 * 3, dtype=np.uint8).reshape(2, 4, 4, 3)
-    np.save(artifacts.images_path(tmp_path, "val"), images)
-    np.save(artifacts.labels_path(tmp_path, "val"), np.array([1, 0]))
-    read = artifacts.read_arrays(tmp_path, "val")
+    np.save(files.images_path(tmp_path, "val"), images)
+    np.save(files.labels_path(tmp_path, "val"), np.array([1, 0]))
+    read = files.read_arrays(tmp_path, "val")
     assert isinstance(read.images, np.memmap)
     assert np.array_equal(read.images, images)
     assert read.labels.tolist() == [1, 0]
 
 
 def test_an_array_of_python_objects_is_not_unpickled(tmp_path: Path) -> None:
-    np.save(artifacts.images_path(tmp_path, "val"), np.array([{}], dtype=object))
+    np.save(files.images_path(tmp_path, "val"), np.array([{}], dtype=object))
     with pytest.raises(StorageError, match="val_images.npy cannot be read"):
-        artifacts.read_arrays(tmp_path, "val")
+        files.read_arrays(tmp_path, "val")
 
 
 @pytest.mark.parametrize("content", ["", "{", '{"a": '])
 def test_a_broken_document_is_a_storage_error(content: str, tmp_path: Path) -> None:
     (tmp_path / "source.json").write_text(content)
     with pytest.raises(StorageError, match="source.json cannot be read"):
-        artifacts.read_json(tmp_path / "source.json")
+        files.read_json(tmp_path / "source.json")
 
 
 def test_a_missing_document_is_a_storage_error_that_names_what_makes_it(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match=r"dvc repro makes it"):
-        artifacts.read_json(tmp_path / "source.json")
+        files.read_json(tmp_path / "source.json")
 
 
 def test_a_document_comes_back_as_it_was_and_nan_is_refused(tmp_path: Path) -> None:
     content = {"name": "grün", "best": None, "rate": 0.001, "classes": ["cat"]}
-    artifacts.write_json(tmp_path / "a.json", content)
-    assert artifacts.read_json(tmp_path / "a.json") == content
+    files.write_json(tmp_path / "a.json", content)
+    assert files.read_json(tmp_path / "a.json") == content
     with pytest.raises(ValueError, match="not JSON compliant"):
-        artifacts.write_json(tmp_path / "b.json", {"loss": float("nan")})
+        files.write_json(tmp_path / "b.json", {"loss": float("nan")})
     assert os.listdir(tmp_path) == ["a.json"]
 
 
 def test_a_class_called_na_survives_a_table(tmp_path: Path) -> None:
-    artifacts.write_table(tmp_path / "t.csv", pd.DataFrame({"class": ["NA", "null"], "recall": [0.5, float("nan")]}))
-    read = artifacts.read_table(tmp_path / "t.csv")
+    files.write_table(tmp_path / "t.csv", pd.DataFrame({"class": ["NA", "null"], "recall": [0.5, float("nan")]}))
+    read = files.read_table(tmp_path / "t.csv")
     assert read["class"].tolist() == ["NA", "null"]
     assert read["recall"].isna().tolist() == [False, True]
 
@@ -204,7 +204,7 @@ def test_a_class_called_na_survives_a_table(tmp_path: Path) -> None:
 def test_a_model_file_that_is_none_is_a_storage_error(tmp_path: Path) -> None:
     (tmp_path / "model.keras").write_bytes(b"PK\x03\x04 not a model")
     with pytest.raises(StorageError, match=r"model\.keras cannot be read"):
-        artifacts.load_model(tmp_path / "model.keras")
+        files.load_model(tmp_path / "model.keras")
 
 
 def test_code_in_a_model_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -213,5 +213,5 @@ def test_code_in_a_model_is_not_run(tmp_path: Path, monkeypatch: pytest.MonkeyPa
     keras.Sequential([keras.Input((2,)), layer]).save("model.keras")
     Path("run").unlink()  # it ran when it was built here
     with pytest.raises(StorageError, match="unsafe"):
-        artifacts.load_model(Path("model.keras"))
+        files.load_model(Path("model.keras"))
     assert not Path("run").exists()

@@ -108,7 +108,7 @@ def read_json(path: Path) -> dict[str, Any]:
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write `content` with sorted keys as given, two spaces deep, whole or not at all. NaN is refused (ValueError)."""
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
@@ -122,13 +122,13 @@ def read_table(path: Path, text: Sequence[str] = ()) -> pd.DataFrame:
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
     """Write `table` as CSV without its index, whole or not at all."""
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n")
 
 
 def save_model(path: Path, model: keras.Model) -> None:
     """Write a Keras model (.keras), whole or not at all."""
-    with whole_file(path) as temporary:
+    with atomic_write(path) as temporary:
         model.save(temporary)
 
 
@@ -142,7 +142,7 @@ def load_model(path: Path) -> keras.Model:
 
 
 @contextlib.contextmanager
-def whole_file(path: Path) -> Iterator[Path]:
+def atomic_write(path: Path) -> Iterator[Path]:
     """Yield a temporary path beside `path` that takes its place when the block ends well, and vanishes otherwise.
 
     Raises StorageError where the disk refuses; what stood at `path` before is then untouched.
@@ -156,8 +156,8 @@ def whole_file(path: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def whole_folder(path: Path) -> Iterator[Path]:
-    """As `whole_file`, for a folder and all that is written into it; what is at `path`, a link too, is replaced."""
+def atomic_folder(path: Path) -> Iterator[Path]:
+    """As `atomic_write`, for a folder and all that is written into it; what is at `path`, a link too, is replaced."""
     with storage_errors(path), temporary_beside(path, path.name) as temporary:
         yield temporary
         if temporary == path:

@@ -16,34 +16,36 @@ from typing import Any
 
 import pytest
 
-from convtrack import artifacts
-from convtrack.tracking import spool
-from convtrack.tracking.sender import Sender
-from convtrack.tracking.spool import Spool
+from convtrack import files
+from convtrack.tracking import outbox
+from convtrack.tracking.flusher import Flusher
+from convtrack.tracking.outbox import Outbox
 
 
 @pytest.fixture
-def entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Spool:
+def entries(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Outbox:
     monkeypatch.chdir(tmp_path)
-    return Spool()
+    return Outbox()
 
 
 def holding(value: object) -> Callable[[Path], dict[str, Any]]:
     return lambda _: {"is": value}
 
 
-def contents(entries: Spool, run: str) -> list[object]:
+def contents(entries: Outbox, run: str) -> list[object]:
     return [entry.content["is"] for entry in entries.entries(run)]
 
 
-def test_entries_keep_their_order_though_the_clock_is_put_back(entries: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_entries_keep_their_order_though_the_clock_is_put_back(
+    entries: Outbox, monkeypatch: pytest.MonkeyPatch
+) -> None:
     for number, nanoseconds in enumerate((2_000, 1_000, 1_000)):
         monkeypatch.setattr(time, "time_ns", lambda now=nanoseconds: now)
         entries.add("a", holding(number))
     assert contents(entries, "a") == [0, 1, 2]
 
 
-def test_a_run_whose_name_begins_as_anothers_has_its_own_entries(entries: Spool) -> None:
+def test_a_run_whose_name_begins_as_anothers_has_its_own_entries(entries: Outbox) -> None:
     for run in ("one", "one-1", "one-10"):
         entries.add(run, holding(run))
     assert contents(entries, "one") == ["one"]
@@ -51,31 +53,31 @@ def test_a_run_whose_name_begins_as_anothers_has_its_own_entries(entries: Spool)
     assert entries.runs() == ["one", "one-1", "one-10"]
 
 
-def test_what_a_kill_left_half_written_is_no_entry_and_goes_after_a_day(entries: Spool) -> None:
+def test_what_a_kill_left_half_written_is_no_entry_and_goes_after_a_day(entries: Outbox) -> None:
     half = entries.folder / ".one@00000000000000000001-1-abcdefgh"
     half.mkdir()
     (half / "model").touch()
     assert entries.entries() == []
-    assert spool.waiting() == {}
+    assert outbox.waiting() == {}
     entries.clean()
     assert half.exists()
-    yesterday = time.time() - spool.ABANDONED - 1
+    yesterday = time.time() - outbox.ABANDONED - 1
     os.utime(half, (yesterday, yesterday))
     entries.clean()
     assert not half.exists()
 
 
-def test_an_entry_that_fails_to_be_made_leaves_nothing(entries: Spool) -> None:
+def test_an_entry_that_fails_to_be_made_leaves_nothing(entries: Outbox) -> None:
     def fill(folder: Path) -> dict[str, object]:
         (folder / "half").touch()
         raise ValueError("broken")
 
     with pytest.raises(ValueError, match="broken"):
         entries.add("one", fill)
-    assert sorted(path.name for path in entries.folder.iterdir()) == [spool.STORE]
+    assert sorted(path.name for path in entries.folder.iterdir()) == [outbox.STORE]
 
 
-def test_whoever_waited_for_a_lock_and_has_it_now_is_alone(entries: Spool) -> None:
+def test_whoever_waited_for_a_lock_and_has_it_now_is_alone(entries: Outbox) -> None:
     with contextlib.ExitStack() as stack:
         with entries.claimed("one"):
             (path,) = [path for path in entries.folder.rglob("one*") if path.is_file()]
@@ -85,8 +87,8 @@ def test_whoever_waited_for_a_lock_and_has_it_now_is_alone(entries: Spool) -> No
             assert not mine
 
 
-def test_only_one_sends_what_a_run_has_and_others_are_told_at_once(entries: Spool) -> None:
-    with entries.claimed("one") as first, Spool().claimed("one") as second, Spool().claimed("two") as other:
+def test_only_one_sends_what_a_run_has_and_others_are_told_at_once(entries: Outbox) -> None:
+    with entries.claimed("one") as first, Outbox().claimed("one") as second, Outbox().claimed("two") as other:
         assert (first, second, other) == (True, False, True)
     with entries.claimed("one") as again:
         assert again
@@ -94,8 +96,8 @@ def test_only_one_sends_what_a_run_has_and_others_are_told_at_once(entries: Spoo
 
 OWNER = """
 import sys
-from convtrack.tracking.sender import Sender
-sender = Sender("one", "files")
+from convtrack.tracking.flusher import Flusher
+sender = Flusher("one", "files")
 sender.spool.add("one", lambda _: {"is": "theirs"})
 sender.spool.add("another", lambda _: {"is": "theirs"})
 print("kept", flush=True)
@@ -103,12 +105,12 @@ sys.stdin.read()
 """
 
 
-def test_what_a_run_gets_is_left_to_the_process_that_records_it_while_that_lives(entries: Spool) -> None:
+def test_what_a_run_gets_is_left_to_the_process_that_records_it_while_that_lives(entries: Outbox) -> None:
     other = subprocess.Popen([sys.executable, "-c", OWNER], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
     try:
         assert other.stdout is not None
         assert other.stdout.readline() == "kept\n"
-        mine = Sender("two", "files")
+        mine = Flusher("two", "files")
         entries.add("two", holding("mine"))
         assert mine._unowned() == ["another", "two"]
         with entries.claimed("one") as claimed:
@@ -119,13 +121,13 @@ def test_what_a_run_gets_is_left_to_the_process_that_records_it_while_that_lives
     assert mine._unowned() == ["another", "one", "two"]
 
 
-def test_an_entry_whose_pid_has_been_given_to_another_program_is_sent(entries: Spool) -> None:
+def test_an_entry_whose_pid_has_been_given_to_another_program_is_sent(entries: Outbox) -> None:
     entries.add("one", holding("left behind"))
     (entry,) = entries.entries("one")
     stranger = subprocess.Popen(["sleep", "60"])
     try:
         entry.path.rename(entry.path.with_name(f"one@{1:020}-7-{stranger.pid}"))  # as it was named once
-        assert Sender("two", "files")._unowned() == ["one"]
+        assert Flusher("two", "files")._unowned() == ["one"]
         entries.add("one", holding("later"))
         assert contents(entries, "one") == ["left behind", "later"]
     finally:
@@ -133,14 +135,14 @@ def test_an_entry_whose_pid_has_been_given_to_another_program_is_sent(entries: S
         stranger.wait()
 
 
-def test_two_processes_of_one_run_both_send_and_its_owner_is_whoever_was_there_first(entries: Spool) -> None:
-    first, second = Sender("one", "files"), Sender("one", "files")
+def test_two_processes_of_one_run_both_send_and_its_owner_is_whoever_was_there_first(entries: Outbox) -> None:
+    first, second = Flusher("one", "files"), Flusher("one", "files")
     entries.add("one", holding("ours"))
     assert first._unowned() == second._unowned() == ["one"]
-    assert Sender("two", "files")._unowned() == []
+    assert Flusher("two", "files")._unowned() == []
 
 
-def test_the_size_of_an_entry_that_has_just_been_sent_is_none(entries: Spool) -> None:
+def test_the_size_of_an_entry_that_has_just_been_sent_is_none(entries: Outbox) -> None:
     entries.add("one", lambda _: {})
     (entry,) = entries.entries("one")
     assert entry.size > 0
@@ -148,7 +150,7 @@ def test_the_size_of_an_entry_that_has_just_been_sent_is_none(entries: Spool) ->
     assert entry.size == 0
 
 
-def test_threads_that_keep_something_at_once_lose_none_of_it(entries: Spool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_threads_that_keep_something_at_once_lose_none_of_it(entries: Outbox, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(time, "time_ns", lambda: 1)
     barrier = threading.Barrier(8)
 
@@ -165,21 +167,21 @@ def test_threads_that_keep_something_at_once_lose_none_of_it(entries: Spool, mon
 
 
 def test_each_store_has_its_own_entries_and_no_password_is_written(
-    entries: Spool, monkeypatch: pytest.MonkeyPatch
+    entries: Outbox, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entries.add("one", lambda _: {})
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://someone:s@c/secret@127.0.0.1:9")
-    elsewhere = Spool()
+    elsewhere = Outbox()
     assert elsewhere.entries() == []
     elsewhere.add("two", lambda _: {})
-    assert spool.waiting() == {"http://127.0.0.1:9": 1, "sqlite:///./mlflow.db": 1}
+    assert outbox.waiting() == {"http://127.0.0.1:9": 1, "sqlite:///./mlflow.db": 1}
 
 
 def test_a_repository_that_was_moved_keeps_what_waits(
-    entries: Spool, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
+    entries: Outbox, tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     entries.add("one", lambda _: {"is": "there"})
     moved = tmp_path_factory.mktemp("moved")
-    shutil.move(artifacts.STATE, moved)
+    shutil.move(files.STATE, moved)
     monkeypatch.chdir(moved)
-    assert contents(Spool(), "one") == ["there"]
+    assert contents(Outbox(), "one") == ["there"]

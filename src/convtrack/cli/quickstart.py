@@ -12,10 +12,10 @@ from typing import Any
 import psutil
 from rich.console import Console
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.datasets import cifar10, digits, recipe, where
 from convtrack.errors import ConfigError
-from convtrack.params import schema as config
+from convtrack.params import schema
 from convtrack.params.data import Data
 from convtrack.params.editor import edit
 from convtrack.report import tables
@@ -29,10 +29,10 @@ def run() -> None:
     """
     console = Console()
     check_repository()
-    data = config.load().data
+    data = schema.load().data
     if data.name == "cifar10":
         data = _cifar10_or_digits(data, console)
-    elif data.name == "image_folder" and not where.is_address(data.path) and not artifacts.PROCESSED.exists():
+    elif data.name == "image_folder" and not where.is_address(data.path) and not files.PROCESSED.exists():
         where.find(data.path)  # said before DVC starts
     console.print(f"[bold]dvc repro[/bold]: download, preprocess, train and evaluate on {data.name}")
     code = repro()
@@ -40,14 +40,14 @@ def run() -> None:
         sys.exit(code)
     console.print()
     console.print(tables.summary())
-    console.print(f"\nPictures are in {artifacts.PICTURES}, every number in {artifacts.METRICS.parent}. Next:")
+    console.print(f"\nPictures are in {files.PICTURES}, every number in {files.METRICS.parent}. Next:")
     for command, purpose in next_commands().items():
         console.print(f"  {command:55} {purpose}", highlight=False, soft_wrap=True)
 
 
 def next_commands() -> dict[str, str]:
     """What to type after a run, and what for. A result that git lacks comes first: DVC compares with commits."""
-    prefix, results = commands_prefix(), f"{config.PARAMS_FILE} {artifacts.LOCK}"
+    prefix, results = commands_prefix(), f"{schema.PARAMS_FILE} {files.LOCK}"
     status = subprocess.run(
         ["git", "status", "--porcelain", "--", *results.split()], capture_output=True, text=True, check=False
     )
@@ -83,8 +83,8 @@ def commands_prefix() -> str:
 
 
 def _cifar10_or_digits(data: Data, console: Console) -> Data:
-    source = artifacts.RAW / artifacts.SOURCE
-    if source.exists() and artifacts.read_json(source)["name"] == "cifar10":
+    source = files.RAW / files.SOURCE
+    if source.exists() and files.read_json(source)["name"] == "cifar10":
         return data
     with console.status("asking where CIFAR-10 can be had"):
         reach = cifar10.reachable(data)
@@ -102,7 +102,7 @@ def _cifar10_or_digits(data: Data, console: Console) -> Data:
         "To take it back: git checkout params.yaml. With an archive of your own: data.archive in params.yaml."
     )
     edit(_digits, "params.yaml with data.name: digits")
-    return config.load().data
+    return schema.load().data
 
 
 def _digits(params: Any) -> None:

@@ -11,9 +11,9 @@ import click
 
 from convtrack.errors import ConvtrackError, TrackingError
 from convtrack.redact import redacted_uri
-from convtrack.tracking import health, spool, store
-from convtrack.tracking.delivery import Delivery
-from convtrack.tracking.spool import Fill, Spool
+from convtrack.tracking import health, outbox, store
+from convtrack.tracking.outbox import Fill, Outbox
+from convtrack.tracking.replay import Delivery
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -27,7 +27,7 @@ POLL = 0.05
 NEXT = "`convtrack tracking sync`, or the next command that tracks, sends it"
 
 
-class Sender:
+class Flusher:
     """Keeps what `run` is to get in the spool, and sends it from there, whenever the store takes it.
 
     `files` says in the warning what is complete without MLflow. With `others`, what earlier commands left is sent, too.
@@ -35,7 +35,7 @@ class Sender:
 
     def __init__(self, run: str, files: str, *, others: bool = True) -> None:
         self.run, self.files, self.others = run, files, others
-        self.spool = Spool()
+        self.spool = Outbox()
         self._owner = self.spool.own(run)
         self._kept = {run}  # the runs that this sender has kept something for
         self._delivery = Delivery(self.spool)
@@ -163,7 +163,7 @@ def sync() -> str:
     Raises TrackingError where the store does not take it, or not all of it, StorageError where the disk has no room to
     prepare it.
     """
-    entries = Spool()
+    entries = Outbox()
     entries.clean()
     delivery = Delivery(entries)
     shown, sent = redacted_uri(store.uri()), 0
@@ -182,7 +182,7 @@ def sync() -> str:
     if blocked:
         raise TrackingError("\n".join([f"{_runs(len(entries.runs()))} still to be sent to {shown}:", *blocked]))
     lines = [done]
-    for place, count in spool.waiting().items():
+    for place, count in outbox.waiting().items():
         here = "another process is sending them"
         why = here if place == store.place() else f"set MLFLOW_TRACKING_URI={place} and sync again"
         lines.append(f"{_runs(count)} still to be sent to {place}: {why}")

@@ -18,9 +18,10 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from convtrack import artifacts, bounds
+from convtrack import files
+from convtrack.evaluation import bounds
 from convtrack.params.schema import PARAMS_FILE, Params
-from convtrack.tracking import facts, spool
+from convtrack.tracking import outbox, provenance
 from convtrack.tracking.changes import Changes
 from convtrack.tracking.trials import TrialLink
 
@@ -58,8 +59,8 @@ def description(params: Params, trial: TrialLink | None = None, changes: Changes
 
 def setup(params: Params, folder: Path, changes: Changes = NOTHING) -> dict[str, Any]:
     """All that is known before a training: params, the data, and the state of the code."""
-    project = facts.project()
-    for file in (PARAMS_FILE, project / "dvc.yaml", project / artifacts.LOCK, artifacts.PROCESSED / artifacts.DATASET):
+    project = provenance.project()
+    for file in (PARAMS_FILE, project / "dvc.yaml", project / files.LOCK, files.PROCESSED / files.DATASET):
         if file.exists():
             _attach(file, folder)
     if changes.patch:
@@ -79,7 +80,9 @@ def evaluation_setup(params: Params) -> dict[str, str]:
     """The knobs of evaluate and the state of the code that evaluates, as tags that a later evaluation replaces."""
     knobs = {name: str(value) for name, value in params.flat().items() if name.startswith("evaluate.")}
     state = {
-        f"evaluate.{name}": value for name, value in {**facts.git(), **facts.dvc()}.items() if "mlflow" not in name
+        f"evaluate.{name}": value
+        for name, value in {**provenance.git(), **provenance.dvc()}.items()
+        if "mlflow" not in name
     }
     return {name: value[:LONGEST_TAG] for name, value in {**knobs, **state}.items()}
 
@@ -112,7 +115,7 @@ def training(result: dict[str, Any], folder: Path, at: int | None = None) -> dic
     # a curve has these names already
     renamed = {"seconds": "train_seconds", "images_per_second": "train_images_per_second"}
     words = {name: value for name, value in result.items() if isinstance(value, str) or name in NO_MEASURE}
-    for file in (artifacts.HISTORY, artifacts.TRAINING):
+    for file in (files.HISTORY, files.TRAINING):
         _attach(file, folder)
     return {
         "metrics": points({renamed.get(name, name): result[name] for name in result if name not in words}, 0, at),
@@ -127,8 +130,8 @@ def model(folder: Path) -> None:
     from mlflow.models import ModelSignature
     from mlflow.types import Schema, TensorSpec
 
-    network = artifacts.load_model(artifacts.MODEL)
-    images = artifacts.read_arrays(artifacts.PROCESSED, "train").images
+    network = files.load_model(files.MODEL)
+    images = files.read_arrays(files.PROCESSED, "train").images
     signature = ModelSignature(
         inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, *images.shape[1:]))]),
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, network.output_shape[-1]))]),
@@ -139,7 +142,7 @@ def model(folder: Path) -> None:
     with contextlib.redirect_stdout(io.StringIO()):
         mlflow.tensorflow.save_model(
             network,
-            str(folder / spool.MODEL),
+            str(folder / outbox.MODEL),
             signature=signature,
             input_example=np.asarray(images[:1]),
             pip_requirements=requirements,
@@ -151,7 +154,7 @@ def evaluation(metrics: dict[str, Any], folder: Path) -> dict[str, Any]:
 
     Recall by class is among the metrics, unless the classes are many.
     """
-    classes = artifacts.read_json(artifacts.PROCESSED / artifacts.DATASET)["classes"]
+    classes = files.read_json(files.PROCESSED / files.DATASET)["classes"]
     flat = {f"test_{name}": value for name, value in metrics.items() if not isinstance(value, dict)}
     for name, by_class in metrics.items():
         if isinstance(by_class, dict) and len(classes) <= bounds.ALL_CLASSES:
@@ -159,7 +162,7 @@ def evaluation(metrics: dict[str, Any], folder: Path) -> dict[str, Any]:
                 f"test_{name}_{label}": value
                 for label, value in zip(_metric_names(by_class), by_class.values(), strict=True)
             }
-    reports = artifacts.METRICS.parent
+    reports = files.METRICS.parent
     for file in reports.rglob("*"):
         if file.is_file():
             _attach(file, folder, "reports" / file.relative_to(reports))
@@ -186,9 +189,9 @@ def _attach(file: Path, folder: Path, name: Path | None = None) -> None:
 
 
 def _files(folder: Path) -> Path:
-    files = folder / spool.FILES
-    files.mkdir(exist_ok=True)
-    return files
+    path = folder / outbox.FILES
+    path.mkdir(exist_ok=True)
+    return path
 
 
 def confusion_table(classes: list[str]) -> pd.DataFrame:
@@ -198,9 +201,9 @@ def confusion_table(classes: list[str]) -> pd.DataFrame:
     """
     import pandas as pd
 
-    images = artifacts.read_table(artifacts.CONFUSION, text=("actual", "predicted"))
+    images = files.read_table(files.CONFUSION, text=("actual", "predicted"))
     if len(classes) > bounds.ALL_CLASSES:
-        from convtrack import metrics
+        from convtrack.evaluation import metrics
 
         labels, predicted = (pd.Categorical(images[name], classes).codes for name in ("actual", "predicted"))
         most = metrics.most_confused(labels, predicted, len(classes), bounds.MOST_CONFUSED)
@@ -213,13 +216,13 @@ def confusion_table(classes: list[str]) -> pd.DataFrame:
 
 def dataset() -> dict[str, str]:
     """data/processed as an input of the run, named by DVC's hash; nothing of it is read again."""
-    document = artifacts.read_json(artifacts.PROCESSED / artifacts.DATASET)
+    document = files.read_json(files.PROCESSED / files.DATASET)
     profile = {name: document[name] for name in ("classes", "image_shape", "counts")}
     return {
         "name": document["source"]["name"],
-        "digest": facts.data_digest(),
+        "digest": provenance.data_digest(),
         "source_type": "local",
-        "source": json.dumps({"uri": str(artifacts.PROCESSED)}),
+        "source": json.dumps({"uri": str(files.PROCESSED)}),
         "profile": json.dumps(profile),
     }
 

@@ -4,7 +4,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from convtrack import metrics
+from convtrack.evaluation import metrics
 from convtrack.params.evaluate import Evaluate
 
 KNOBS = Evaluate(batch_size=4, calibration_bins=10, confused_pairs=3, ambiguous_images=2, test_time_augmentation="none")

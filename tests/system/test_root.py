@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from convtrack.errors import ConfigError
-from convtrack.root import go_to_root
+from convtrack.system.root import go_to_root
 
 
 def repository(folder: Path, root: Path) -> Path:

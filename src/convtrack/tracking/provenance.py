@@ -12,9 +12,9 @@ import subprocess
 from pathlib import Path
 from typing import Any
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.errors import TrackingError
-from convtrack.params import schema as config
+from convtrack.params import schema
 from convtrack.system import processor
 from convtrack.tracking import changes, store
 from convtrack.tracking.changes import Changes
@@ -98,22 +98,22 @@ def data_digest() -> str:
     if os.environ.get("DVC_STAGE"):
         outs = (_locked_stages().get("preprocess") or {}).get("outs") or []
         for out in outs:
-            if out["path"] == str(artifacts.PROCESSED):
+            if out["path"] == str(files.PROCESSED):
                 return str(out["md5"])
     # dvc_data.hashfile.tree: the md5 of the sorted JSON list of the files' own
-    files = sorted(path for path in artifacts.PROCESSED.rglob("*") if path.is_file())
+    paths = sorted(path for path in files.PROCESSED.rglob("*") if path.is_file())
     entries = []
-    for path in files:
+    for path in paths:
         with path.open("rb") as file:
             md5 = hashlib.file_digest(file, "md5").hexdigest()
-        entries.append({"md5": md5, "relpath": path.relative_to(artifacts.PROCESSED).as_posix()})
+        entries.append({"md5": md5, "relpath": path.relative_to(files.PROCESSED).as_posix()})
     return _md5(json.dumps(entries, sort_keys=True).encode()) + ".dir"
 
 
 def _locked_stages() -> dict[str, Any]:
     """The entries of dvc.lock, by stage; none where it has no stages, as after `dvc` removed the last one."""
-    lock = project() / artifacts.LOCK
-    stages = config.read_yaml(lock).get("stages") if lock.exists() else None
+    lock = project() / files.LOCK
+    stages = schema.read_yaml(lock).get("stages") if lock.exists() else None
     return stages if isinstance(stages, dict) else {}
 
 

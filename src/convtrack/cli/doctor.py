@@ -19,12 +19,13 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from convtrack import artifacts, datasets, quickstart
+from convtrack import datasets, files
+from convtrack.cli import quickstart
 from convtrack.errors import ConvtrackError
-from convtrack.params import schema as config
+from convtrack.params import schema
 from convtrack.params.schema import Params
 from convtrack.system import processor
-from convtrack.tracking import facts, health, store
+from convtrack.tracking import health, provenance, store
 from convtrack.training import precision
 
 GIB = 2**30
@@ -85,7 +86,7 @@ def findings() -> Iterator[Finding]:
         _dvc(),
     )
     try:
-        params = config.load()
+        params = schema.load()
     except ConvtrackError as error:
         yield Finding("params.yaml", error.message, error.hint)
     else:
@@ -108,7 +109,7 @@ def _python() -> Finding:
 
 
 def _packages() -> Iterator[Finding]:
-    for name in facts.PACKAGES:
+    for name in provenance.PACKAGES:
         try:
             yield Finding(name, importlib.metadata.version(name))
         except importlib.metadata.PackageNotFoundError:
@@ -116,7 +117,7 @@ def _packages() -> Iterator[Finding]:
 
 
 def _processor() -> Finding:
-    return Finding("processor", facts.cpu())
+    return Finding("processor", provenance.cpu())
 
 
 def _features() -> Finding:
@@ -156,7 +157,7 @@ def _git() -> Finding:
         quickstart.check_repository()
     except ConvtrackError as error:
         return Finding("git", error.message, error.hint)
-    git = facts.git()
+    git = provenance.git()
     if not git:
         return Finding("git", "no commit yet", "git add . && git commit -m start")
     return Finding("git", f"{git['git.commit'][:10]}{', with changes' if git['git.dirty'] == 'true' else ''}")
@@ -169,7 +170,7 @@ def _dvc() -> Finding:
             if re.search(sign, status.stderr):
                 value = f"DVC cannot read {name}, as where it was ended while writing it; what stages made is untouched"
                 return Finding("pipeline", value, remedy)
-        if re.search(rf"No such file.*{artifacts.STATE}/watched/", status.stderr):
+        if re.search(rf"No such file.*{files.STATE}/watched/", status.stderr):
             value = "data.path leads by way of a link to something that is not there"
             return Finding(
                 "pipeline", value, "mount the disk, or set data.path in params.yaml; then rm -r .convtrack/watched"
@@ -191,9 +192,9 @@ def _mlflow() -> str:
 
 
 def _data(params: Params) -> str:
-    source = artifacts.RAW / artifacts.SOURCE
+    source = files.RAW / files.SOURCE
     if source.exists():
-        document = artifacts.read_json(source)
+        document = files.read_json(source)
         if document["name"] == params.data.name:
             return f"{document['name']}: {document['counts']['train']:,} train and {document['counts']['test']:,} test"
     if params.data.name == "image_folder":

@@ -10,11 +10,12 @@ from pathlib import Path
 import pytest
 from rich.console import Console
 
-from convtrack import artifacts, quickstart
+from convtrack import files
+from convtrack.cli import quickstart
 from convtrack.datasets import cifar10
 from convtrack.datasets.cifar import Reach
 from convtrack.errors import ConfigError, DataError
-from convtrack.params import schema as config
+from convtrack.params import schema
 from convtrack.params.editor import edit
 
 NOWHERE = Reach("", {"http://127.0.0.1:9/": "connection refused"})
@@ -24,7 +25,7 @@ def decide(reach: Reach, monkeypatch: pytest.MonkeyPatch) -> str:
     """Let it choose the data, where CIFAR-10 can be had as `reach` says; returns what it said."""
     monkeypatch.setattr(cifar10, "reachable", lambda data: reach)
     said = io.StringIO()
-    quickstart._cifar10_or_digits(config.load().data, Console(file=said, width=200))
+    quickstart._cifar10_or_digits(schema.load().data, Console(file=said, width=200))
     return said.getvalue()
 
 
@@ -33,7 +34,7 @@ def test_where_cifar10_is_out_of_reach_it_takes_digits_aloud(workplace: Path, mo
     assert "connection refused" in said
     assert "data.name in params.yaml is now digits" in said
     assert "git checkout params.yaml" in said
-    params = config.load()
+    params = schema.load()
     assert params.data.name == "digits"
     assert params.train.augmentation.flip == "none"  # what is read left to right has no mirrored twin
     assert params.train.batch_size == 128  # so that an epoch of 1,293 images has ten steps
@@ -42,7 +43,7 @@ def test_where_cifar10_is_out_of_reach_it_takes_digits_aloud(workplace: Path, mo
 def test_a_batch_that_is_small_enough_for_digits_stays(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     edit(lambda params: params["train"].update(batch_size=64), "params.yaml with a batch of 64")
     decide(NOWHERE, monkeypatch)
-    assert config.load().train.batch_size == 64
+    assert schema.load().train.batch_size == 64
 
 
 def test_where_cifar10_is_in_reach_params_stay(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -57,13 +58,13 @@ def test_an_own_archive_that_does_not_do_is_left_for_download_to_explain(
     params = workplace / "params.yaml"
     params.write_text(params.read_text().replace("archive: null", "archive: /nowhere.tar.gz"))
     assert decide(NOWHERE, monkeypatch) == ""
-    assert config.load().data.name == "cifar10"
+    assert schema.load().data.name == "cifar10"
 
 
 def test_cifar10_that_is_here_is_not_asked_for(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    artifacts.write_json(artifacts.RAW / artifacts.SOURCE, {"name": "cifar10"})
+    files.write_json(files.RAW / files.SOURCE, {"name": "cifar10"})
     assert decide(NOWHERE, monkeypatch) == ""
-    assert config.load().data.name == "cifar10"
+    assert schema.load().data.name == "cifar10"
 
 
 def test_a_repository_without_dvc_is_told_how_to_have_it(workplace: Path) -> None:
@@ -84,7 +85,7 @@ def test_a_data_path_that_is_not_there_is_said_before_dvc_is_asked(
     params.write_text(text)
     with pytest.raises(DataError, match="data.path: there is nothing at nowhere"):
         quickstart.run()
-    artifacts.PROCESSED.mkdir(parents=True)  # as after dvc pull: what is made of the images is here
+    files.PROCESSED.mkdir(parents=True)  # as after dvc pull: what is made of the images is here
     monkeypatch.setattr(quickstart, "repro", lambda: 3)
     with pytest.raises(SystemExit, match="3"):
         quickstart.run()

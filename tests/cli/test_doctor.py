@@ -10,10 +10,9 @@ from pathlib import Path
 import pytest
 from ruamel.yaml import YAML
 
-from convtrack import doctor
-from convtrack.doctor import Finding
-from convtrack.params import editor as editing
-from convtrack.params import schema as config
+from convtrack.cli import doctor
+from convtrack.cli.doctor import Finding
+from convtrack.params import editor, schema
 from convtrack.stages import inspect
 from convtrack.tracking import store
 
@@ -25,7 +24,7 @@ def findings() -> dict[str, Finding]:
 @pytest.fixture
 def healthy(workplace: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The current folder is a repository in which nothing is wrong."""
-    editing.edit(lambda params: params["data"].__setitem__("name", "digits"), "the test")
+    editor.edit(lambda params: params["data"].__setitem__("name", "digits"), "the test")
     identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
     for command in (["init", "-q"], ["add", "params.yaml"], [*identity, "commit", "-qm", "start"]):
         subprocess.run(["git", *command], check=True)
@@ -75,11 +74,11 @@ def test_a_broken_params_yaml_a_missing_folder_of_images_and_no_git_are_found(
 
 
 def test_a_link_to_images_on_a_disk_that_is_gone_is_found(healthy: Path) -> None:
-    editing.edit(lambda params: params["data"].__setitem__("name", "image_folder"), "the test")
+    editor.edit(lambda params: params["data"].__setitem__("name", "image_folder"), "the test")
     (healthy / "data/images").rmdir()
     (healthy / "disk/train/cat").mkdir(parents=True)
     (healthy / "data/images").symlink_to(healthy / "disk")
-    inspect.run(config.load().data)
+    inspect.run(schema.load().data)
     entry = {"path": f"{inspect.WATCHED}/data/images", "hash": "md5", "md5": "0" * 32 + ".dir"}
     cmd = YAML(typ="safe").load(healthy / "dvc.yaml")["vars"][0]["convtrack"] + " inspect"
     lock = {"schema": "2.0", "stages": {"inspect": {"cmd": cmd, "outs": [entry]}}}

@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convtrack.redact import redacted_uri
-from convtrack.tracking import health, logged_models, spool, store, trials
-from convtrack.tracking.spool import Entry, Spool
+from convtrack.tracking import health, logged_models, outbox, store, trials
+from convtrack.tracking.outbox import Entry, Outbox
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -31,7 +31,7 @@ class Delivery:
     `ids` has MLflow's id of each run that it came across, `copies` those of them that were made from files.
     """
 
-    def __init__(self, entries: Spool) -> None:
+    def __init__(self, entries: Outbox) -> None:
         self.spool = entries
         self.ids: dict[str, str] = {}
         self.copies: set[str] = set()
@@ -198,10 +198,10 @@ class Delivery:
         self._write_values(entry.run, run_id, content)
         if "dataset" in content:
             self.client.log_inputs(run_id, datasets=[_dataset(content["dataset"])])
-        if (entry.path / spool.FILES).exists():
-            self.client.log_artifacts(run_id, str(entry.path / spool.FILES))
-        if (entry.path / spool.MODEL).exists():
-            logged_models.write(self.client, run_id, entry.path / spool.MODEL, points(content["metrics"]))
+        if (entry.path / outbox.FILES).exists():
+            self.client.log_artifacts(run_id, str(entry.path / outbox.FILES))
+        if (entry.path / outbox.MODEL).exists():
+            logged_models.write(self.client, run_id, entry.path / outbox.MODEL, points(content["metrics"]))
         if "drop_model" in content:
             logged_models.drop(self.client, run_id)
         if "settle" in content:

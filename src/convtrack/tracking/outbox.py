@@ -19,7 +19,7 @@ from typing import Any
 
 from filelock import FileLock, Timeout
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.tracking import store
 
 STORE, CONTENT, FILES, MODEL, REFUSED, LOCKS = "store", "content.json", "files", "model", "refused", "locks"
@@ -43,7 +43,7 @@ class Entry:
 
     @property
     def content(self) -> dict[str, Any]:
-        return artifacts.read_json(self.path / CONTENT)
+        return files.read_json(self.path / CONTENT)
 
     @property
     def size(self) -> int:
@@ -53,14 +53,14 @@ class Entry:
         return 0
 
 
-class Spool:
+class Outbox:
     """The entries for the store that is in use. `run` is the name that convtrack gives a run, not MLflow's id."""
 
     def __init__(self) -> None:
         place = store.place()
         self.folder = _root() / hashlib.sha256(place.encode()).hexdigest()[:8]
         if not (self.folder / STORE).exists():
-            with artifacts.whole_file(self.folder / STORE) as file:
+            with files.atomic_write(self.folder / STORE) as file:
                 file.write_text(place + "\n", encoding="utf-8")
 
     def add(self, run: str, fill: Fill) -> None:
@@ -70,7 +70,7 @@ class Spool:
         stamp = max(time.time_ns(), newest + 1)  # whatever the clock does, the order stays
         # another thread or process may keep something in the same nanosecond
         name = f"{run}@{stamp:020}-{uuid.uuid4().hex}"
-        with artifacts.whole_folder(self.folder / name) as folder:
+        with files.atomic_folder(self.folder / name) as folder:
             content = fill(folder)
             (folder / CONTENT).write_text(json.dumps(content, allow_nan=False), encoding="utf-8")
 
@@ -123,7 +123,7 @@ class Spool:
         Its file stays: who deletes it lets two processes lock two files of one name.
         """
         path = self.folder / LOCKS / f"{run}.{kind}"
-        with artifacts.storage_errors(path), contextlib.suppress(Timeout):
+        with files.storage_errors(path), contextlib.suppress(Timeout):
             path.parent.mkdir(exist_ok=True)
             lock = FileLock(path, thread_local=False)
             lock.acquire(timeout=patience, poll_interval=INSTANT / 10)
@@ -148,4 +148,4 @@ def waiting() -> dict[str, int]:
 
 
 def _root() -> Path:
-    return store.root() / artifacts.STATE / "tracking"
+    return store.root() / files.STATE / "tracking"

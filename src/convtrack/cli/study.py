@@ -1,4 +1,4 @@
-"""The commands of studies. As in cli.py, everything heavy is imported inside them; here study and tracking meet."""
+"""The commands of studies, where study and tracking meet."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convtrack.errors import ConfigError
-from convtrack.root import go_to_root
+from convtrack.system.root import go_to_root
 
 if TYPE_CHECKING:
     from convtrack.params.schema import Params
@@ -73,14 +73,15 @@ def run(
             "leave them out, and --workers trials share the cores of this machine; or add --cluster ADDRESS",
         )
     go_to_root()
-    from convtrack.params import schema as config
+    from convtrack.params import schema
 
-    content = config.searchable(config.read_yaml(config.PARAMS_FILE))
-    params = config.parse(content)
+    content = schema.searchable(schema.read_yaml(schema.PARAMS_FILE))
+    params = schema.parse(content)
     if name is not None:
         content["study"]["name"] = name
-        params = config.parse(content, "--name")
-    from convtrack import artifacts, quickstart, tracking
+        params = schema.parse(content, "--name")
+    from convtrack import files, tracking
+    from convtrack.cli import quickstart
     from convtrack.datasets import recipe
     from convtrack.study import pages, session, storage
 
@@ -89,7 +90,7 @@ def run(
     if code := quickstart.repro("preprocess"):
         sys.exit(code)
     recipe.warn(params, "train")
-    dataset = artifacts.read_json(artifacts.PROCESSED / artifacts.DATASET)
+    dataset = files.read_json(files.PROCESSED / files.DATASET)
     opened = session.open_session(params, content, dataset, new=new, allow_change=allow_change)
     opened.announce(trials, None if cluster else workers)
     team = opened.workers(workers, session.Cluster(cluster, cpus or 1, gpus or 0.0) if cluster else None)
@@ -153,17 +154,16 @@ def apply(*, name: str | None, number: int | None, dry_run: bool, yes: bool) -> 
     too. Of a study with several objectives, --trial says which one.
     """
     _, opened, _ = _opened(name)
-    from convtrack import quickstart
-    from convtrack.params import editor as editing
-    from convtrack.params import schema as config
+    from convtrack.cli import quickstart
+    from convtrack.params import editor, schema
     from convtrack.study import apply, results
 
     trial = apply.pick(results.read(opened), number)
-    others = apply.other_parameters(opened.user_attrs, config.resolved(config.read_yaml(config.PARAMS_FILE)))
+    others = apply.other_parameters(opened.user_attrs, schema.resolved(schema.read_yaml(schema.PARAMS_FILE)))
     if others:
         click.echo("the trials had other values of these, which stay as they are:\n  " + "\n  ".join(others), err=True)
     if not dry_run:
-        editing.confirm_overwriting(apply.apply(trial, write=False), yes=yes)
+        editor.confirm_overwriting(apply.apply(trial, write=False), yes=yes)
     difference = apply.apply(trial, write=not dry_run)
     click.echo(difference or f"params.yaml has the values of trial {trial.number} already", nl=not difference)
     if dry_run:
@@ -204,10 +204,10 @@ def trial(folder: Path) -> None:
 
     watchdog.end_with_standard_input(PATIENCE)
     os.chdir(folder)
-    from convtrack.params import schema as config
+    from convtrack.params import schema
     from convtrack.study import folders
 
-    params, spec = config.load(), folders.read_spec(Path())
+    params, spec = schema.load(), folders.read_spec(Path())
     from convtrack.study import trial as process
 
     interruption = Interruption("the trial, whose checkpoint is kept")
@@ -232,9 +232,9 @@ def trial(folder: Path) -> None:
 def _opened(name: str | None) -> tuple[Params, Any, str]:
     """params.yaml, the optuna.Study that is there, and the address of its storage without a password."""
     go_to_root()
-    from convtrack.params import schema as config
+    from convtrack.params import schema
 
-    params = config.load()
+    params = schema.load()
     from convtrack.study import results, storage
 
     opened = results.load(name or params.study.name, storage.open_storage(params.study.storage, create=False))

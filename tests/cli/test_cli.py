@@ -12,9 +12,8 @@ import click
 import pytest
 from ruamel.yaml import YAML
 
-from convtrack import cli
-from convtrack.params import editor as editing
-from convtrack.params import schema as config
+from convtrack.cli import main
+from convtrack.params import editor, schema
 
 HEAVY = ("pydantic", "ruamel", "rich", "pandas", "numpy", "tensorflow", "keras", "mlflow", "dvc", "optuna", "requests")
 
@@ -38,7 +37,7 @@ def commands(group: click.Group, *names: str) -> list[tuple[str, ...]]:
 def test_help_loads_nothing_heavy() -> None:
     program = (
         "import sys; sys.argv = ['convtrack', '--help']\n"
-        "from convtrack.cli import main\n"
+        "from convtrack.cli.main import main\n"
         "try: main()\n"
         f"except SystemExit: print('LOADED', [name for name in {HEAVY!r} if name in sys.modules])"
     )
@@ -47,9 +46,9 @@ def test_help_loads_nothing_heavy() -> None:
     assert done.stdout.endswith("LOADED []\n")
 
 
-@pytest.mark.parametrize("names", commands(cli.cli), ids=" ".join)
+@pytest.mark.parametrize("names", commands(main.cli), ids=" ".join)
 def test_every_command_explains_itself(names: tuple[str, ...], capsys: pytest.CaptureFixture[str]) -> None:
-    cli.cli.main([*names, "--help"], prog_name="convtrack", standalone_mode=False)
+    main.cli.main([*names, "--help"], prog_name="convtrack", standalone_mode=False)
     explained = capsys.readouterr().out
     assert len(explained.split("\n\n")) > 1
     assert "Usage: convtrack" in explained
@@ -64,7 +63,7 @@ def test_wrong_params_end_with_2_before_tensorflow_is_loaded(workplace: Path) ->
     params.write_text(params.read_text().replace("epochs:", "epoch:"))
     program = (
         "import sys; sys.argv = ['convtrack', 'train']\n"
-        "from convtrack.cli import main\n"
+        "from convtrack.cli.main import main\n"
         "try: main()\n"
         "except SystemExit as end: print(end.code, 'tensorflow' in sys.modules, 'mlflow' in sys.modules)"
     )
@@ -94,7 +93,7 @@ def test_commands_work_from_a_subfolder(workplace: Path, monkeypatch: pytest.Mon
     (workplace / "deep/inside").mkdir(parents=True)
     monkeypatch.chdir(workplace / "deep/inside")
     convtrack("preset", "use", "reference")
-    assert config.load(workplace / "params.yaml").model.name == "reference"
+    assert schema.load(workplace / "params.yaml").model.name == "reference"
 
 
 def test_presets_are_listed_with_what_they_are_for(workplace: Path) -> None:
@@ -125,11 +124,11 @@ def test_edits_that_are_not_committed_are_asked_for_before_a_preset_is_written(w
     assert params.read_bytes() == dirty
     assert "already" in convtrack("preset", "use", "reference")  # nothing to lose
     convtrack("preset", "use", "sprint", "--yes")
-    assert config.load().model.name == "vgg"
+    assert schema.load().model.name == "vgg"
 
 
 def test_what_a_preset_has_otherwise_for_digits_is_said(workplace: Path) -> None:
-    editing.edit(lambda params: params["data"].update(name="digits"), "the test")
+    editor.edit(lambda params: params["data"].update(name="digits"), "the test")
     output = convtrack("preset", "use", "best")
     assert "other than in best, train.augmentation.flip: none (digits has no class for an image that" in output
     assert "other than in best, train.batch_size: 128 (digits has few images)" in output

@@ -11,35 +11,35 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from mlflow.utils.validation import _validate_metric_name
 
-from convtrack import artifacts
+from convtrack import files
 from convtrack.params.schema import Params
-from convtrack.tracking import contents
+from convtrack.tracking import payloads
 
 
 @given(st.lists(st.text(min_size=1, max_size=300), unique=True))
 @example(["0-2", "0", "0."])  # where the number that tells the last two apart makes it the first
 def test_any_class_name_makes_a_valid_metric_name_of_its_own(classes: list[str]) -> None:
-    names = contents._metric_names(classes)
+    names = payloads._metric_names(classes)
     for name in names:
         _validate_metric_name(f"test_recall_{name}")
     assert len(set(names)) == len(classes)
 
 
 def test_plain_class_names_stay_as_they_are() -> None:
-    assert contents._metric_names(["cat", "great white shark", "0"]) == ["cat", "great white shark", "0"]
+    assert payloads._metric_names(["cat", "great white shark", "0"]) == ["cat", "great white shark", "0"]
 
 
 def test_a_run_is_named_after_network_data_and_time_unless_dvc_names_it(
     params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-    assert contents.run_name(params, now) == f"{params.model.name}-{params.data.name}-20260102-030405"
+    assert payloads.run_name(params, now) == f"{params.model.name}-{params.data.name}-20260102-030405"
     monkeypatch.setenv("DVC_EXP_NAME", "quick-fox")
-    assert contents.run_name(params, now) == "quick-fox"
+    assert payloads.run_name(params, now) == "quick-fox"
 
 
 def test_a_value_that_is_not_finite_is_no_point_of_a_curve() -> None:
-    row = contents.row({"epoch": 2, "loss": 0.5, "val_loss": float("nan"), "learning_rate": float("inf")})
+    row = payloads.row({"epoch": 2, "loss": 0.5, "val_loss": float("nan"), "learning_rate": float("inf")})
     assert [(name, value, step) for name, value, _, step in row["curve"]] == [("loss", "0.5", 2)]
 
 
@@ -48,5 +48,5 @@ def test_classes_whose_names_are_numbers_keep_their_rows_in_the_confusion_table(
 ) -> None:
     monkeypatch.chdir(tmp_path)
     images = pd.DataFrame({"actual": ["1", "01", "01"], "predicted": ["1", "1", "01"]})
-    artifacts.write_table(artifacts.CONFUSION, images)
-    assert contents.confusion_table(["1", "01"]).to_numpy().tolist() == [["1", 1, 0], ["01", 1, 1]]
+    files.write_table(files.CONFUSION, images)
+    assert payloads.confusion_table(["1", "01"]).to_numpy().tolist() == [["1", 1, 0], ["01", 1, 1]]
