@@ -14,34 +14,10 @@ from convtrack.datasets.fetch import Limits
 from convtrack.errors import DataError, DownloadError
 
 from . import hostile
-from .samples import as_tar, data
+from .cifar10_batches import BATCH, LABELS, PIXELS, pickled, records, small
+from .samples import data
 
 LIMITS = Limits(connect=20, silence=20, attempts=1)
-BATCH = 12
-RNG = np.random.default_rng(0)
-PIXELS = [RNG.integers(0, 256, (BATCH, 3072), dtype=np.uint8) for _ in range(6)]
-LABELS = [RNG.integers(0, 10, BATCH) for _ in range(6)]
-
-
-def records(pixels, labels):
-    return np.hstack([np.asarray(labels, dtype=np.uint8)[:, np.newaxis], pixels]).tobytes()
-
-
-def pickled(pixels, labels):
-    return pickle.dumps({b"data": pixels, b"labels": [int(label) for label in labels]}, protocol=2)
-
-
-def small(form, tmp_path, pack, *urls, labels=LABELS, without=""):
-    """The form `form` of an archive of a few images each batch: (the form, the archive)."""
-    members = {n: pack(p, y) for n, p, y in zip([*form.train, *form.test], PIXELS, labels, strict=True)}
-    others = {"cifar-10-batches-bin/readme.html": b"<html>", "batches.meta.txt": b"airplane"}
-    shuffled = {
-        n: members[n] for n in reversed(members) if n != without
-    }  # as in the official archive, batches come in no order
-    path = as_tar({**others, **shuffled}, tmp_path / form.name)
-    official = {"sha256": hashlib.sha256(path.read_bytes()).hexdigest(), "size": path.stat().st_size, "urls": urls}
-    train, test = dict.fromkeys(form.train, BATCH), dict.fromkeys(form.test, BATCH)
-    return dataclasses.replace(form, **official, train=train, test=test), path
 
 
 @pytest.fixture
@@ -60,10 +36,10 @@ def with_urls(form, *urls):
     return dataclasses.replace(form, urls=urls)
 
 
-def written(tmp_path, forms, **knobs):
+def written(tmp_path, forms, **changes):
     """Write, and read back: the arrays of train and test, and the content of source.json."""
     (folder := tmp_path / "out").mkdir()
-    source = cifar10.write(data("cifar10", **knobs), folder, forms, LIMITS)
+    source = cifar10.write(data("cifar10", **changes), folder, forms, LIMITS)
     return files.read_arrays(folder, "train"), files.read_arrays(folder, "test"), source
 
 
