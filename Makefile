@@ -1,6 +1,6 @@
 # `make` alone explains each target. The environment is made in .venv by the first target that needs it.
 .DEFAULT_GOAL := help
-.PHONY: help setup run test test-slow check audit bench ui lock
+.PHONY: help setup run test test-slow soak check audit bench ui lock
 
 BIN := .venv/bin
 READY := .venv/.ready
@@ -24,6 +24,11 @@ test: $(READY) ## the tests, offline, in minutes
 
 test-slow: $(READY) ## the long tests: all of CIFAR-10 (CONVTRACK_CIFAR10_JPEG names the archive), whole trainings
 	$(PYTEST) -m slow
+
+soak: $(READY) ## random kills, full disks and broken input, for hours; CONVTRACK_SOAK=20 repeats each so often
+	@seed=$${CONVTRACK_SEED:-$$(date +%s)} rounds=$${CONVTRACK_SOAK:-20}; \
+	echo "CONVTRACK_SEED=$$seed CONVTRACK_SOAK=$$rounds"; \
+	CONVTRACK_SEED=$$seed CONVTRACK_SOAK=$$rounds $(PYTEST) -m soak --hypothesis-seed=$$seed
 
 check: $(READY) ## formatting, lint, types, and who may import whom
 	$(BIN)/ruff check .

@@ -1,4 +1,4 @@
-"""What tests of every room share."""
+"""What the tests of all packages share."""
 
 from __future__ import annotations
 
@@ -15,8 +15,11 @@ import pytest
 from filelock import FileLock
 from hypothesis import settings
 
-settings.register_profile("untimed", deadline=None)  # how long an example takes is the machine's business
-settings.load_profile("untimed")
+from tests import processes, soak
+
+# no deadline, since examples take longer on a busy machine; the same examples in every run, except in `make soak`
+settings.register_profile("convtrack", deadline=None, derandomize=not soak.LONG)
+settings.load_profile("convtrack")
 
 ROOT = Path(__file__).parent.parent
 
@@ -44,6 +47,12 @@ def _own_settings() -> Iterator[None]:
 def _no_store_left_behind() -> Iterator[None]:
     yield
     os.environ.pop("MLFLOW_TRACKING_URI", None)  # mlflow.set_tracking_uri leaves it there for child processes
+
+
+@pytest.fixture(autouse=True)
+def _no_process_left_behind() -> Iterator[None]:
+    with processes.ending_all():
+        yield
 
 
 @pytest.fixture

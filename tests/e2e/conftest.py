@@ -16,6 +16,7 @@ from ruamel.yaml import YAML
 
 from convtrack import files
 from convtrack.params import editor, schema
+from tests import processes
 
 ROOT = Path(__file__).parent.parent.parent
 TINY = {
@@ -50,25 +51,16 @@ class Clone:
 
     def run(self, *command: str, expect: int | None = 0) -> str:
         """Run a command in the clone; returns what it printed, stderr included."""
-        done = subprocess.run(
-            self.command(*command),
-            cwd=self.path,
-            env=self.environment,
-            text=True,
-            check=False,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        assert expect is None or done.returncode == expect, f"{command} gave {done.returncode}:\n{done.stdout}"
-        return done.stdout
+        code, printed = processes.run(self.command(*command), cwd=self.path, env=self.environment)
+        assert expect is None or code == expect, f"{command} gave {code}:\n{printed}"
+        return printed
 
     def stop(self, number: signal.Signals, *command: str, expect: int) -> str:
         """What a command printed that got a signal after its first line of an epoch, with all that it had started."""
-        process = subprocess.Popen(
+        process = processes.start(
             self.command(*command),
             cwd=self.path,
             env=self.environment,
-            start_new_session=True,  # as in a terminal, the signal goes to a whole group, and not to these tests
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,
             text=True,
@@ -93,11 +85,11 @@ class Clone:
             return [name, *arguments]
         return [str(Path(".venv/bin") / name), *arguments]
 
-    def change(self, knobs: dict[str, Any]) -> None:
-        """Set knobs, by their dotted paths, in params.yaml, comments kept."""
+    def change(self, values: dict[str, Any]) -> None:
+        """Set parameters, by their dotted paths, in params.yaml, comments kept."""
 
         def change(params: Any) -> None:
-            for path, value in knobs.items():
+            for path, value in values.items():
                 section = params
                 *sections, name = path.split(".")
                 for key in sections:

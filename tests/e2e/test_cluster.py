@@ -13,6 +13,7 @@ from mlflow import MlflowClient
 from optuna.trial import FrozenTrial
 
 from convtrack.study import folders, results, storage
+from tests import processes
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Clone
@@ -119,14 +120,8 @@ def _known() -> list[FrozenTrial]:
 
 def _start(clone: Clone, *arguments: str) -> subprocess.Popen[bytes]:
     with (clone.path / "study.out").open("ab") as output:
-        return subprocess.Popen(
-            clone.command("convtrack", "study", "run", *arguments),
-            cwd=clone.path,
-            env=clone.environment,
-            start_new_session=True,
-            stdout=output,
-            stderr=output,
-        )
+        command = clone.command("convtrack", "study", "run", *arguments)
+        return processes.start(command, cwd=clone.path, env=clone.environment, stdout=output, stderr=output)
 
 
 def _until(process: subprocess.Popen[bytes], condition: Callable[[], bool]) -> None:

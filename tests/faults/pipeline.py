@@ -5,9 +5,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
-import os
 import shutil
-import signal
 import sqlite3
 import subprocess
 import time
@@ -88,23 +86,6 @@ def _content(path: Path) -> bytes:
             values.write(value.tobytes())
         return values.getvalue()
     return path.read_bytes()
-
-
-def killed(clone: Clone, stage: str, after: float) -> bool:
-    """Whether a kill `after` seconds met a `dvc repro` that was still at it."""
-    process = subprocess.Popen(
-        clone.command("dvc", "repro", "--single-item", stage),
-        cwd=clone.path,
-        env=clone.environment,
-        start_new_session=True,
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
-    met = still_runs(process, after)
-    if met:
-        os.killpg(process.pid, signal.SIGKILL)
-    process.wait()
-    return met
 
 
 def still_runs(process: subprocess.Popen[Any], after: float) -> bool:

@@ -1,36 +1,38 @@
 """A disk without room, wherever something is written: what was there stays, nothing is left half-written, a message
 says what to do, and the same command makes what it would have made once there is room.
-
-Two kinds of it: a limit on the size of files (RLIMIT_FSIZE) from some moment on, which needs no rights; and a small
-file system (tmpfs) that is really full, where one may be mounted.
 """
 
 from __future__ import annotations
 
-import contextlib
-import io
-import os
 import random
 import shutil
 import subprocess
-import tarfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import optuna
 import pytest
 from mlflow import MlflowClient
-from PIL import Image
 
 from convtrack import files
 from convtrack.study import pages
-from convtrack.training.history import COLUMNS
 from tests.datasets import hostile
+from tests.datasets.samples import as_tar, tree
+from tests.faults.full_disk import (
+    FROM_A_MOMENT_ON,
+    OPENED,
+    as_undisturbed,
+    failed,
+    filled,
+    full_from,
+    nothing_half_written,
+    told,
+)
 from tests.faults.pipeline import OUTS, Undisturbed, made, recorded, repro_again
 from tests.limits import files_of_at_most
+from tests.soak import ROUNDS
 from tests.tracking.servers import free_port, server, serving
 
 if TYPE_CHECKING:
@@ -38,31 +40,8 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 
-MOMENTS = int(os.environ.get("CONVTRACK_FULL_DISKS", "1"))  # of each stage, on each kind of disk
 SMALL = 256 * 2**20  # bytes of the small disk
 EPOCHS = 3
-OPENED = "files opened:"
-# Python's own sitecustomize, in the folder where the stages' Python looks first. Processes whose command has the words
-# FULL_IN in it may write no more than FULL_SIZE bytes into any file, once they open the one for writing that FULL_AT
-# names: by its number, or by a part of its path.
-FROM_A_MOMENT_ON = f"""
-import atexit, os, resource, sys
-
-def watch(event, arguments):
-    global opened
-    path, _, flags = arguments if event == "open" else ("", "", 0)
-    if isinstance(path, str) and isinstance(flags, int) and flags & (os.O_WRONLY | os.O_RDWR):
-        if os.path.abspath(path).startswith(os.getcwd() + os.sep) and "__pycache__" not in path:
-            opened += 1
-            if opened == int(at) if at.isdigit() else at in path:
-                resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
-
-opened = 0
-if "FULL_AT" in os.environ and os.environ.get("FULL_IN", "") in " ".join(sys.orig_argv):
-    at, size = os.environ["FULL_AT"], int(os.environ["FULL_SIZE"])
-    sys.addaudithook(watch)
-    atexit.register(lambda: print("{OPENED}", opened, file=sys.stderr))
-"""
 
 
 @pytest.fixture(scope="module")
@@ -87,66 +66,11 @@ def undisturbed(make_clone: Callable[[Path], Clone], small: Path) -> Undisturbed
         return Undisturbed(clone)
 
 
-@contextlib.contextmanager
-def full_from(clone: Clone, at: int | str, size: int, words: str = "") -> Iterator[None]:
-    """A block in which, for processes with these words in their command, the disk is full from the file `at` on."""
-    clone.environment |= {"FULL_AT": str(at), "FULL_SIZE": str(size), "FULL_IN": words}
-    try:
-        yield
-    finally:
-        del clone.environment["FULL_AT"]
-
-
-@contextlib.contextmanager
-def filled(folder: Path, room: int) -> Iterator[None]:
-    """A block in which the disk of `folder` has so many bytes left."""
-    filler = folder / "filler"
-    with filler.open("wb") as file:
-        os.posix_fallocate(file.fileno(), 0, shutil.disk_usage(folder).free - room)
-    try:
-        yield
-    finally:
-        filler.unlink()
-
-
-def failed(output: str) -> bool:
-    """Whether the stage failed; if so, as it should where the disk is full."""
-    if "ERROR: " not in output:
-        return False
-    assert "Traceback" not in output
-    assert "Exception ignored" not in output
-    if "failed to run: " in output:  # else it is DVC that found no room
-        assert " cannot be written: " in output
-        assert "\n  next: " in output
-        assert "and run the same command again" in output
-    return True
-
-
-def nothing_half_written(undisturbed: Undisturbed, stage: str) -> None:
-    clone = undisturbed.clone
-    left = made(clone.path / OUTS[stage])
-    if left.pop(files.HISTORY.name, None):  # grows by whole epochs
-        table = (clone.path / files.HISTORY).read_text()
-        assert table.endswith("\n")
-        assert {line.count(",") for line in table.splitlines()} == {len(COLUMNS) - 1}
-    assert left.items() <= undisturbed.made[stage].items()
-    for folder in ("data", "models", "reports", files.STATE / "checkpoints", files.STATE / "downloads"):
-        assert {path.name for path in (clone.path / folder).rglob(".*")} <= {".gitignore"}
-
-
-def as_undisturbed(undisturbed: Undisturbed, stage: str) -> str:
-    """There is room again."""
-    output = repro_again(undisturbed.clone, stage)
-    assert made(undisturbed.clone.path / OUTS[stage]) == undisturbed.made[stage]
-    if stage == "train":
-        assert recorded(undisturbed.clone) == ["FINISHED"]
-    return output
-
-
+@pytest.mark.soak
 @pytest.mark.parametrize("stage", OUTS)
 def test_a_stage_whose_files_cannot_grow_from_some_moment_on(stage: str, undisturbed: Undisturbed) -> None:
     clone, most = undisturbed.clone, int(undisturbed.said[stage].partition(OPENED)[2].split()[0])
-    for _ in range(MOMENTS):
+    for _ in range(ROUNDS):
         size, most_now, output = random.choice([0, 100, 1000]), most, ""
         while not failed(output):  # a moment that never came says nothing
             undisturbed.forget(stage)
@@ -158,12 +82,13 @@ def test_a_stage_whose_files_cannot_grow_from_some_moment_on(stage: str, undistu
         print(f"{stage}: full at file {at} of {most}, {size} bytes each: {told(output)}")  # noqa: T201
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("stage", OUTS)
 def test_a_stage_on_a_disk_that_is_really_full(stage: str, undisturbed: Undisturbed) -> None:
     clone = undisturbed.clone
     if not clone.path.is_mount():
         pytest.skip("no file system can be mounted here")
-    for _ in range(MOMENTS):
+    for _ in range(ROUNDS):
         room, output = undisturbed.bytes[stage], ""
         while not failed(output):
             undisturbed.forget(stage)
@@ -173,11 +98,6 @@ def test_a_stage_on_a_disk_that_is_really_full(stage: str, undisturbed: Undistur
         nothing_half_written(undisturbed, stage)
         as_undisturbed(undisturbed, stage)
         print(f"{stage}: {room:,} of {undisturbed.bytes[stage]:,} bytes left: {told(output)}")  # noqa: T201
-
-
-def told(output: str) -> str:
-    """What was said of the disk."""
-    return next((line for line in output.splitlines() if "cannot be written" in line), "by DVC")
 
 
 def test_what_a_full_disk_kept_from_being_made_anew_is_still_there_under_its_old_params(
@@ -204,22 +124,8 @@ def test_a_training_that_had_no_room_for_its_record_alone_does_not_train_again(u
         assert f"going on after epoch {EPOCHS}" in as_undisturbed(undisturbed, "train")
 
 
-def archive_of_images() -> bytes:
-    """Six images of noise, which no compression makes smaller."""
-    noise = np.random.default_rng(0)
-    archive = io.BytesIO()
-    with tarfile.open(fileobj=archive, mode="w:gz") as tar:
-        for number in range(6):
-            image = io.BytesIO()
-            Image.fromarray(noise.integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(image, "png")
-            info = tarfile.TarInfo(f"train/{'cat' if number % 2 else 'dog'}/{number}.png")
-            info.size = len(image.getvalue())
-            tar.addfile(info, io.BytesIO(image.getvalue()))
-    return archive.getvalue()
-
-
-def test_an_archive_from_an_address_of_ones_own(undisturbed: Undisturbed) -> None:
-    clone, archive = undisturbed.clone, archive_of_images()
+def test_an_archive_from_an_address_of_ones_own(undisturbed: Undisturbed, tmp_path: Path) -> None:
+    clone, archive = undisturbed.clone, as_tar(tree(train=3, size=(64, 64)), tmp_path / "images.tar.gz").read_bytes()
     as_undisturbed(undisturbed, "download")
     params = (clone.path / "params.yaml").read_bytes()
     with hostile.running() as serving_it:

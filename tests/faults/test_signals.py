@@ -1,4 +1,4 @@
-"""Each stage, stopped by Ctrl-C or SIGTERM at a random moment of its life, and then run again."""
+"""Each stage, stopped by Ctrl-C, SIGTERM or SIGKILL at a random moment, and then run again."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ import random
 import re
 import shutil
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -16,14 +15,15 @@ from typing import TYPE_CHECKING
 import psutil
 import pytest
 
+from tests import processes
 from tests.faults.pipeline import OUTS, Undisturbed, made, recorded, repro_again, still_runs
+from tests.soak import LONG, ROUNDS
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Clone
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 
-SIGNALS = int(os.environ.get("CONVTRACK_STAGE_SIGNALS", "1"))  # of each kind, for each stage
 CODES = {signal.SIGINT: 130, signal.SIGTERM: 143}
 OURS = re.compile(r'File ".*/convtrack/')  # a line of a traceback
 
@@ -47,18 +47,13 @@ def begin_anew(undisturbed: Undisturbed, stage: str) -> None:
 
 
 class Repro:
-    """A `dvc repro` of one stage, in a process group of its own as in a terminal, and all that it started."""
+    """A command in a process group of its own, as in a terminal, and all that it started."""
 
     def __init__(self, clone: Clone, *command: str) -> None:
         self.log = clone.path / ".git/output"
         with self.log.open("w") as output:
-            self.process = subprocess.Popen(
-                clone.command(*command),
-                cwd=clone.path,
-                env=clone.environment,
-                start_new_session=True,
-                stdout=output,
-                stderr=output,
+            self.process = processes.start(
+                clone.command(*command), cwd=clone.path, env=clone.environment, stdout=output, stderr=output
             )
 
     def stage(self) -> psutil.Process | None:
@@ -128,13 +123,23 @@ def disturbed(undisturbed: Undisturbed, stage: str, send: Callable[[Repro, float
     return f"{send.__name__} after {after:.2f} s, DVC gave {code}\n{said}"
 
 
-@pytest.mark.parametrize("send", [ctrl_c, terminated, group_terminated, stage_terminated])
-@pytest.mark.parametrize("stage", OUTS)
+SENDERS = [ctrl_c, terminated, group_terminated, stage_terminated]
+# in CI a training, which has most to lose, meets each of them, and any other stage one
+STOPS = [
+    (stage, send)
+    for stage, one in zip(OUTS, SENDERS, strict=True)
+    for send in SENDERS
+    if LONG or one is send or stage == "train"
+]
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize(("stage", "send"), STOPS)
 def test_a_stage_that_is_stopped_and_run_again_makes_what_it_would_have_made(
     stage: str, send: Callable[[Repro, float], None], undisturbed: Undisturbed
 ) -> None:
     clone = undisturbed.clone
-    for _ in range(SIGNALS):
+    for _ in range(ROUNDS):
         said = disturbed(undisturbed, stage, send)
         again = repro_again(clone, stage)  # it may meet a stage that is ending
         told = f"{said}\n--- then\n{again}"
@@ -151,13 +156,14 @@ def test_a_stage_that_is_stopped_and_run_again_makes_what_it_would_have_made(
             assert "going on after" in again, told
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("number", CODES)
-@pytest.mark.parametrize("stage", OUTS)
+@pytest.mark.parametrize("stage", OUTS if LONG else ["train", "evaluate"])
 def test_a_stage_by_itself_ends_with_the_exit_code_of_the_signal_and_its_run_killed(
     stage: str, number: signal.Signals, undisturbed: Undisturbed
 ) -> None:
     clone = undisturbed.clone
-    for _ in range(SIGNALS):
+    for _ in range(ROUNDS):
         life, code = undisturbed.seconds[stage], 0
         while code == 0:  # it came too late
             if stage == "train":
@@ -177,3 +183,38 @@ def test_a_stage_by_itself_ends_with_the_exit_code_of_the_signal_and_its_run_kil
         clone.run("convtrack", stage)
         if stage == "train":
             assert recorded(clone) == ["FINISHED"], told
+
+
+@pytest.mark.soak
+@pytest.mark.parametrize("stage", OUTS)
+def test_a_stage_that_is_killed_and_run_again_makes_what_it_would_have_made(
+    stage: str, undisturbed: Undisturbed
+) -> None:
+    clone = undisturbed.clone
+    for _ in range(ROUNDS):
+        after, met = undisturbed.seconds[stage], False
+        while not met:  # one that came too late says nothing
+            undisturbed.forget(stage)
+            after = random.uniform(0, after)
+            repro = Repro(clone, "dvc", "repro", "--single-item", stage)
+            if met := still_runs(repro.process, after):
+                os.killpg(repro.process.pid, signal.SIGKILL)
+            repro.process.wait()
+        output = repro_again(clone, stage)
+        assert "Traceback" not in output
+        assert made(clone.path / OUTS[stage]) == undisturbed.made[stage], f"killed after {after:.2f} s"
+        if stage == "train":
+            assert recorded(clone) == ["FINISHED"]
+        print(f"{stage}: killed after {after:.2f} s, {'going on after' in output=}")  # noqa: T201
+
+
+def test_a_lock_file_that_a_kill_has_cut_is_refused_by_dvc_and_may_be_deleted(undisturbed: Undisturbed) -> None:
+    clone = undisturbed.clone
+    undisturbed.forget("preprocess")
+    lock = clone.path / "dvc.lock"
+    whole = lock.read_bytes()
+    lock.write_bytes(whole[: whole.index(b"md5:", len(whole) // 2) + len(b"md5")])  # elsewhere it may still be YAML
+    assert "dvc.lock" in clone.run("dvc", "repro", "--single-item", "preprocess", expect=255)
+    lock.unlink()
+    clone.run("dvc", "repro", "--single-item", "preprocess")
+    assert made(clone.path / OUTS["preprocess"]) == undisturbed.made["preprocess"]

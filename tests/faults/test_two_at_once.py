@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import random
 import shutil
 import subprocess
@@ -11,27 +10,29 @@ import textwrap
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from mlflow import MlflowClient
 
 from convtrack.params.schema import load
 from convtrack.study import storage
+from tests import processes
 from tests.faults.pipeline import OUTS, Undisturbed, made, recorded
+from tests.soak import LONG, ROUNDS
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Clone
 
 pytestmark = [pytest.mark.slow, pytest.mark.timeout(7200)]
 
-WRITERS = int(os.environ.get("CONVTRACK_WRITERS", "20"))
-PAIRS = int(os.environ.get("CONVTRACK_PAIRS", "1"))
+WRITERS = 20 if LONG else 6
 HELD = (
     "is busy, it is being blocked by",
     "Unable to acquire lock",
     "is already running ",
 )  # how one says that another one is at it
+PRINTED: dict[str, Any] = {"text": True, "stdout": subprocess.PIPE, "stderr": subprocess.STDOUT}
 STUDY = {
     "study.space": {"model.dropout": {"type": "float", "low": 0.0, "high": 0.5}},
     "study.pruner": "none",
@@ -50,20 +51,11 @@ def undisturbed(make_clone: Callable[[Path], Clone], tmp_path_factory: pytest.Te
 
 def together(clone: Clone, *commands: list[str], apart: float = 0.0) -> list[tuple[int, str]]:
     """The exit codes of commands that run at once, the later ones begun so many seconds later, and what they said."""
-    processes = []
+    started = []
     for command in commands:
-        processes.append(
-            subprocess.Popen(
-                command,
-                cwd=clone.path,
-                env=clone.environment,
-                text=True,
-                stdout=subprocess.PIPE,
-                stderr=subprocess.STDOUT,
-            )
-        )
+        started.append(processes.start(command, cwd=clone.path, env=clone.environment, **PRINTED))
         time.sleep(apart)
-    return [(process.wait(), said) for process in processes for said, _ in [process.communicate()]]
+    return [(process.wait(), said) for process in started for said, _ in [process.communicate()]]
 
 
 def done_or_named(results: list[tuple[int, str]]) -> None:
@@ -74,12 +66,13 @@ def done_or_named(results: list[tuple[int, str]]) -> None:
         assert code == 0 or any(words in said for words in HELD), said
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("stage", [None, "train"])
 def test_of_two_repros_each_works_or_names_the_other_and_a_third_has_the_rest(
     stage: str | None, undisturbed: Undisturbed
 ) -> None:
     clone = undisturbed.clone
-    for number in range(PAIRS):
+    for number in range(ROUNDS):
         for each in [stage] if stage else OUTS:
             undisturbed.forget(each)
         command = clone.command("dvc", "repro", *([stage] if stage else []))
@@ -122,22 +115,15 @@ def test_a_repro_beside_a_study_and_two_studies_in_one_file_all_come_to_their_en
 def at_once(folder: Path, program: str) -> list[str]:
     """What WRITERS processes say that run `program` in `folder`, all from the same moment on; each ends well."""
     code = "import sys, time\nfrom pathlib import Path\nnumber = int(sys.argv[1])\n" + textwrap.dedent(program)
-    processes = [
-        subprocess.Popen(
-            [sys.executable, "-c", code, str(number)],
-            cwd=folder,
-            text=True,
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        for number in range(WRITERS)
+    started = [
+        processes.start([sys.executable, "-c", code, str(number)], cwd=folder, **PRINTED) for number in range(WRITERS)
     ]
     while len(list(folder.glob("ready-*"))) < WRITERS:
-        assert not any(process.poll() for process in processes)
+        assert not any(process.poll() for process in started)
         time.sleep(0.1)
     (folder / "go").touch()
-    said = [process.communicate()[0] for process in processes]
-    assert [process.returncode for process in processes] == [0] * WRITERS, said
+    said = [process.communicate()[0] for process in started]
+    assert [process.returncode for process in started] == [0] * WRITERS, said
     return said
 
 
@@ -157,6 +143,7 @@ def folder(tmp_path: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.soak
 def test_processes_that_make_a_store_and_write_into_it_at_once_lose_nothing_and_warn_of_nothing(folder: Path) -> None:
     said = at_once(
         folder,
@@ -192,6 +179,7 @@ def test_processes_that_make_a_store_and_write_into_it_at_once_lose_nothing_and_
     assert not list(folder.glob(".mlflow-*"))
 
 
+@pytest.mark.soak
 def test_processes_that_begin_one_study_at_once_agree_on_it_and_lose_no_trial(folder: Path) -> None:
     said = at_once(
         folder,
