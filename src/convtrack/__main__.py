@@ -3,11 +3,11 @@
 import signal
 
 if signal.getsignal(signal.SIGINT) is signal.default_int_handler:
-    signal.signal(signal.SIGINT, signal.SIG_DFL)  # so that Ctrl-C ends the first imports without a traceback
+    signal.signal(signal.SIGINT, signal.SIG_DFL)  # Ctrl-C ends the first imports without a traceback
 
 from convtrack.system import interruption
 
-interruption.exit_on_signals()  # while Python still loads what the command needs
+interruption.exit_on_signals()  # until main() installs its own handlers
 
 from convtrack.cli.main import main  # noqa: E402
 

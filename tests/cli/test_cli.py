@@ -81,7 +81,7 @@ def test_outside_a_clone_every_command_says_where_to_go(tmp_path: Path, monkeypa
 def test_outside_a_git_repository_run_says_how_to_make_one(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(workplace.parent))
     output = convtrack("run", code=2)
-    assert "is in no git repository" in output
+    assert "is not in a git repository" in output
     assert "git init" in output
 
 
@@ -130,8 +130,8 @@ def test_edits_that_are_not_committed_are_asked_for_before_a_preset_is_written(w
 def test_what_a_preset_has_otherwise_for_digits_is_said(workplace: Path) -> None:
     editor.edit(lambda params: params["data"].update(name="digits"), "the test")
     output = convtrack("preset", "use", "best")
-    assert "other than in best, train.augmentation.flip: none (digits has no class for an image that" in output
-    assert "other than in best, train.batch_size: 128 (digits has few images)" in output
+    assert "changed from preset best: train.augmentation.flip: none (digits has no class for an image that" in output
+    assert "changed from preset best: train.batch_size: 128 (digits has few images)" in output
 
 
 def test_using_a_preset_prints_the_difference_and_then_that_there_is_none(workplace: Path) -> None:

@@ -14,6 +14,7 @@ from convtrack.cli import doctor
 from convtrack.cli.doctor import Finding
 from convtrack.params import editor, schema
 from convtrack.stages import inspect
+from convtrack.system import processor
 from convtrack.tracking import store
 
 
@@ -28,7 +29,7 @@ def healthy(workplace: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     identity = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
     for command in (["init", "-q"], ["add", "params.yaml"], [*identity, "commit", "-qm", "start"]):
         subprocess.run(["git", *command], check=True)
-    for least in ("LEAST_MEMORY", "LEAST_DISK"):  # other tests may be taking what there is
+    for least in ("MIN_MEMORY", "MIN_DISK"):  # other tests may be taking what there is
         monkeypatch.setattr(doctor, least, 0)
     (workplace / ".dvc").mkdir()
     (workplace / ".dvc/config").touch()
@@ -43,6 +44,13 @@ def test_where_nothing_is_wrong_the_exit_code_is_0(healthy: Path, capsys: pytest
     assert "Nothing is wrong." in said
     for name in ("Python", "tensorflow", "instructions", "cores", "memory", "disk", "git", "pipeline", "MLflow"):
         assert name in said
+
+
+def test_instruction_sets_are_named_as_their_makers_do(monkeypatch):
+    monkeypatch.setattr(processor, "flags", lambda: frozenset({"avx2", "avx512f"}))
+    assert doctor._instructions().value.startswith("has AVX2 and AVX-512; lacks AVX-512 BF16 and AMX; ")
+    monkeypatch.setattr(processor, "flags", frozenset)
+    assert doctor._instructions().value.startswith("lacks AVX2, AVX-512, AVX-512 BF16 and AMX; ")
 
 
 def test_what_is_wrong_comes_with_a_remedy_and_exit_code_1(
@@ -85,7 +93,7 @@ def test_a_link_to_images_on_a_disk_that_is_gone_is_found(healthy: Path) -> None
     (healthy / "dvc.lock").write_text(json.dumps(lock))
     assert not findings()["pipeline"].remedy
     (healthy / "disk").rename(healthy / "unmounted")
-    assert "a link to something that is not there" in findings()["pipeline"].value
+    assert "a link whose target does not exist" in findings()["pipeline"].value
     assert "mount the disk" in findings()["pipeline"].remedy
 
 
@@ -110,7 +118,7 @@ def test_a_path_in_which_dvc_runs_no_temporary_experiments_is_named(
 
 def test_an_old_store_and_data_that_are_here_are_named(healthy: Path) -> None:
     assert findings()["MLflow"].value == f"sqlite:///{healthy / 'mlflow.db'}, made by the first run"
-    assert findings()["data"].value == "digits: not fetched yet"
+    assert findings()["data"].value == "digits: not imported yet"
 
 
 LOCK = """schema: '2.0'

@@ -48,7 +48,7 @@ def test_a_batch_that_is_small_enough_for_digits_stays(workplace: Path, monkeypa
 
 def test_where_cifar10_is_in_reach_params_stay(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = (workplace / "params.yaml").read_bytes()
-    assert "comes from a mirror" in decide(Reach("a mirror", {}), monkeypatch)
+    assert "using a mirror" in decide(Reach("a mirror", {}), monkeypatch)
     assert (workplace / "params.yaml").read_bytes() == before
 
 

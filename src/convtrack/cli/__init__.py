@@ -1,1 +1,1 @@
-"""The commands. Each module has one group of them."""
+"""The commands, one module per group."""

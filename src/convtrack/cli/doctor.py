@@ -1,4 +1,4 @@
-"""`convtrack doctor`: what this machine and this repository have, what is wrong, and how to mend it."""
+"""`convtrack doctor`: check this machine and repository, and say how to fix what is wrong."""
 
 from __future__ import annotations
 
@@ -29,21 +29,23 @@ from convtrack.tracking import health, provenance, store
 from convtrack.training import precision
 
 GIB = 2**30
-LEAST_MEMORY, LEAST_DISK = 2 * GIB, 2 * GIB  # TensorFlow and all of CIFAR-10; its arrays, twice, and DVC's copies
+MIN_MEMORY = 2 * GIB  # TensorFlow and CIFAR-10
+MIN_DISK = 2 * GIB  # two copies of CIFAR-10's arrays, and DVC's cache of them
+INSTRUCTIONS = {"avx2": "AVX2", "avx512f": "AVX-512", "avx512_bf16": "AVX-512 BF16", "amx_bf16": "AMX"}
 
-# what DVC writes in place, so that a kill in that very moment leaves it cut; what it says of it, and the way out
-IN_PLACE = {
+# files that DVC writes in place, so a kill can truncate them: DVC's error message, and the remedy
+TRUNCATABLE = {
     "dvc.lock": (
         r"dvc\.lock' (validation failed|is invalid)",
-        "rm dvc.lock (or git checkout dvc.lock, where it is committed), then dvc repro",
+        "rm dvc.lock (or git checkout dvc.lock, if it is committed), then dvc repro",
     ),
-    ".dvc/tmp/rwlock": ("RWLock-file .* corrupted", "rm .dvc/tmp/rwlock, once no command of DVC is running here"),
+    ".dvc/tmp/rwlock": ("RWLock-file .* corrupted", "rm .dvc/tmp/rwlock, once no DVC command is running here"),
 }
 
 
 @dataclass(frozen=True)
 class Finding:
-    """One line of the table; `remedy` is empty where nothing is wrong."""
+    """One line of the table; `remedy` is empty if nothing is wrong."""
 
     name: str
     value: str
@@ -51,7 +53,7 @@ class Finding:
 
 
 def examine() -> int:
-    """Print what was found; returns 0 where nothing is wrong, else 1."""
+    """Print all findings; returns 0 if nothing is wrong, else 1."""
     table = Table(box=box.SIMPLE_HEAD, title="convtrack doctor", title_justify="left")
     table.add_column("")
     table.add_column("")
@@ -72,12 +74,12 @@ def examine() -> int:
 
 
 def findings() -> Iterator[Finding]:
-    """Everything there is to look at, the machine first."""
+    """All findings, those about the machine first."""
     yield from (
         _python(),
         *_packages(),
         _processor(),
-        _features(),
+        _instructions(),
         _cores(),
         _memory(),
         _disk(),
@@ -90,22 +92,22 @@ def findings() -> Iterator[Finding]:
     except ConvtrackError as error:
         yield Finding("params.yaml", error.message, error.hint)
     else:
-        yield Finding("params.yaml", f"{len(params.flat())} knobs, all valid")
+        yield Finding("params.yaml", f"{len(params.flat())} parameters, all valid")
         yield _checked("data", lambda: _data(params))
     yield _checked("MLflow", _mlflow)
 
 
-def _checked(name: str, look: Callable[[], str]) -> Finding:
+def _checked(name: str, check: Callable[[], str]) -> Finding:
     try:
-        return Finding(name, look())
+        return Finding(name, check())
     except ConvtrackError as error:
         return Finding(name, error.message, error.hint)
 
 
 def _python() -> Finding:
-    fits = (3, 11) <= sys.version_info[:2] <= (3, 13)
+    supported = (3, 11) <= sys.version_info[:2] <= (3, 13)
     value = f"{platform.python_version()} ({sys.executable})"
-    return Finding("Python", value, "" if fits else "rm -rf .venv && make setup PYTHON=python3.12")
+    return Finding("Python", value, "" if supported else "rm -rf .venv && make setup PYTHON=python3.12")
 
 
 def _packages() -> Iterator[Finding]:
@@ -120,35 +122,41 @@ def _processor() -> Finding:
     return Finding("processor", provenance.cpu())
 
 
-def _features() -> Finding:
+def _instructions() -> Finding:
     flags = processor.flags()
-    wanted = ("avx2", "avx512f", "avx512_bf16", "amx_bf16")
-    has = [flag for flag in wanted if flag in flags] or ["none"]
+    has = [name for flag, name in INSTRUCTIONS.items() if flag in flags]
+    lacks = [name for flag, name in INSTRUCTIONS.items() if flag not in flags]
+    parts = [f"{verb} {_joined(names)}" for verb, names in (("has", has), ("lacks", lacks)) if names]
     chosen, why = precision.cpu_precision(flags, processor.vendor())
-    return Finding("instructions", f"{', '.join(has)} of {', '.join(wanted)}; precision auto is {chosen}: {why}")
+    return Finding("instructions", f"{'; '.join(parts)}; train.precision auto means {chosen}: {why}")
+
+
+def _joined(names: list[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} and {last}" if most else last
 
 
 def _cores() -> Finding:
-    return Finding("cores", f"{processor.usable_cores()} usable of {os.cpu_count()}")
+    return Finding("cores", f"{processor.usable_cores()} of {os.cpu_count()} usable")
 
 
 def _memory() -> Finding:
     memory = psutil.virtual_memory()
-    value = f"{memory.available / GIB:.1f} GiB available of {memory.total / GIB:.1f}"
-    return Finding("memory", value, "" if memory.available >= LEAST_MEMORY else "close what else is running here")
+    value = f"{memory.available / GIB:.1f} of {memory.total / GIB:.1f} GiB available"
+    return Finding("memory", value, "" if memory.available >= MIN_MEMORY else "close other programs")
 
 
 def _disk() -> Finding:
     free = shutil.disk_usage(".").free
-    remedy = "make room; .venv/bin/dvc gc -w frees cached data that no params.yaml here asks for"
-    return Finding("disk", f"{free / GIB:.1f} GiB free", "" if free >= LEAST_DISK else remedy)
+    remedy = "free disk space; .venv/bin/dvc gc -w deletes cached data that the workspace does not use"
+    return Finding("disk", f"{free / GIB:.1f} GiB free", "" if free >= MIN_DISK else remedy)
 
 
 def _folder() -> Finding:
     path = str(Path.cwd())
-    # what DVC makes of such a path as an address; everything else works there
-    odd = re.search(r"[?#]|[^\x00-\x7f]", path)
-    note = f"; dvc exp run --temp and --queue do not work in a path with {odd[0]}" if odd else ""
+    # DVC reads the path as a URL in temporary experiments; everything else works
+    unsafe = re.search(r"[?#]|[^\x00-\x7f]", path)
+    note = f"; dvc exp run --temp and --queue do not work in a path with {unsafe[0]}" if unsafe else ""
     return Finding("folder", f"{path}{note}")
 
 
@@ -160,26 +168,28 @@ def _git() -> Finding:
     git = provenance.git()
     if not git:
         return Finding("git", "no commit yet", "git add . && git commit -m start")
-    return Finding("git", f"{git['git.commit'][:10]}{', with changes' if git['git.dirty'] == 'true' else ''}")
+    changes = ", with uncommitted changes" if git["git.dirty"] == "true" else ""
+    return Finding("git", f"{git['git.commit'][:10]}{changes}")
 
 
 def _dvc() -> Finding:
     status = subprocess.run([sys.executable, "-m", "dvc", "status"], capture_output=True, text=True, check=False)
     if status.returncode:
-        for name, (sign, remedy) in IN_PLACE.items():
-            if re.search(sign, status.stderr):
-                value = f"DVC cannot read {name}, as where it was ended while writing it; what stages made is untouched"
+        for name, (message, remedy) in TRUNCATABLE.items():
+            if re.search(message, status.stderr):
+                value = f"DVC cannot read {name}: it was probably killed while writing it. All outputs are intact"
                 return Finding("pipeline", value, remedy)
         if re.search(rf"No such file.*{files.STATE}/watched/", status.stderr):
-            value = "data.path leads by way of a link to something that is not there"
             return Finding(
-                "pipeline", value, "mount the disk, or set data.path in params.yaml; then rm -r .convtrack/watched"
+                "pipeline",
+                "data.path goes through a link whose target does not exist",
+                "mount the disk, or set data.path in params.yaml; then rm -r .convtrack/watched",
             )
         cause = status.stderr.strip().splitlines() or ["no reason given"]
-        return Finding("pipeline", cause[-1], f"{quickstart.commands_prefix()}dvc status says more")
-    value = "up to date" if "up to date" in status.stdout else "dvc repro has work to do"
-    if quickstart.commands_prefix():  # the queue starts its worker by that name, and waits for ever where there is none
-        value += "; this environment's dvc is not in PATH, as dvc exp run --queue needs: . .venv/bin/activate"
+        return Finding("pipeline", cause[-1], f"{quickstart.commands_prefix()}dvc status shows the details")
+    value = "up to date" if "up to date" in status.stdout else "some stages are out of date: run dvc repro"
+    if quickstart.commands_prefix():  # DVC's queue looks for dvc in PATH, and hangs without it
+        value += "; dvc exp run --queue needs this environment's dvc in PATH: . .venv/bin/activate"
     return Finding("pipeline", value)
 
 
@@ -202,14 +212,14 @@ def _data(params: Params) -> str:
 
         if not where.is_address(params.data.path):
             where.find(params.data.path)
-        return f"image_folder: {params.data.path}, not read yet"
+        return f"image_folder: {params.data.path}, not imported yet"
     reach = datasets.reach(params.data)
     if reach is None:
-        return f"{params.data.name}: not fetched yet"
+        return f"{params.data.name}: not imported yet"
     if not reach.where:
-        place, cause = next(iter(reach.causes.items()))
+        first, cause = next(iter(reach.causes.items()))
         raise ConvtrackError(
-            f"{params.data.name}: none of {len(reach.causes)} places has it for us; {place}: {cause}",
-            "set data.archive to a copy of your own, or data.name to digits, which needs no network",
+            f"{params.data.name}: none of its {len(reach.causes)} sources is available; {first}: {cause}",
+            "set data.archive to your own copy, or data.name to digits, which needs no network",
         )
-    return f"{params.data.name}: not fetched yet, can be had from {reach.where}"
+    return f"{params.data.name}: not downloaded yet; available from {reach.where}"

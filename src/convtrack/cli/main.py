@@ -1,7 +1,7 @@
-"""`convtrack`: its groups of commands, and what becomes of an error.
+"""`convtrack`: the command groups, and how errors become messages and exit codes.
 
-Each command parses, calls one function, and has everything heavy imported inside it, so that --help answers at once and
-wrong parameters are reported before TensorFlow is loaded. Only here do stages, tracking and report meet.
+Each command parses its arguments and calls one function. It imports heavy modules itself, so that --help is fast and
+invalid parameters are reported before TensorFlow loads.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from convtrack.system.root import go_to_root
 
 
 def main() -> NoReturn:
-    """Run the command line and exit: 0 done, 1 failed, 2 wrong parameters or usage, 130 Ctrl-C, 143 terminated."""
+    """Run the command line and exit: 0 success, 1 failure, 2 invalid parameters or usage, 130 Ctrl-C, 143 SIGTERM."""
     try:
         interruption.raise_on_signals()
         code = _run_command()
@@ -31,13 +31,13 @@ def main() -> NoReturn:
         interruption.exit_on_signals()
         if interruption.exit_code() is None:
             raise
-        code = 1  # whatever a signal broke on its way, it is what ends the process
+        code = 1  # the signal ends the process, whichever exception it caused
         click.echo("convtrack: stopped", err=True)
     sys.exit(interruption.exit_code() or code)
 
 
 def _run_command() -> int:
-    """The exit code of the command that was typed."""
+    """Run the command; returns its exit code."""
     try:
         return cli.main(prog_name="convtrack", standalone_mode=False) or 0
     except ConvtrackError as error:
@@ -54,28 +54,28 @@ def _run_command() -> int:
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(package_name="convtrack")
 def cli() -> None:
-    """Train and compare image-classifying convnets, every number traced to its data, code and parameters.
+    """Train and compare image classifiers, and trace every number to its data, code and parameters.
 
     \b
     Start here:
-      convtrack run                          the whole pipeline, and where to look next
-      convtrack preset use fast              swap in another network and recipe
-      dvc repro                              run again what changed, and only that
-      dvc exp run --temp -S model.dropout=0.4  try an idea, and leave params.yaml as it is
-      dvc exp show --only-changed            compare what was tried
-      convtrack study run --trials 20        search the knobs of study.space
-      make ui                                the runs in MLflow
-      convtrack doctor                       what is wrong here, and how to mend it
+      convtrack run                            run the whole pipeline
+      convtrack preset use fast                switch to another network and recipe
+      dvc repro                                run the stages that a change affects
+      dvc exp run --temp -S model.dropout=0.4  try a value without changing params.yaml
+      dvc exp show --only-changed              compare experiments
+      convtrack study run --trials 20          search the parameters of study.space
+      make ui                                  browse the runs in MLflow
+      convtrack doctor                         find problems and how to fix them
 
-    Every knob is in params.yaml, with its explanation. All commands work from any folder of the repository.
+    params.yaml explains every parameter. All commands work from any folder of the repository.
     """
 
 
 @cli.command()
 def doctor() -> None:
-    """Say what is wrong here, and how to mend it.
+    """Check this machine and repository, and say how to fix what is wrong.
 
-    Looks at versions, the processor, cores, memory, disk, data, stores and this repository.
+    Checks versions, processor, memory, disk, params.yaml, data, Git, DVC and MLflow.
     """
     go_to_root()
     from convtrack.cli.doctor import examine

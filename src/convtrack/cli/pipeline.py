@@ -1,4 +1,4 @@
-"""The commands of the pipeline: all of it, and each stage."""
+"""The commands that run the pipeline: `run`, and one per stage."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ if TYPE_CHECKING:
 
 @click.command()
 def run() -> None:
-    """Run the whole pipeline, and say where to look next.
+    """Run the whole pipeline, print the results and suggest the next commands.
 
-    Where CIFAR-10 cannot be reached, it says so and sets data.name to digits in params.yaml: handwritten digits that
-    need no network. After that it is `dvc repro`: only what changed runs again.
+    Runs `dvc repro`, so only the stages that changed run again. If CIFAR-10 cannot be downloaded, sets data.name to
+    digits in params.yaml (handwritten digits that need no network) and says so.
     """
     go_to_root()
     from convtrack.cli import quickstart
@@ -29,9 +29,9 @@ def run() -> None:
 
 @click.command()
 def inspect() -> None:
-    """Stage 0: take note of the images at data.path -> data/inspected.json.
+    """Stage 0: record a digest of the images at data.path -> data/inspected.json.
 
-    So that stage 1 runs again when they change. A data set that is fetched needs nothing there."""
+    Stage 1 runs again when the digest changes. Other data sets ignore data.path."""
     params = _begin("inspect")
     with nothing_to_tidy():
         from convtrack.stages import inspect as stage
@@ -41,7 +41,7 @@ def inspect() -> None:
 
 @click.command()
 def download() -> None:
-    """Stage 1: fetch or read the images -> data/raw.
+    """Stage 1: download or read the images -> data/raw.
 
     \b
     In params.yaml:
@@ -59,7 +59,7 @@ def download() -> None:
 
 @click.command()
 def preprocess() -> None:
-    """Stage 2: split off val, look for duplicates -> data/processed."""
+    """Stage 2: split off val and count duplicates -> data/processed."""
     params = _begin("preprocess")
     with nothing_to_tidy():
         from convtrack.stages import preprocess as stage
@@ -71,7 +71,7 @@ def preprocess() -> None:
 def train() -> None:
     """Stage 3: train the network -> models, and an MLflow run.
 
-    A training that was stopped goes on after its last saved step, and with its run."""
+    An interrupted training resumes from its last checkpoint, in the same MLflow run."""
     params = _begin("train")
     _warn(params, "train")
     with nothing_to_tidy():
@@ -85,15 +85,14 @@ def train() -> None:
     checkpoints = stage.checkpoints(params.model, params.train)
     with tracking.training_run(params, beside=checkpoints) as run:
         run.log_training(stage.run(params.model, params.train, on_epoch=run.log_epoch, keep_checkpoints=True))
-    finish(checkpoints)  # the run has its end by now: a kill before this one lets both go on
+    finish(checkpoints)  # only after the run has ended: a kill before this line resumes both
 
 
 @click.command()
 def evaluate() -> None:
-    """Stage 4: judge the network on test -> reports, and print the results.
+    """Stage 4: evaluate the network on test -> reports, and print the results.
 
-    The results also go into the MLflow run of its training, which is opened again. A store without that run gets a new
-    one with the training's record."""
+    The results are added to the MLflow run of the training. If the store lacks that run, a new one is made."""
     params = _begin("evaluate")
     _warn(params, "evaluate")
     with nothing_to_tidy():
@@ -112,14 +111,14 @@ def evaluate() -> None:
 
 
 def _warn(params: Params, section: str) -> None:
-    """Say what in `section` does not suit the images. A warning is in no result, so no stage depends on its code."""
+    """Warn about parameters of `section` that do not suit the images. No stage depends on this: results don't."""
     from convtrack.datasets import recipe
 
     recipe.warn(params, section)
 
 
 def _begin(stage: str) -> Params:
-    """What every stage begins with: the repository, params.yaml, and nobody else at the same work."""
+    """Change to the repository, load params.yaml and take the stage lock."""
     go_to_root()
     from convtrack import files
     from convtrack.params import schema

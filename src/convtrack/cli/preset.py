@@ -1,4 +1,4 @@
-"""The commands of presets."""
+"""`convtrack preset`: list, show and use presets."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from convtrack.system.root import go_to_root
 
 @click.group()
 def preset() -> None:
-    """List, show or use a network with its recipe.
+    """List, show or use a preset: a network with its training recipe.
 
     \b
     convtrack preset list
@@ -22,7 +22,7 @@ def preset() -> None:
 
 @preset.command("list")
 def list_() -> None:
-    """Name the presets, and what each is for."""
+    """List the presets with their descriptions."""
     go_to_root()
     from convtrack.params import presets
 
@@ -42,12 +42,12 @@ def show(name: str) -> None:
 
 @preset.command()
 @click.argument("name")
-@click.option("--yes", is_flag=True, help="Don't ask, though params.yaml has changes that are not committed.")
+@click.option("--yes", is_flag=True, help="Don't ask, even if params.yaml has uncommitted changes.")
 def use(*, name: str, yes: bool) -> None:
-    """Write preset NAME's model and train sections into params.yaml, and show the difference.
+    """Write the model and train sections of preset NAME into params.yaml and show the diff.
 
-    The rest of params.yaml stays as it is, comments too, and what does not suit the data set is set to what does.
-    `git checkout params.yaml` takes it back.
+    Comments and the other sections are kept. Values that do not suit the data set are replaced.
+    `git checkout params.yaml` undoes the change.
     """
     go_to_root()
     from convtrack.datasets import recipe
@@ -56,8 +56,8 @@ def use(*, name: str, yes: bool) -> None:
     suit = functools.partial(recipe.suit, section="train")
     editor.confirm_overwriting(presets.use(name, suit, write=False), yes=yes)
     difference = presets.use(name, suit)
-    click.echo(difference or f"params.yaml has the model and train sections of {name} already", nl=not difference)
+    click.echo(difference or f"params.yaml already has the model and train sections of {name}", nl=not difference)
     for one in recipe.unsuited(presets.applied(name)):
         if one.path.startswith("train."):
-            click.echo(f"other than in {name}, {one}", err=True)
+            click.echo(f"changed from preset {name}: {one}", err=True)
     recipe.warn(schema.load(), "train")

@@ -1,4 +1,4 @@
-"""`convtrack run`: what a newcomer types. It decides what is possible here, says so, and leaves the work to DVC."""
+"""`convtrack run`: choose a data set that is available, run `dvc repro`, and suggest the next commands."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ from convtrack.report import tables
 
 
 def run() -> None:
-    """Choose the data, run `dvc repro`, print the results and the commands to go on with.
+    """Choose the data, run `dvc repro`, print the results and the next commands.
 
-    Exits with DVC's code where a stage fails, which has then said why. Raises ConfigError where this is no repository,
-    DataError where there is nothing at data.path.
+    Exits with DVC's code if a stage fails; the stage has reported why. Raises ConfigError outside of a repository, and
+    DataError if data.path does not exist.
     """
     console = Console()
     check_repository()
@@ -33,7 +33,7 @@ def run() -> None:
     if data.name == "cifar10":
         data = _cifar10_or_digits(data, console)
     elif data.name == "image_folder" and not where.is_address(data.path) and not files.PROCESSED.exists():
-        where.find(data.path)  # said before DVC starts
+        where.find(data.path)  # reports a wrong path before DVC starts
     console.print(f"[bold]dvc repro[/bold]: download, preprocess, train and evaluate on {data.name}")
     code = repro()
     if code:
@@ -46,16 +46,16 @@ def run() -> None:
 
 
 def next_commands() -> dict[str, str]:
-    """What to type after a run, and what for. A result that git lacks comes first: DVC compares with commits."""
+    """Commands to run next, with their purpose. Committing new results comes first: DVC compares with commits."""
     prefix, results = commands_prefix(), f"{schema.PARAMS_FILE} {files.LOCK}"
     status = subprocess.run(
         ["git", "status", "--porcelain", "--", *results.split()], capture_output=True, text=True, check=False
     )
-    keep = {f"git add {results} && git commit -m baseline": "keep this result, for others to be compared with"}
+    keep = {f"git add {results} && git commit -m baseline": "keep this result as the baseline for comparisons"}
     return (keep if status.stdout else {}) | {
-        "make ui": "curves, confusion, data and code of every run, in MLflow",
-        f"{prefix}dvc exp run --temp -n dropout -S model.dropout=0.2": "try an idea; params.yaml explains every knob",
-        f"{prefix}dvc exp show --only-changed": "compare what was tried",
+        "make ui": "browse curves, confusion, data and code of every run in MLflow",
+        f"{prefix}dvc exp run --temp -n dropout -S model.dropout=0.2": "try a value; params.yaml explains them all",
+        f"{prefix}dvc exp show --only-changed": "compare experiments",
     }
 
 
@@ -64,18 +64,18 @@ def check_repository() -> None:
     inside = subprocess.run(["git", "rev-parse", "--git-dir"], capture_output=True, check=False).returncode == 0
     if not inside:
         raise ConfigError(
-            f"{Path.cwd()} is in no git repository; DVC tells its runs apart by git's commits. Nothing was run",
-            "git clone the project rather than unpack it, or: git init && git add . && git commit -m start",
+            f"{Path.cwd()} is not in a git repository, which DVC needs. Nothing was run",
+            "clone the project with git, or run: git init && git add . && git commit -m start",
         )
     if not Path(".dvc").is_dir():
         raise ConfigError(
             f"{Path.cwd()} has no .dvc folder. Nothing was run",
-            f"git checkout -- .dvc, or {commands_prefix()}dvc init",
+            f"git checkout -- .dvc, or run {commands_prefix()}dvc init",
         )
 
 
 def commands_prefix() -> str:
-    """What to type before a command of this environment: nothing where it is activated."""
+    """The path to put before a command of this environment; empty if the environment is activated."""
     here = Path(sys.executable).parent
     if shutil.which("dvc") == str(here / "dvc"):
         return ""
@@ -86,20 +86,20 @@ def _cifar10_or_digits(data: Data, console: Console) -> Data:
     source = files.RAW / files.SOURCE
     if source.exists() and files.read_json(source)["name"] == "cifar10":
         return data
-    with console.status("asking where CIFAR-10 can be had"):
+    with console.status("looking for a CIFAR-10 mirror"):
         reach = cifar10.reachable(data)
     if reach.where:
-        console.print(f"CIFAR-10 comes from {reach.where}")
+        console.print(f"CIFAR-10: using {reach.where}")
         return data
-    if data.archive is not None:  # the user's own choice: download says what is wrong with it
+    if data.archive is not None:  # the download stage reports what is wrong with it
         return data
     cause = next(iter(reach.causes.values()), "no network")
     console.print(
-        f"CIFAR-10 is out of reach: none of {len(reach.causes)} places answers ({cause}).\n"
-        "So that there is something to see, [bold]data.name in params.yaml is now digits[/bold]: 1,797 handwritten "
-        "digits that come with scikit-learn; train.augmentation.flip is none, as a mirrored digit is none, "
-        f"and train.batch_size at most {digits.ABOUT.batch_size}, as they are few.\n"
-        "To take it back: git checkout params.yaml. With an archive of your own: data.archive in params.yaml."
+        f"CIFAR-10 cannot be downloaded: none of its {len(reach.causes)} sources is available ({cause}).\n"
+        "[bold]data.name in params.yaml is now digits[/bold]: 1,797 handwritten digits from scikit-learn. "
+        "train.augmentation.flip is none, because mirrored digits are not digits, and train.batch_size is at most "
+        f"{digits.ABOUT.batch_size}, because there are few images.\n"
+        "To undo this: git checkout params.yaml. To use your own archive: set data.archive in params.yaml."
     )
     edit(_digits, "params.yaml with data.name: digits")
     return schema.load().data
@@ -111,26 +111,26 @@ def _digits(params: Any) -> None:
 
 
 def repro(*stages: str) -> int:
-    """`dvc repro` of `stages` and those before them, of all without, in this environment; returns its exit code.
+    """Run `dvc repro` in this environment, up to `stages` (all by default); returns its exit code.
 
-    A stage that is stopped gets the time to clean up. Where this process is killed, DVC ends too. It waits for
-    other commands of DVC, rather than give up after three seconds, and with it a stage that has just been run.
-    The results are the caller's to print, as evaluate may not have to run.
+    When this process is stopped or killed, DVC ends too, and a running stage gets time to clean up. DVC waits for the
+    lock of another DVC command instead of failing after three seconds. The caller prints the results, since evaluate
+    may not have to run.
     """
     environment = os.environ | {
         "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
         tables.RESULTS_LATER: "1",
     }
-    watched, held = os.pipe()  # what is held here closes with this process, whatever ends it
+    watched, held = os.pipe()  # this end closes when the process ends, even by kill -9
     command = [sys.executable, "-m", "convtrack.system.watchdog", str(watched), "--wait-for-lock", "repro", *stages]
     dvc = subprocess.Popen(command, env=environment, pass_fds=[watched])
     os.close(watched)
     try:
         return dvc.wait()
-    except KeyboardInterrupt:  # the terminal has sent it to the stage, too
+    except KeyboardInterrupt:  # the terminal sends it to the stage too
         dvc.wait()
         raise
-    except SystemExit:  # SIGTERM came to this process alone
+    except SystemExit:  # only this process got the SIGTERM
         running = psutil.Process(dvc.pid).children(recursive=True)
         for process in running or [psutil.Process(dvc.pid)]:
             process.terminate()

@@ -1,4 +1,4 @@
-"""The commands that send records to MLflow."""
+"""`convtrack tracking`: send queued records to MLflow."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from convtrack.system.root import go_to_root
 
 @click.group()
 def tracking() -> None:
-    """See to it that MLflow has everything."""
+    """Send queued records to MLflow."""
 
 
 @tracking.command()
 def sync() -> None:
-    """Send MLflow what it missed while it was away, and nothing twice.
+    """Send the records that MLflow missed while it was unreachable.
 
-    Commands that record a run do the same beside their work. What waits is in .convtrack/tracking.
+    The train, evaluate and study commands do this too. Queued records are in .convtrack/tracking; none is sent twice.
     """
     go_to_root()
     from convtrack.tracking import sync as send
@@ -26,7 +26,7 @@ def sync() -> None:
 
 @tracking.command(hidden=True)
 def follow() -> None:
-    """Have MLflow look for artifacts where this repository is now, as `make ui` does first."""
+    """Point MLflow's artifact locations at the repository's current folder; `make ui` runs this first."""
     go_to_root()
     from convtrack.tracking import store
 
