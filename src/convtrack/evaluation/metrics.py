@@ -25,12 +25,16 @@ def accuracy(labels: np.ndarray, probabilities: np.ndarray) -> float:
 
 
 def accuracy_interval(labels: np.ndarray, probabilities: np.ndarray) -> tuple[float, float]:
-    """Both ends of the 95% interval of `accuracy`, for test images drawn at random.
+    """Both ends of the 95% interval of `accuracy`, for test images drawn at random."""
+    return wilson(int(np.sum(probabilities.argmax(axis=1) == labels)), len(labels))
+
+
+def wilson(right: int, images: int) -> tuple[float, float]:
+    """Both ends of the 95% interval of the share `right / images`.
 
     Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 22 (1927).
     """
-    right = int(np.sum(probabilities.argmax(axis=1) == labels))
-    interval = binomtest(right, len(labels)).proportion_ci(confidence_level=0.95, method="wilson")
+    interval = binomtest(right, images).proportion_ci(confidence_level=0.95, method="wilson")
     return float(interval.low), float(interval.high)
 
 
