@@ -45,6 +45,7 @@ CONFUSION = Path("reports/confusion.csv")
 PREDICTIONS = Path("reports/predictions.csv")  # index, name, actual, predicted, margin, and the probabilities:
 PROBABILITY = "probability_"  # with the class behind it, for each class; or, where there are too many of them,
 MOST_PROBABLE = ("top{}", "top{}_probability")  # with 1 for the most probable class of an image, 2 for the next...
+VAL_PREDICTIONS = Path("reports/val_predictions.csv")  # the same for the val split
 CONFUSED_PAIRS = Path("reports/confused_pairs.csv")
 PICTURES = Path("reports/pictures")
 

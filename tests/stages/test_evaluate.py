@@ -34,13 +34,15 @@ def brightest_of_first_pixels(shape: tuple[int, ...] = SHAPE, classes: int = len
 
 
 def write_dataset(folder: Path, labels: list[int], shown: list[int]) -> None:
-    """A test split whose images are `labels` and look like `shown`."""
-    images = np.zeros((len(shown), *SHAPE), dtype=np.uint8)
-    images.reshape(len(shown), -1)[np.arange(len(shown)), shown] = 255
+    """A test split whose images are `labels` and look like `shown`, and a val split of two images, one taken for 1."""
     folder.mkdir(parents=True)
-    np.save(files.images_path(folder, "test"), images)
-    np.save(files.labels_path(folder, "test"), np.array(labels, dtype=np.int64))
-    files.write_names(folder, "test", (f"test/{CLASSES[label]}/{row}.png" for row, label in enumerate(labels)))
+    splits: list[tuple[files.Split, list[int], list[int]]] = [("test", labels, shown), ("val", [0, 1], [1, 1])]
+    for split, actual, looks in splits:
+        images = np.zeros((len(looks), *SHAPE), dtype=np.uint8)
+        images.reshape(len(looks), -1)[np.arange(len(looks)), looks] = 255
+        np.save(files.images_path(folder, split), images)
+        np.save(files.labels_path(folder, split), np.array(actual, dtype=np.int64))
+        files.write_names(folder, split, (f"{split}/{CLASSES[label]}/{row}.png" for row, label in enumerate(actual)))
     files.write_json(folder / files.DATASET, {"classes": CLASSES, "image_shape": list(SHAPE)})
 
 
@@ -94,6 +96,16 @@ def test_predictions_give_a_probability_for_each_class_of_each_image(workplace: 
     assert table[columns].sum(axis=1).to_numpy() == pytest.approx(1, abs=1e-6)
     assert table["margin"].to_numpy() == pytest.approx((np.e - 1) / (np.e + 3), abs=1e-6)
     assert table[columns].to_numpy().argmax(axis=1).tolist() == [0, 1, 1, 1, 1, 1, 2, 2, 2, 2]
+
+
+def test_val_has_the_same_table_of_predictions_and_no_part_in_the_metrics(workplace: Path) -> None:
+    evaluate.run(KNOBS)
+    table = files.read_table(files.VAL_PREDICTIONS, text=("actual", "predicted"))
+    assert list(table.columns) == list(files.read_table(files.PREDICTIONS).columns)
+    assert table["name"].tolist() == ["val/01/0.png", "val/1/1.png"]
+    assert table["actual"].tolist() == ["01", "1"]
+    assert table["predicted"].tolist() == ["1", "1"]
+    assert files.read_json(files.EVALUATION)["images"] == 10
 
 
 def test_any_file_name_can_be_read_back_from_predictions(workplace: Path) -> None:
@@ -193,6 +205,6 @@ def test_a_missing_model_is_named(workplace: Path) -> None:
 
 
 def test_when_one_file_finds_no_room_none_appears(workplace: Path) -> None:
-    with files_of_at_most(200), pytest.raises(StorageError, match="cannot be written"):
+    with files_of_at_most(500), pytest.raises(StorageError, match="cannot be written"):
         evaluate.run(KNOBS)
     assert list(files.METRICS.parent.iterdir()) == []

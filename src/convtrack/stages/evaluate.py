@@ -1,7 +1,8 @@
 """evaluate: the trained model on the test images, the only stage that looks at them.
 
-Reads the test split in data/processed, models/model.keras and what train says of it; writes metrics.json,
-evaluation.json and four tables into reports/, from which the report draws its pictures.
+Reads the test and val splits in data/processed, models/model.keras and what train says of it; writes metrics.json,
+evaluation.json and five tables into reports/, from which the report draws its pictures. Val has only a table of
+predictions, so that runs can be compared without a look at test.
 """
 
 from __future__ import annotations
@@ -25,6 +26,8 @@ from convtrack.params.evaluate import Evaluate
 if TYPE_CHECKING:
     import keras
 
+SPLITS: tuple[files.Split, ...] = ("test", "val")
+
 
 @dataclass(frozen=True)
 class Evaluation:
@@ -41,18 +44,11 @@ def assess(
 
     Raises TrainingError where a probability is not a number.
     """
-    broken = int(np.sum(~np.isfinite(probabilities).all(axis=1)))
-    if broken:
-        raise TrainingError(
-            f"{files.MODEL} gives probabilities that are not numbers for {broken} of {len(labels)} test images. "
-            "Nothing was written",
-            "lower train.optimizer.learning_rate, then dvc repro",
-        )
+    _check_numbers(probabilities, "test")
     predicted = probabilities.argmax(axis=1)
     per_class = metrics.per_class(labels, probabilities, classes)
     pairs = metrics.confused_pairs(labels, predicted, classes, most=evaluate.confused_pairs)
-    called = np.array(classes, dtype=object)
-    named = pd.DataFrame({"actual": called[labels], "predicted": called[predicted]})
+    named = _named(labels, predicted, classes)
     scalars = {name: metric(labels, probabilities, evaluate) for name, metric in metrics.METRICS.items()}
     recall = per_class[per_class["support"] > 0].set_index("class")["recall"].to_dict()
     return Evaluation(
@@ -60,7 +56,7 @@ def assess(
         tables={
             files.PER_CLASS: per_class,
             files.CONFUSION: named,
-            files.PREDICTIONS: _predictions(named, names, probabilities, classes),
+            files.PREDICTIONS: predictions(labels, probabilities, names, classes),
             files.CONFUSED_PAIRS: pd.DataFrame(
                 [dataclasses.asdict(pair) for pair in pairs],
                 columns=[field.name for field in dataclasses.fields(metrics.ConfusedPair)],
@@ -69,13 +65,28 @@ def assess(
     )
 
 
-def _predictions(named: pd.DataFrame, names: list[str], probabilities: np.ndarray, classes: list[str]) -> pd.DataFrame:
-    """A row per test image: index (in the test split), name, actual, predicted, margin, and the probabilities.
+def _check_numbers(probabilities: np.ndarray, split: files.Split) -> None:
+    broken = int(np.sum(~np.isfinite(probabilities).all(axis=1)))
+    if broken:
+        raise TrainingError(
+            f"{files.MODEL} gives probabilities that are not numbers for {broken} of {len(probabilities)} {split} "
+            "images. Nothing was written",
+            "lower train.optimizer.learning_rate, then dvc repro",
+        )
+
+
+def _named(labels: np.ndarray, predicted: np.ndarray, classes: list[str]) -> pd.DataFrame:
+    called = np.array(classes, dtype=object)
+    return pd.DataFrame({"actual": called[labels], "predicted": called[predicted]})
+
+
+def predictions(labels: np.ndarray, probabilities: np.ndarray, names: list[str], classes: list[str]) -> pd.DataFrame:
+    """A row per image: index (in its split), name, actual, predicted, margin, and the probabilities.
 
     In a name, a backslash is doubled, and a byte that is not UTF-8 is written as \\udc80 to \\udcff. The probabilities
     are a column for each class, or where there are many, the most probable classes and a column for each.
     """
-    table = named.copy()
+    table = _named(labels, probabilities.argmax(axis=1), classes)
     table.insert(0, "index", np.arange(len(table)))
     table.insert(1, "name", [_in_utf8(name) for name in names])
     table["margin"] = metrics.margins(probabilities)
@@ -132,7 +143,7 @@ def check_fit(model: keras.Model, image_shape: list[int], classes: list[str]) ->
 
 
 def run(evaluate: Evaluate) -> dict[str, Any]:
-    """Evaluate models/model.keras on the test split and write reports/; returns the content of evaluation.json.
+    """Evaluate models/model.keras on test, predict val, and write reports/; returns the content of evaluation.json.
 
     All files appear, or none. Raises StorageError, DataError (model and data don't fit) or TrainingError.
     """
@@ -142,7 +153,7 @@ def run(evaluate: Evaluate) -> dict[str, Any]:
     from convtrack.training.threads import hold_threads
 
     dataset = files.read_json(files.PROCESSED / files.DATASET)
-    test = files.read_arrays(files.PROCESSED, "test")
+    test, val = (files.read_arrays(files.PROCESSED, split) for split in SPLITS)
     hold_threads(usable_cores())
     model = files.load_model(files.MODEL)
     check_fit(model, dataset["image_shape"], dataset["classes"])
@@ -150,16 +161,20 @@ def run(evaluate: Evaluate) -> dict[str, Any]:
     columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TextColumn("images"))
     with Progress(*columns, TimeRemainingColumn()) as progress:
 
-        def probabilities(method: str, name: str) -> np.ndarray:
-            task = progress.add_task(name, total=len(test.labels))
+        def probabilities(arrays: files.Arrays, method: str, name: str) -> np.ndarray:
+            task = progress.add_task(name, total=len(arrays.labels))
             advance = functools.partial(progress.advance, task)
-            return predict(model, test.images, evaluate.batch_size, advance, method=method)
+            return predict(model, arrays.images, evaluate.batch_size, advance, method=method)
 
-        names = list(files.read_names(files.PROCESSED, "test"))
-        evaluation = assess(test.labels, probabilities("none", "evaluate"), names, dataset["classes"], evaluate)
+        test_names, val_names = (list(files.read_names(files.PROCESSED, split)) for split in SPLITS)
+        plain = probabilities(test, "none", "evaluate")
+        evaluation = assess(test.labels, plain, test_names, dataset["classes"], evaluate)
+        of_val = probabilities(val, "none", "predict val")
+        _check_numbers(of_val, "val")
+        evaluation.tables[files.VAL_PREDICTIONS] = predictions(val.labels, of_val, val_names, dataset["classes"])
         method = evaluate.test_time_augmentation
         if method != "none":
-            averaged = probabilities(method, f"evaluate with {method}")
+            averaged = probabilities(test, method, f"evaluate with {method}")
             tta = {"tta_accuracy": metrics.accuracy(test.labels, averaged)}
             evaluation = dataclasses.replace(evaluation, metrics=evaluation.metrics | tta)
     _write(evaluation, headline(evaluation.metrics, training, history))
