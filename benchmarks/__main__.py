@@ -10,7 +10,7 @@ import sys
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
-LAST = ("presets", "curve")  # the longest, and the picture of its results
+LAST = ("presets", "curve", "page")  # the longest, the picture of its results, and the page of all
 
 
 def programs() -> dict[str, tuple[str, str]]:

@@ -84,6 +84,7 @@ def machine() -> dict[str, Any]:
     """What the figures depend on: processor, cores, instruction sets, memory, system and versions."""
     return {
         "cpu": cpu(),
+        "generation": generation(),
         "cores": usable_cores(),
         "flags": [flag for flag in FLAGS if flag in processor.flags()],
         "memory_gib": round(os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30, 1),
@@ -93,6 +94,15 @@ def machine() -> dict[str, Any]:
         "tensorflow": version("tensorflow"),
         "keras": version("keras"),
     }
+
+
+def generation() -> str | None:
+    """Which Zen an AMD processor is, since cloud machines call all of them "AMD EPYC"; None for other makers."""
+    if processor.vendor() != "AuthenticAMD":
+        return None
+    if processor.described().get("cpu family") == "26":
+        return "Zen 5"
+    return "Zen 4" if "avx512f" in processor.flags() else "Zen 3"
 
 
 def provenance() -> dict[str, Any]:

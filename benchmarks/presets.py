@@ -12,9 +12,9 @@ its accuracies and its number of epochs; two epochs are trained anew for their s
     .venv/bin/python benchmarks/presets.py --preset sprint:5 --preset fast:3 --history reference=models/history.csv
 
 Seconds are those of whole epochs, validation included. Medians of what depends on the machine, means and standard
-deviations of accuracies, with test-time augmentation second. The last two columns: seconds until an epoch ended with at
-least the best val accuracy that `reference` came to, and how many times as long `reference` took to that. The share of
-the matrix product is of the fastest one of benchmarks/machine.py, measured before each training.
+deviations of accuracies, with test-time augmentation second. The last two columns: the time to the end of the first
+epoch with at least the best val accuracy of `reference`, and how many times as long `reference` takes to that. The peak
+is the fastest matrix product of benchmarks/machine.py, measured before each training.
 """
 
 from __future__ import annotations
@@ -40,12 +40,12 @@ COLUMNS = [
     "epochs",
     "seconds",
     "GFLOP/s",
-    "of a matrix product's",
+    "fraction of peak matmul",
     "PFLOP",
     "val accuracy",
     "test accuracy",
     "with `mirror_shift`",
-    "seconds to `reference`'s best val accuracy",
+    "time to `reference`'s best val accuracy, s",
     "times as fast",
 ]
 
