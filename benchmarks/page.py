@@ -144,12 +144,6 @@ SECTIONS = (
         "seconds of its epochs.",
     ),
     Section(
-        "Where the time of a step goes",
-        "profile_of_step",
-        "Which operations are worth improving? The preset `best`; [what was tried](decisions/fast-training.md).",
-        {"operation": "operation", "share of the step": "share", "GFLOP/s": "GFLOP/s"},
-    ),
-    Section(
         "Searches",
         "searches",
         "Does a [study](studies.md) find a better network? Each search starts from `sprint` as it was then. A trial "
