@@ -153,12 +153,13 @@ def test_processes_that_make_a_store_and_write_into_it_at_once_lose_nothing_and_
         from convtrack.params import schema
         from convtrack.tracking.run import TrackedRun, opened
         from convtrack.tracking import payloads, store
+        from convtrack.tracking.records import Payload
         store.set_patience()
         import mlflow
         params = schema.load()
         quiet = params.tracking.model_copy(update={"log_model": False, "system_metrics": False})
         params = params.model_copy(update={"tracking": quiet})
-        payloads.setup = lambda params, *_: {"params": payloads.knobs(params)}  # there is no data here
+        payloads.setup = lambda params, *_: Payload(params=payloads.parameters(params))  # there is no data here
         wait_for_all()
         run = TrackedRun(params, f"run-{number}")
         with opened(run.open, run.end):

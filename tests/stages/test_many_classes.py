@@ -105,11 +105,11 @@ def test_pictures_open_anywhere_and_say_what_they_leave_out() -> None:
 
 
 def test_mlflow_gets_few_metrics_and_a_small_confusion_matrix_and_both_say_so(tmp_path: Path) -> None:
-    found: dict[str, Any] = payloads.evaluation(files.read_json(files.EVALUATION), tmp_path)
-    names = [name for name, *_ in found["metrics"]]
+    found = payloads.evaluation(files.read_json(files.EVALUATION), tmp_path)
+    names = [point.name for point in found.metrics]
     assert "test_accuracy" in names
     assert len(names) < 12
-    assert "Of 320 classes" in found["tags"]["evaluate.left_out"]
+    assert "Of 320 classes" in found.tags["evaluate.left_out"]
     table = json.loads((tmp_path / "files/confusion.json").read_text())
     assert np.array([row[1:] for row in table["data"]]).shape == (50, 50)
     console = Console(width=500, color_system=None)

@@ -17,7 +17,7 @@ from convtrack import files, tracking
 from convtrack.params.schema import Params
 from convtrack.tracking import store, training_run
 from convtrack.tracking.replay import COPIED, ORIGINAL, TAG
-from tests.tracking.records import evaluate, record, runs
+from tests.tracking.recorded import evaluate, recorded, runs
 
 ROWS = [{"epoch": 1, "loss": 0.5, "val_loss": 0.75}, {"epoch": 2, "loss": 0.25, "val_loss": 0.5}]
 
@@ -70,7 +70,7 @@ def test_a_store_without_the_run_gets_one_with_the_record_of_the_training(
     }
     assert run.data.tags["mlflow.user"] == original.data.tags["mlflow.user"]
     assert not [name for name in run.data.tags if name.startswith(("git.", "version.", "host.", "mlflow.source.git"))]
-    found, known = record(client, trained[TAG]), record(mlflow_client, trained[TAG])
+    found, known = recorded(client, trained[TAG]), recorded(mlflow_client, trained[TAG])
     assert found["params"] == known["params"]
     assert found["inputs"] == known["inputs"]
     assert found["status"] == "FINISHED"
@@ -86,7 +86,7 @@ def test_a_store_without_the_run_gets_one_with_the_record_of_the_training(
     files.save_model(files.MODEL, network)
     evaluate(params.model_copy(update={"tracking": params.tracking.model_copy(update={"log_model": True})}))
     assert "The new run" not in capsys.readouterr().err
-    again = record(client, trained[TAG])
+    again = recorded(client, trained[TAG])
     ((name, status, values),) = again["models"]
     assert (name, status) == ("model", "READY")
     assert {value[0] for value in values} == {"epochs_run", "best_epoch", "train_seconds"}
@@ -107,7 +107,7 @@ def test_a_run_that_the_store_has_is_gone_on_with_and_no_other_is_made(
         evaluate(params)
     assert capsys.readouterr().err == ""
     assert len(runs(mlflow_client)) == count
-    assert len(record(mlflow_client, trained[TAG])["points"]["test_accuracy"]) == 4
+    assert len(recorded(mlflow_client, trained[TAG])["points"]["test_accuracy"]) == 4
 
 
 def test_in_a_clone_the_params_are_those_that_the_model_was_trained_with(
@@ -159,10 +159,10 @@ def test_a_store_that_is_away_gets_one_copy_however_often_it_is_sent(
     shutil.copytree(files.STATE, kept)
     tracking.sync()
     client = MlflowClient(store.uri())
-    found = record(client, trained[TAG])
+    found = recorded(client, trained[TAG])
     assert (found["status"], len(found["points"]["test_accuracy"])) == ("FINISHED", 2)
     assert [step for step, _, _ in found["points"]["loss"]] == [1, 2]
     shutil.rmtree(files.STATE)
     shutil.copytree(kept, files.STATE)  # as if no answer had come
     tracking.sync()
-    assert record(client, trained[TAG]) == found
+    assert recorded(client, trained[TAG]) == found

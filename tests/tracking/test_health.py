@@ -17,7 +17,7 @@ from convtrack.errors import TrackingError
 from convtrack.params.schema import Params
 from convtrack.tracking import flusher, health, training_run
 from tests.limits import files_of_at_most
-from tests.tracking.records import EPOCHS, evaluate, record, runs, train
+from tests.tracking.recorded import EPOCHS, evaluate, recorded, runs, train
 from tests.tracking.servers import Proxy, free_port
 
 
@@ -36,7 +36,7 @@ def database(params: Params, result: dict[str, Any], tmp_path: Path, monkeypatch
 def arrives(name: str, path: Path) -> None:
     """See to it that the run is there, whole, after a sync."""
     tracking.sync()
-    found = record(MlflowClient(f"sqlite:///{path}"), name)
+    found = recorded(MlflowClient(f"sqlite:///{path}"), name)
     assert found["status"] == "FINISHED"
     assert [step for step, _, _ in found["points"]["loss"]] == list(range(1, EPOCHS + 1))
     assert "training.json" in found["artifacts"]
@@ -222,7 +222,7 @@ def test_what_was_deleted_in_mlflow_can_be_restored_and_gets_everything_then(
         client.restore_run(run.id)
     arrives(run.name, database)
     if moment == "between":
-        assert "test_accuracy" in record(client, run.name)["points"]
+        assert "test_accuracy" in recorded(client, run.name)["points"]
 
 
 def test_a_run_that_was_deleted_for_good_holds_up_nothing_and_is_told_once(
@@ -231,7 +231,7 @@ def test_a_run_that_was_deleted_for_good_holds_up_nothing_and_is_told_once(
     client = MlflowClient(f"sqlite:///{database}")
     with training_run(params) as run:
         run.log_epoch({"epoch": 1, "loss": 0.5})
-        run._sender.flush()
+        run._flusher.flush()
         assert run.id is not None
         SqlAlchemyStore(f"sqlite:///{database}", str(database.parent))._hard_delete_run(run.id)  # as mlflow gc does
         for epoch in range(2, 6):
@@ -239,7 +239,7 @@ def test_a_run_that_was_deleted_for_good_holds_up_nothing_and_is_told_once(
         run.log_training(result)
     assert runs(client, run.name) == []
     said = capsys.readouterr().err
-    assert said.count("refuses a part of a run") == 1
+    assert said.count("rejects a part of a run") == 1
     assert waiting(run.name) == []
 
 

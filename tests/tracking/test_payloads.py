@@ -40,7 +40,7 @@ def test_a_run_is_named_after_network_data_and_time_unless_dvc_names_it(
 
 def test_a_value_that_is_not_finite_is_no_point_of_a_curve() -> None:
     row = payloads.row({"epoch": 2, "loss": 0.5, "val_loss": float("nan"), "learning_rate": float("inf")})
-    assert [(name, value, step) for name, value, _, step in row["curve"]] == [("loss", "0.5", 2)]
+    assert [(point.name, point.value, point.step) for point in row.curve] == [("loss", 0.5, 2)]
 
 
 def test_classes_whose_names_are_numbers_keep_their_rows_in_the_confusion_table(

@@ -25,7 +25,7 @@ from convtrack.errors import StorageError, TrackingError
 from convtrack.params.schema import Params
 from convtrack.tracking import flusher, health, store, training_run
 from tests.limits import files_of_at_most
-from tests.tracking.records import EPOCHS, evaluate, record, runs, train
+from tests.tracking.recorded import EPOCHS, evaluate, recorded, runs, train
 from tests.tracking.servers import SERVED, Proxy, free_port, server, serving
 
 pytestmark = pytest.mark.slow
@@ -84,7 +84,7 @@ def test_a_server_that_is_killed_and_comes_back_has_all_of_the_run(
         with serving(*server(tmp_path), port=port) as address:
             stack.close()
             tracking.sync()
-            found = record(MlflowClient(address), run.name, tmp_path / SERVED)
+            found = recorded(MlflowClient(address), run.name, tmp_path / SERVED)
             assert [(step, value) for step, value, _ in found["points"]["loss"]] == [(1, 0.5), (2, 0.25), (3, 0.125)]
             assert found["status"] == "FINISHED"
             assert {"training.json", "params.yaml"} <= set(found["artifacts"])
@@ -102,7 +102,7 @@ def test_the_next_run_sends_what_an_earlier_one_left(
     with serving(*server(tmp_path), port=port) as address:
         client = MlflowClient(address)
         own = train(params, result)
-        before, after = (record(client, name, tmp_path / SERVED) for name in (left, own))
+        before, after = (recorded(client, name, tmp_path / SERVED) for name in (left, own))
     assert before["status"] == after["status"] == "FINISHED"
     assert before["times"][1] <= after["times"][0]
 
@@ -117,7 +117,7 @@ def test_an_evaluation_finds_the_run_that_its_training_could_not_make(
     evaluate(params)
     with serving(*server(tmp_path), port=port) as address:
         evaluate(params)
-        found = record(MlflowClient(address), name, tmp_path / SERVED)
+        found = recorded(MlflowClient(address), name, tmp_path / SERVED)
     assert found["status"] == "FINISHED"
     assert len(found["points"]["test_accuracy"]) == 2
     assert [step for step, _, _ in found["points"]["loss"]] == list(range(1, EPOCHS + 1))
@@ -150,7 +150,7 @@ class Served:
         self.spool, self.files = spool, files
 
     def record(self) -> dict[str, Any]:
-        return record(self.client, self.run, self.files)
+        return recorded(self.client, self.run, self.files)
 
     def start_over(self, faults: dict[int, str]) -> None:
         """As if nothing had been sent yet."""
@@ -284,7 +284,7 @@ def test_a_server_that_refuses_everything_costs_one_warning_and_nothing_else(
     assert runs(served.client) == []
     served.proxy.always = ""
     tracking.sync()
-    assert record(served.client, name, served.files)["status"] == "FINISHED"
+    assert recorded(served.client, name, served.files)["status"] == "FINISHED"
 
 
 def test_what_a_store_refuses_is_put_aside_and_holds_up_nothing(
@@ -295,7 +295,7 @@ def test_what_a_store_refuses_is_put_aside_and_holds_up_nothing(
         run.log_epoch({"epoch": 1, "a name that MLflow does not take: @": 0.5})
         run.log_epoch({"epoch": 2, "loss": 0.25})
         run.log_training(result)
-    found = record(served.client, run.name, served.files)
+    found = recorded(served.client, run.name, served.files)
     assert (found["status"], len(found["points"]["loss"])) == ("FINISHED", 1)
-    assert "refuses a part of a run" in capsys.readouterr().err
+    assert "rejects a part of a run" in capsys.readouterr().err
     assert len(list(OUTBOX.glob("*/refused/*@*"))) == 1

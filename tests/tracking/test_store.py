@@ -117,7 +117,7 @@ def test_a_repository_with_an_odd_name_keeps_its_records_and_may_be_moved_to_and
     assert {path.name for path in odd.iterdir()} == {"mlflow.db", "mlartifacts", ".convtrack", "f.txt"}
     assert [path.name for path in tmp_path.iterdir()] == [ODD]
     assert content(store.connect(), first) == "kept"
-    assert store.place() == "sqlite:///./mlflow.db"  # what waits is found again after a move
+    assert store.portable_uri() == "sqlite:///./mlflow.db"  # what waits is found again after a move
 
     for here in (plain, odd):
         Path.cwd().rename(here)

@@ -1,7 +1,7 @@
 """The record of every pipeline run in MLflow, and the only importer of it.
 
-`train` opens a run, `evaluate` reopens it. Everything goes through a spool on this disk (spool.py) and from there into
-the store (delivery.py), beside the work (sender.py): a store that is away costs a warning, seconds and a replay.
+`train` opens a run, `evaluate` reopens it. Everything goes into an outbox on this disk first (outbox.py), and from
+there into the store (replay.py), in a thread beside the work (flusher.py): a store that is away costs a warning.
 """
 
 from convtrack.tracking.flusher import sync

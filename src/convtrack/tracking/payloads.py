@@ -1,7 +1,4 @@
-"""What goes into a run: names, params, curves, scalars, tables, files, the data and the model.
-
-Everything is written down here, for the spool, and nothing is sent.
-"""
+"""What a run gets: names, params, curves, scalars, tables, files, the data and the model. Nothing is sent here."""
 
 from __future__ import annotations
 
@@ -21,8 +18,10 @@ from typing import TYPE_CHECKING, Any
 from convtrack import files
 from convtrack.evaluation import bounds
 from convtrack.params.schema import PARAMS_FILE, Params
-from convtrack.tracking import outbox, provenance
+from convtrack.tracking import outbox, provenance, store
 from convtrack.tracking.changes import Changes
+from convtrack.tracking.outbox import Fill
+from convtrack.tracking.records import Dataset, Payload, Point
 from convtrack.tracking.trials import TrialLink
 
 if TYPE_CHECKING:
@@ -30,21 +29,21 @@ if TYPE_CHECKING:
 
 LONGEST_PARAM, LONGEST_TAG = 6000, 8000  # MLflow's limits
 
-# evaluate can run again on the same training, and MLflow's params are written once: its knobs are tags
+# evaluate can run again on the same training, and MLflow's params are written once: its parameters are tags
 MUTABLE = ("evaluate.", "tracking.")
-NOTHING = Changes()
-NO_MEASURE = ("seed", "threads", "replicas")  # of training.json: a chart of them says nothing
+UNCHANGED = Changes()
+NOT_METRICS = ("seed", "threads", "replicas")  # of training.json: nobody needs a chart of them
 
 
 def run_name(params: Params, now: datetime, trial: TrialLink | None = None) -> str:
-    """DVC's name for the experiment or the study's for the trial, else network, data and time."""
+    """The trial's name or that of DVC's experiment, else network, data and time."""
     if trial:
         return trial.name
     return os.environ.get("DVC_EXP_NAME") or f"{params.model.name}-{params.data.name}-{now:%Y%m%d-%H%M%S}"
 
 
-def description(params: Params, trial: TrialLink | None = None, changes: Changes = NOTHING) -> str:
-    """The note at the head of the run's page (Markdown)."""
+def description(params: Params, trial: TrialLink | None = None, changes: Changes = UNCHANGED) -> str:
+    """The note at the top of the run's page (Markdown)."""
     epochs = "1 epoch" if params.train.epochs == 1 else f"{params.train.epochs} epochs"
     lines = [f"`{params.model.name}` on `{params.data.name}`, up to {epochs}."]
     if trial:
@@ -57,70 +56,67 @@ def description(params: Params, trial: TrialLink | None = None, changes: Changes
     return "\n\n".join(lines)
 
 
-def setup(params: Params, folder: Path, changes: Changes = NOTHING) -> dict[str, Any]:
-    """All that is known before a training: params, the data, and the state of the code."""
+def with_context(tags: dict[str, str]) -> dict[str, str]:
+    """`tags` and those that `mlflow.start_run` adds: user, source, and whatever MLflow's plugins know."""
+    store.set_patience()
+    from mlflow.tracking.context.registry import resolve_tags
+
+    return {name: str(value) for name, value in resolve_tags(tags).items()}
+
+
+def setup(params: Params, folder: Path, changes: Changes = UNCHANGED) -> Payload:
+    """Everything that is known before a training: params, the data, and the state of the code."""
     project = provenance.project()
     for file in (PARAMS_FILE, project / "dvc.yaml", project / files.LOCK, files.PROCESSED / files.DATASET):
         if file.exists():
-            _attach(file, folder)
+            attach(file, folder)
     if changes.patch:
         _files(folder).joinpath("uncommitted.patch").write_bytes(changes.patch)
     if changes.left_out:
         text = "".join(f"{line}\n" for line in changes.left_out)
         _files(folder).joinpath("uncommitted_left_out.txt").write_text(text, encoding="utf-8")
-    return {"params": knobs(params), "dataset": dataset()}
+    return Payload(params=parameters(params), dataset=dataset())
 
 
-def knobs(params: Params) -> dict[str, str]:
-    """What a run has as its params, which MLflow takes once."""
+def parameters(params: Params) -> dict[str, str]:
+    """The params of a run, which MLflow accepts once."""
     return as_params({name: value for name, value in params.flat().items() if not name.startswith(MUTABLE)})
 
 
 def evaluation_setup(params: Params) -> dict[str, str]:
-    """The knobs of evaluate and the state of the code that evaluates, as tags that a later evaluation replaces."""
-    knobs = {name: str(value) for name, value in params.flat().items() if name.startswith("evaluate.")}
-    state = {
-        f"evaluate.{name}": value
-        for name, value in {**provenance.git(), **provenance.dvc()}.items()
-        if "mlflow" not in name
-    }
-    return {name: value[:LONGEST_TAG] for name, value in {**knobs, **state}.items()}
+    """The parameters of evaluate and the state of its code, as tags that a later evaluation replaces."""
+    own = {name: str(value) for name, value in params.flat().items() if name.startswith("evaluate.")}
+    state = {f"evaluate.{name}": value for name, value in (provenance.git() | provenance.dvc()).items()}
+    return {name: value[:LONGEST_TAG] for name, value in (own | state).items()}
 
 
 def as_params(values: dict[str, Any]) -> dict[str, str]:
     return {name: str(value)[:LONGEST_PARAM] for name, value in values.items()}
 
 
-def points(values: dict[str, Any], step: int, at: int | None = None) -> list[Any]:
-    """[name, value as text, milliseconds since 1970, step] for each value that is a finite number.
-
-    The time is `at`, or now.
-    """
+def points(values: dict[str, Any], step: int, at: int | None = None) -> list[Point]:
+    """A point for each value that is a finite number, with the time `at` (milliseconds since 1970), or now."""
     at = time.time_ns() // 1_000_000 if at is None else at
     finite = {name: value for name, value in values.items() if isinstance(value, int | float) and math.isfinite(value)}
-    return [[name, repr(float(value)), at, step] for name, value in finite.items()]
+    return [Point(name, float(value), at, step) for name, value in finite.items()]
 
 
-def row(values: dict[str, float]) -> dict[str, Any]:
+def row(values: dict[str, float]) -> Payload:
     """A row of models/history.csv, its epoch as the step."""
-    curve = {name: value for name, value in values.items() if name != "epoch"}
-    return {"curve": points(curve, int(values["epoch"]))}
+    return Payload(curve=points({name: values[name] for name in values if name != "epoch"}, int(values["epoch"])))
 
 
-def training(result: dict[str, Any], folder: Path, at: int | None = None) -> dict[str, Any]:
-    """training.json: measured numbers as metrics, the rest as tags, null left out; and the files.
-
-    The time of the metrics is `at` (milliseconds since 1970), or now.
-    """
+def training(result: dict[str, Any], folder: Path, at: int | None = None) -> Payload:
+    """training.json: measured numbers as metrics (of the time `at`, or now), the rest as tags; and the files."""
     # a curve has these names already
     renamed = {"seconds": "train_seconds", "images_per_second": "train_images_per_second"}
-    words = {name: value for name, value in result.items() if isinstance(value, str) or name in NO_MEASURE}
+    words = {name: value for name, value in result.items() if isinstance(value, str) or name in NOT_METRICS}
     for file in (files.HISTORY, files.TRAINING):
-        _attach(file, folder)
-    return {
-        "metrics": points({renamed.get(name, name): result[name] for name in result if name not in words}, 0, at),
-        "tags": {f"training.{name}": str(value)[:LONGEST_TAG] for name, value in words.items()},
-    }
+        attach(file, folder)
+    return Payload(
+        metrics=points({renamed.get(name, name): result[name] for name in result if name not in words}, 0, at),
+        tags={f"training.{name}": str(value)[:LONGEST_TAG] for name, value in words.items()},
+    )
 
 
 def model(folder: Path) -> None:
@@ -136,9 +132,9 @@ def model(folder: Path) -> None:
         inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, *images.shape[1:]))]),
         outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, network.output_shape[-1]))]),
     )
-    # named, because finding them out would load the model once more in another process
+    # named, because MLflow would load the model in another process to find them
     requirements = [f"{name}=={importlib.metadata.version(name)}" for name in ("tensorflow", "keras", "numpy")]
-    # mlflow.keras 3.17 cannot write an input example; what is printed is a progress bar of predicting it
+    # mlflow.keras 3.17 cannot write an input example; hides the progress bar of predicting it
     with contextlib.redirect_stdout(io.StringIO()):
         mlflow.tensorflow.save_model(
             network,
@@ -149,10 +145,10 @@ def model(folder: Path) -> None:
         )
 
 
-def evaluation(metrics: dict[str, Any], folder: Path) -> dict[str, Any]:
+def evaluation(metrics: dict[str, Any], folder: Path) -> Payload:
     """evaluation.json as `test_…` metrics, the confusion matrix as a table, and all of reports/.
 
-    Recall by class is among the metrics, unless the classes are many.
+    Metrics by class are left out where there are many classes.
     """
     classes = files.read_json(files.PROCESSED / files.DATASET)["classes"]
     flat = {f"test_{name}": value for name, value in metrics.items() if not isinstance(value, dict)}
@@ -165,24 +161,29 @@ def evaluation(metrics: dict[str, Any], folder: Path) -> dict[str, Any]:
     reports = files.METRICS.parent
     for file in reports.rglob("*"):
         if file.is_file():
-            _attach(file, folder, "reports" / file.relative_to(reports))
-    # `log_table` would add to the one of an earlier evaluation
+            attach(file, folder, "reports" / file.relative_to(reports))
+    # MLflow's `log_table` would append to the table of an earlier evaluation
     table = confusion_table(classes).to_json(orient="split", index=False)
     _files(folder).joinpath("confusion.json").write_text(table, encoding="utf-8")
     tables = json.dumps([{"path": "confusion.json", "type": "table"}])
     tags = {"mlflow.loggedArtifacts": tables}  # the tag that makes it a table
     if left_out := bounds.left_out(len(classes)):
         tags["evaluate.left_out"] = left_out
-    return {"metrics": points(flat, 0), "tags": tags}
+    return Payload(metrics=points(flat, 0), tags=tags)
 
 
-def attached(file: Path, folder: Path) -> dict[str, Any]:
-    """A file, and nothing else."""
-    _attach(file, folder)
-    return {}
+def with_file(file: Path, payload: Payload) -> Fill:
+    """`payload`, with `file` as an artifact."""
+
+    def fill(folder: Path) -> Payload:
+        attach(file, folder)
+        return payload
+
+    return fill
 
 
-def _attach(file: Path, folder: Path, name: Path | None = None) -> None:
+def attach(file: Path, folder: Path, name: Path | None = None) -> None:
+    """Copy `file` to the artifacts of the record in `folder`, there called `name`."""
     target = _files(folder) / (name or file.name)
     target.parent.mkdir(parents=True, exist_ok=True)
     shutil.copy(file, target)
@@ -197,7 +198,7 @@ def _files(folder: Path) -> Path:
 def confusion_table(classes: list[str]) -> pd.DataFrame:
     """Counts from reports/confusion.csv: a row for each actual class, a column for each predicted one.
 
-    Of many classes, those that are confused most.
+    Of many classes, only the most confused.
     """
     import pandas as pd
 
@@ -214,21 +215,21 @@ def confusion_table(classes: list[str]) -> pd.DataFrame:
     return matrix.reset_index(names="actual \\ predicted")
 
 
-def dataset() -> dict[str, str]:
-    """data/processed as an input of the run, named by DVC's hash; nothing of it is read again."""
+def dataset() -> Dataset:
+    """data/processed as an input of the run, identified by DVC's hash; the arrays are not read."""
     document = files.read_json(files.PROCESSED / files.DATASET)
     profile = {name: document[name] for name in ("classes", "image_shape", "counts")}
-    return {
-        "name": document["source"]["name"],
-        "digest": provenance.data_digest(),
-        "source_type": "local",
-        "source": json.dumps({"uri": str(files.PROCESSED)}),
-        "profile": json.dumps(profile),
-    }
+    return Dataset(
+        name=document["source"]["name"],
+        digest=provenance.data_digest(),
+        source_type="local",
+        source=json.dumps({"uri": str(files.PROCESSED)}),
+        profile=json.dumps(profile),
+    )
 
 
 def _metric_names(classes: Any) -> list[str]:
-    """Class names as MLflow takes them: letters, digits and `_ - . :` and spaces; told apart by a number if need be."""
+    """Class names as MLflow accepts them: letters, digits, spaces and `_ - . :`; a number keeps equal ones apart."""
     names: list[str] = []
     for name in classes:
         allowed = re.sub(r"[^\w\-. :]", "_", name)[:200].strip(". ") or "_"

@@ -1,7 +1,7 @@
-"""From the spool into MLflow: every entry has the same effect however often it is tried, and whoever tries it.
+"""From the outbox into MLflow: a record has the same effect however often, and by whichever process, it is sent.
 
-A run is found again by its tag, a row of a curve by its step, any other point by its time, which is kept in the entry
-(MLflow's databases take an equal point once), params, tags, artifacts and ends by their names, the model by its run.
+A run is found again by its tag, a row of a curve by its step, any other point by its time, which is part of the record
+(MLflow's databases store equal points once), params, tags and artifacts by their names, the model by its run.
 """
 
 from __future__ import annotations
@@ -12,70 +12,76 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convtrack.redact import redacted_uri
-from convtrack.tracking import health, logged_models, outbox, store, trials
-from convtrack.tracking.outbox import Entry, Outbox
+from convtrack.tracking import health, logged_models, store, trials
+from convtrack.tracking.outbox import FILES, MODEL, Outbox, Record
+from convtrack.tracking.records import BrokenRecordError, Payload, Point, Settlement, Start
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Run
 
 TAG = "convtrack.run"
-COPIED = "convtrack.copied_from"  # of a run made from a training's files: the store that has the training's own run
-ORIGINAL = "convtrack.original_run_id"  # MLflow's id of that
+# of a run made from a training's files: the store that has the training's own run, and MLflow's id of that run
+COPIED, ORIGINAL = "convtrack.copied_from", "convtrack.original_run_id"
 MOST = {"metrics": 1000, "params": 100, "tags": 100}  # MLflow's limits for one request
 
 
-class Delivery:
-    """Sends what the spool holds for a run.
+class Replay:
+    """Sends the records of a run.
 
-    `ids` has MLflow's id of each run that it came across, `copies` those of them that were made from files.
+    `ids` has MLflow's id of each run seen so far, `copies` those of them that were made from a training's files.
     """
 
-    def __init__(self, entries: Outbox) -> None:
-        self.spool = entries
+    def __init__(self, outbox: Outbox) -> None:
+        self.outbox = outbox
         self.ids: dict[str, str] = {}
         self.copies: set[str] = set()
         self._steps: dict[str, int] = {}  # of each run's curves, the last one that the store has
-        self._told: set[tuple[str, str]] = set()  # run and cause
+        self._warned: set[tuple[str, str]] = set()  # run and cause
         self._connection: MlflowClient | None = None
 
     def send(self, run: str) -> int:
-        """Send all entries of `run` in their order, unless another process is at it; returns how many were sent.
+        """Send all records of `run` in order, unless another process is doing so; returns how many were sent.
 
-        Raises BlockedError where somebody has to mend something for this run first, and whatever MLflow and its drivers
-        raise where the store takes nothing; those not sent stay.
+        Raises BlockedError where somebody has to repair something for this run first, and whatever MLflow and its
+        drivers raise where the store is away. The records that were not sent stay.
         """
         sent = 0
-        with self.spool.claimed(run) as mine:
-            for entry in self.spool.entries(run) if mine else []:
-                self._send(entry)
-                sent += 1
+        with self.outbox.claimed(run) as mine:
+            for record in self.outbox.records(run) if mine else []:
+                sent += self._send(record)
         return sent
 
-    def _send(self, entry: Entry) -> None:
+    def _send(self, record: Record) -> bool:
+        """Whether the record was sent, rather than refused."""
         from mlflow.exceptions import MlflowException
         from requests import HTTPError
 
-        content = entry.content
         try:
-            run_id = self._find_or_start(entry.run, content)
-            if run_id is None and "only_if_there" not in content:
-                self._put_aside(entry, f"it has no run with the tag {TAG} {entry.run}")
-                return
-            if run_id is not None and ("only_if_copy" not in content or entry.run in self.copies):
-                self._write(entry, run_id, content)
+            payload = record.payload()
+        except BrokenRecordError as error:
+            self._refuse(record, f"convtrack cannot read a part of a run: {error}")
+            return False
+        try:
+            run_id = self._find_or_start(record.run, payload)
+            if run_id is None and not payload.only_if_there:
+                self._refuse(record, f"{_rejects()}: it has no run with the tag {TAG} {record.run}")
+                return False
+            if run_id is not None and (not payload.only_if_copy or record.run in self.copies):
+                self._write(record, run_id, payload)
         except (MlflowException, HTTPError) as error:
             if health.is_forbidden(error):
                 problem = health.trouble(error)
                 raise health.BlockedError(problem.message, problem.hint) from error
-            if not self._refuses(error, self.ids.get(entry.run)):
+            if not self._is_final(error, self.ids.get(record.run)):
                 raise
-            self._put_aside(entry, store.in_short(error))
-            return
-        self.spool.remove(entry)
+            self._refuse(record, f"{_rejects()}: {store.in_short(error)}")
+            return False
+        self.outbox.remove(record)
+        return True
 
-    def _refuses(self, error: Exception, known: str | None) -> bool:
-        """Whether `error` says that the store will never take an entry of its run `known`.
+    def _is_final(self, error: Exception, known: str | None) -> bool:
+        """Whether `error` says that the store will never accept a record of its run `known`.
 
         Raises BlockedError where the run was deleted and can be restored.
         """
@@ -86,13 +92,11 @@ class Delivery:
             self._check_active(run)
         return code == "INVALID_PARAMETER_VALUE" or (known is not None and known in str(error))
 
-    def _put_aside(self, entry: Entry, cause: str) -> None:
-        aside = self.spool.refuse(entry)
-        if (entry.run, cause) in self._told:
-            return
-        self._told.add((entry.run, cause))
-        shown = redacted_uri(store.uri())
-        click.echo(f"convtrack: MLflow at {shown} refuses a part of a run: {cause}. It is kept in {aside}", err=True)
+    def _refuse(self, record: Record, cause: str) -> None:
+        refused = self.outbox.refuse(record)
+        if (record.run, cause) not in self._warned:
+            self._warned.add((record.run, cause))
+            click.echo(f"convtrack: {cause}. It is kept in {refused}", err=True)
 
     @property
     def client(self) -> MlflowClient:
@@ -100,30 +104,29 @@ class Delivery:
             self._connection = store.connect()
         return self._connection
 
-    def _find_or_start(self, run: str, content: dict[str, Any]) -> str | None:
+    def _find_or_start(self, run: str, payload: Payload) -> str | None:
         if run not in self.ids:
-            start = content.get("start")
-            copied = start is not None and COPIED in start["tags"]
-            known = content.get("run_id")
-            found = (self._get(known) if known else None) or self._find(run)
-            # a training has a new run where its own was deleted, and what is only for a run that is there has no use
-            if found is None and "only_if_there" not in content and (start is None or copied):
+            start = payload.start
+            copied = start is not None and COPIED in start.tags
+            found = (self._get(payload.run_id) if payload.run_id else None) or self._find(run)
+            # a training whose run was deleted gets a new one, and a record that is only for a run that is there is void
+            if found is None and not payload.only_if_there and (start is None or copied):
                 found = self._find_deleted(run)
             if found is not None:
                 self._check_active(found)
                 self.ids[run] = found.info.run_id
                 copied = COPIED in found.data.tags
-            elif start is not None:
-                self.ids[run] = self._start(content["experiment"], **start)
+            elif start is not None and payload.experiment is not None:
+                self.ids[run] = self._start(payload.experiment, start)
                 self._steps[run] = 0
                 if copied:
-                    _tell_of_copy(self.ids[run], start["tags"])
+                    _report_copy(self.ids[run], start.tags)
             if copied:
                 self.copies.add(run)
         return self.ids.get(run)
 
     def _find(self, run: str) -> Run | None:
-        """The run with our tag. Where a request was done twice, its twins, which are empty, are deleted."""
+        """The run with our tag. Empty twins, which a repeated request made, are deleted."""
         experiments = [experiment.experiment_id for experiment in self.client.search_experiments()]
         found: list[Run] = list(self.client.search_runs(experiments, f"tags.`{TAG}` = '{run}'"))
         if not found:
@@ -131,13 +134,13 @@ class Delivery:
         known = self.ids.get(run)
         kept = max(found, key=lambda one: (one.info.run_id == known, len(one.data.params), one.info.run_id))
         for twin in found:
-            # one with values is no twin: it was deleted when another took its place, and has been restored
+            # one with values is no twin: it was deleted, replaced, and then restored
             if twin is not kept and not twin.data.params and not twin.data.metrics:
                 self.client.delete_run(twin.info.run_id)
         return kept
 
     def _find_deleted(self, run: str) -> Run | None:
-        """The run with our tag that is marked as deleted, by itself or with its experiment."""
+        """The run with our tag that is marked as deleted, alone or with its experiment."""
         from mlflow.entities import ViewType
 
         experiments = [one.experiment_id for one in self.client.search_experiments(view_type=ViewType.ALL)]
@@ -145,7 +148,7 @@ class Delivery:
         return max(found, key=lambda one: len(one.data.params), default=None)
 
     def _get(self, run_id: str) -> Run | None:
-        """The run with MLflow's id, be it deleted; None where there is none, and where that is no id."""
+        """The run with MLflow's id, deleted or not; None where there is none, or the id is invalid."""
         from mlflow.exceptions import MlflowException
 
         try:
@@ -163,24 +166,23 @@ class Delivery:
             experiment = self.client.get_experiment(run.info.experiment_id)
             if experiment.lifecycle_stage == LifecycleStage.DELETED:
                 raise health.deleted_experiment(experiment)
-            raise health.deleted_run(run, self.spool.folder / f"{run.data.tags.get(TAG, '')}@*")
+            raise health.deleted_run(run, self.outbox.folder / f"{run.data.tags.get(TAG, '')}@*")
 
-    def _start(
-        self, experiment: store.Experiment, *, name: str, tags: dict[str, str], start_time: int, parent: str | None
-    ) -> str:
+    def _start(self, experiment: store.Experiment, start: Start) -> str:
         from mlflow.entities import LifecycleStage
         from mlflow.exceptions import MlflowException
 
         experiment_id = store.experiment_id(self.client, experiment)
-        if parent is not None:
+        tags = start.tags
+        if start.parent is not None:
             with contextlib.suppress(health.BlockedError):
-                self.send(parent)
-            if parent not in self.ids and (found := self._find(parent)):
-                self.ids[parent] = found.info.run_id
-            if parent in self.ids:
-                tags = tags | {"mlflow.parentRunId": self.ids[parent]}
+                self.send(start.parent)
+            if start.parent not in self.ids and (found := self._find(start.parent)):
+                self.ids[start.parent] = found.info.run_id
+            if start.parent in self.ids:
+                tags = tags | {"mlflow.parentRunId": self.ids[start.parent]}
         try:
-            run = self.client.create_run(experiment_id, start_time=start_time, tags=tags, run_name=name)
+            run = self.client.create_run(experiment_id, start_time=start.start_time, tags=tags, run_name=start.name)
         except MlflowException:
             there = self.client.get_experiment(experiment_id)
             if there.lifecycle_stage == LifecycleStage.DELETED:
@@ -188,69 +190,73 @@ class Delivery:
             raise
         return str(run.info.run_id)
 
-    def _write(self, entry: Entry, run_id: str, content: dict[str, Any]) -> None:
-        status = content.get("status")
-        if status == "RUNNING":
-            self.client.update_run(run_id, status)
-        if "only_if_copy" in content and "params" in content:  # which MLflow takes once; an earlier copy may have them
-            there = self.client.get_run(run_id).data.params
-            content = content | {"params": {} if there else content["params"]}
-        self._write_values(entry.run, run_id, content)
-        if "dataset" in content:
-            self.client.log_inputs(run_id, datasets=[_dataset(content["dataset"])])
-        if (entry.path / outbox.FILES).exists():
-            self.client.log_artifacts(run_id, str(entry.path / outbox.FILES))
-        if (entry.path / outbox.MODEL).exists():
-            logged_models.write(self.client, run_id, entry.path / outbox.MODEL, points(content["metrics"]))
-        if "drop_model" in content:
-            logged_models.drop(self.client, run_id)
-        if "settle" in content:
-            self._settle(run_id, **content["settle"])
-        if status not in {None, "RUNNING"}:
-            self._find(entry.run)  # for the sake of twins
-            self.client.set_terminated(run_id, status, end_time=content["end_time"])
+    def _write(self, record: Record, run_id: str, payload: Payload) -> None:
+        if payload.status == "RUNNING":
+            self.client.update_run(run_id, payload.status)
+        params = payload.params
+        if payload.only_if_copy and params and self.client.get_run(run_id).data.params:
+            params = {}  # MLflow accepts them once, and an earlier copy has them
+        self._write_values(record.run, run_id, payload, params)
+        if payload.dataset:
+            from mlflow.entities import Dataset, DatasetInput, InputTag
 
-    def _write_values(self, run: str, run_id: str, content: dict[str, Any]) -> None:
+            tags = [InputTag("mlflow.data.context", "training")]
+            self.client.log_inputs(run_id, datasets=[DatasetInput(Dataset(**payload.dataset.model_dump()), tags)])
+        if (record.path / FILES).exists():
+            self.client.log_artifacts(run_id, str(record.path / FILES))
+        if (record.path / MODEL).exists():
+            logged_models.write(self.client, run_id, record.path / MODEL, points(payload.metrics))
+        if payload.drop_model:
+            logged_models.drop(self.client, run_id)
+        if payload.settle:
+            self._settle(run_id, payload.settle)
+        if payload.status not in {None, "RUNNING"}:
+            self._find(record.run)  # deletes twins
+            self.client.set_terminated(run_id, payload.status, end_time=payload.end_time)
+
+    def _write_values(self, run: str, run_id: str, payload: Payload, params: dict[str, str]) -> None:
         from mlflow.entities import Param, RunTag
 
         values: dict[str, list[Any]] = {
-            "params": [Param(name, value) for name, value in content.get("params", {}).items()],
-            "tags": [RunTag(name, value) for name, value in content.get("tags", {}).items()],
-            "metrics": points(content.get("metrics", [])) + self._new_points(run, run_id, content.get("curve", [])),
+            "params": [Param(name, value) for name, value in params.items()],
+            "tags": [RunTag(name, value) for name, value in payload.tags.items()],
+            "metrics": points(payload.metrics) + self._new_points(run, run_id, payload.curve),
         }
         for kind, most in MOST.items():
             for start in range(0, len(values[kind]), most):
                 self.client.log_batch(run_id, **{kind: values[kind][start : start + most]})
-        if row := content.get("curve"):
-            self._steps[run] = max(row[0][-1], self._steps[run])
+        if payload.curve:
+            self._steps[run] = max(payload.curve[0].step, self._steps[run])
 
-    def _new_points(self, run: str, run_id: str, row: list[Any]) -> list[Metric]:
-        """A row of curves, or nothing where the store has its step: a training that goes on tells all of its epochs."""
+    def _new_points(self, run: str, run_id: str, row: list[Point]) -> list[Metric]:
+        """A row of curves, or nothing where the store has its step: a resumed training logs all of its epochs again."""
         if not row:
             return []
-        name, *_, step = row[0]
         if run not in self._steps:
-            history = self.client.get_metric_history(run_id, name)
+            history = self.client.get_metric_history(run_id, row[0].name)
             self._steps[run] = max((point.step for point in history), default=0)
-        return points(row) if step > self._steps[run] else []
+        return points(row) if row[0].step > self._steps[run] else []
 
-    def _settle(self, run_id: str, *, state: str, reason: str, end_time: int) -> None:
-        """See to it that the run of a trial says how the trial ended, where its own process did not."""
-        run = self.client.get_run(run_id)
+    def _settle(self, run_id: str, settlement: Settlement) -> None:
+        """Write how a trial ended into its run, unless its own process has done so."""
+        run, state = self.client.get_run(run_id), settlement.state
         if run.info.status == "RUNNING" or run.data.tags.get("study.state") != state:
-            for name, value in trials.outcome(state, reason).items():
+            for name, value in trials.outcome(state, settlement.reason).items():
                 self.client.set_tag(run_id, name, value)
-            self.client.set_terminated(run_id, trials.STATUS[state], end_time=end_time)
+            self.client.set_terminated(run_id, trials.STATUS[state], end_time=settlement.end_time)
 
 
-def points(values: list[Any]) -> list[Metric]:
-    """[name, value as text, milliseconds since 1970, step] of each point."""
+def points(values: list[Point]) -> list[Metric]:
     from mlflow.entities import Metric
 
-    return [Metric(name, float(value), timestamp, step) for name, value, timestamp, step in values]
+    return [Metric(*point) for point in values]
 
 
-def _tell_of_copy(run_id: str, tags: dict[str, str]) -> None:
+def _rejects() -> str:
+    return f"MLflow at {redacted_uri(store.uri())} rejects a part of a run"
+
+
+def _report_copy(run_id: str, tags: dict[str, str]) -> None:
     shown = redacted_uri(store.uri())
     click.echo(
         f"convtrack: MLflow at {shown} has no run of the training that made this model: it was recorded as run "
@@ -258,9 +264,3 @@ def _tell_of_copy(run_id: str, tags: dict[str, str]) -> None:
         "from models/, and this evaluation",
         err=True,
     )
-
-
-def _dataset(fields: dict[str, str]) -> Any:
-    from mlflow.entities import Dataset, DatasetInput, InputTag
-
-    return DatasetInput(Dataset(**fields), [InputTag("mlflow.data.context", "training")])

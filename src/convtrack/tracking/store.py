@@ -16,12 +16,12 @@ from convtrack import files
 from convtrack.errors import TrackingError
 from convtrack.redact import redacted, redacted_uri
 from convtrack.tracking import relocation
+from convtrack.tracking.records import ExperimentId
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-# an experiment by its name, or by its id and the name that it should have, if any
-Experiment = str | dict[str, str | None]
+Experiment = str | ExperimentId  # by its name, or by its id
 
 # dialects as in mysql+pymysql:// count as their database
 SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
@@ -101,8 +101,8 @@ def exists() -> bool:
     return file is None or file.exists()
 
 
-def place() -> str:
-    """The tracking URI as it may be written down: no user in it, and the same when the repository is moved."""
+def portable_uri() -> str:
+    """The redacted tracking URI, without a user, and the same after the repository is moved."""
     shown = redacted_uri(uri()).replace("sqlite+pysqlite:", "sqlite:")
     return re.sub("^([^/]*://)[^/@]*@", r"\1", shown).replace(_sqlite(root()).partition(":///")[2], ".")
 
@@ -184,18 +184,16 @@ def experiment(name: str) -> Experiment:
     """What MLFLOW_EXPERIMENT_ID and MLFLOW_EXPERIMENT_NAME choose, or `name`."""
     chosen, number = os.environ.get("MLFLOW_EXPERIMENT_NAME"), os.environ.get("MLFLOW_EXPERIMENT_ID")
     if number:
-        return {"id": number, "name": chosen or None}
+        return ExperimentId(id=number, name=chosen or None)
     return chosen or name
 
 
 def experiment_id(client: MlflowClient, wanted: Experiment) -> str:
-    """The id of the experiment that is `wanted`, made where only its name is, and it is not there yet.
+    """MLflow's id of the experiment. One that is given by its name is created if missing.
 
-    Raises TrackingError where the store has none of that id, or its name is another.
+    Raises TrackingError where the store has none of the given id, or its name differs.
     """
-    if not isinstance(wanted, str):
-        return _known(client, str(wanted["id"]), wanted["name"])
-    return _by_name(client, wanted)
+    return _by_name(client, wanted) if isinstance(wanted, str) else _known(client, wanted.id, wanted.name)
 
 
 def _known(client: MlflowClient, number: str, name: str | None) -> str:
@@ -226,8 +224,8 @@ def _by_name(client: MlflowClient, name: str) -> str:
         return str(found.experiment_id)
     file = database()
     try:
-        place = relocation.location(artifacts_folder(file)) if file else None
-        return str(client.create_experiment(name, artifact_location=place, tags=TRAINING_PAGES))
+        artifacts = relocation.location(artifacts_folder(file)) if file else None
+        return str(client.create_experiment(name, artifact_location=artifacts, tags=TRAINING_PAGES))
     except MlflowException:
         found = client.get_experiment_by_name(name)  # another process was a moment faster
         if not found:

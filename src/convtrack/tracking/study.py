@@ -1,10 +1,9 @@
-"""One MLflow run for each study, the parent of its trials' runs: the space, the best so far, and the report."""
+"""One MLflow run for each study, the parent of its trials' runs: the search space, the best values, the report."""
 
 from __future__ import annotations
 
 import contextlib
 import json
-import math
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -14,6 +13,7 @@ from convtrack import files
 from convtrack.params.schema import PARAMS_FILE, Params
 from convtrack.tracking import payloads, provenance, store, trials
 from convtrack.tracking.flusher import Flusher
+from convtrack.tracking.records import Payload, Settlement, Start, Status, TrialState
 from convtrack.tracking.replay import TAG
 from convtrack.tracking.run import check_experiment, opened
 
@@ -24,69 +24,59 @@ ENDED = ("complete", "pruned", "failed")
 
 
 class StudyRun:
-    """A study's run in MLflow, which has the study's own id as its name. `id` is None until the store has told it."""
+    """A study's run in MLflow. Its name is the study's own id; `id` is None until the store answers."""
 
     def __init__(self, params: Params, name: str, study_id: str) -> None:
         self.params, self.name, self.study_id = params, name, study_id
         self._opened = False
-        self._sender = Flusher(study_id, f"the study and {files.STATE}/studies/{name}")
+        self._flusher = Flusher(study_id, f"the study and {files.STATE}/studies/{name}")
 
     @property
     def id(self) -> str | None:
-        return self._sender.run_id
+        return self._flusher.run_id
 
     def open(self, storage: str) -> None:
-        """Go on with the run that the study has, or start one. `storage` is Optuna's address, without a password."""
-        check_experiment(self._sender)
-        start = self._start(storage)
-        self._sender.keep(lambda _: start)
+        """Continue the study's run, or start one. `storage` is Optuna's address, without a password."""
+        check_experiment(self._flusher)
+        self._flusher.keep(self._start(storage))
         self._opened = True
-        self._sender.keep(lambda folder: _setup(self.params, folder))
-        self._sender.flush()
+        self._flusher.keep(lambda folder: _setup(self.params, folder))
+        self._flusher.flush()
 
     def trial_ended(self, number: int, state: str, reason: str, log: Path | None) -> None:
-        """See to it that the run of a trial whose process is gone says how the trial ended.
-
-        `state` is a key of `trials.STATUS`; the `log` of a failed trial goes with its run.
-        """
-        settle = {"settle": {"state": state, "reason": reason, "end_time": _now()}, "only_if_there": True}
-        kept = log if state == "failed" and log is not None and log.exists() else None
-        self._sender.keep(
-            lambda folder: settle | (payloads.attached(kept, folder) if kept else {}),
-            trials.run_of(self.study_id, number),
-        )
+        """Close the run of a trial whose process is gone. `state` is a TrialState; a failed trial's `log` is kept."""
+        settlement = Settlement(state=TrialState(state), reason=reason, end_time=_now())
+        payload = Payload(settle=settlement, only_if_there=True)
+        has_log = state == TrialState.FAILED and log is not None and log.exists()
+        content = payloads.with_file(log, payload) if log and has_log else payload
+        self._flusher.keep(content, trials.run_of(self.study_id, number))
 
     def unsettled(self) -> list[int]:
-        """The numbers of the trials whose runs are still RUNNING, as far as the store answers."""
-        return self._sender.ask(self._running)
+        """The numbers of the trials whose runs are still RUNNING; empty if the store does not answer."""
+        return self._flusher.ask(self._running)
 
     def progress(self, counts: dict[str, int], best: dict[str, float]) -> None:
-        """How many trials ended in which of `ENDED`, and each objective's best value so far, as points of curves."""
+        """Log the number of trials in each state of `ENDED`, and each objective's best value so far, as curves."""
         finished = counts["complete"] + counts["pruned"]
         values = {f"trials_{state}": float(counts[state]) for state in ENDED}
-        values |= {f"best_{name}": value for name, value in best.items() if math.isfinite(value)}
-        self._sender.keep(lambda _: {"metrics": payloads.points(values, finished)})
+        values |= {f"best_{name}": value for name, value in best.items()}
+        self._flusher.keep(Payload(metrics=payloads.points(values, finished)))
 
     def drop_model(self, number: int) -> None:
         """Delete the model of a trial that is no longer among the best; its run keeps everything else."""
-        self._sender.keep(lambda _: {"drop_model": True, "only_if_there": True}, trials.run_of(self.study_id, number))
+        self._flusher.keep(Payload(drop_model=True, only_if_there=True), trials.run_of(self.study_id, number))
 
     def log_report(self, page: Path) -> None:
-        """A file that tells of the whole study."""
-        self._sender.keep(lambda folder: payloads.attached(page, folder))
+        """Log a file that describes the whole study."""
+        self._flusher.keep(payloads.with_file(page, Payload()))
 
-    def end(self, status: str) -> None:
-        """Close the run; a later command goes on with it."""
-        if not self._opened:
-            return
-        end = _now()
-        self._sender.keep(lambda _: {"status": status, "end_time": end})
-        self._sender.close()
+    def end(self, status: Status) -> None:
+        """Close the run; a later command may continue it."""
+        if self._opened:
+            self._flusher.keep(Payload(status=status, end_time=_now()))
+            self._flusher.close()
 
-    def _start(self, storage: str) -> dict[str, Any]:
-        store.set_patience()
-        from mlflow.tracking.context.registry import resolve_tags  # user and source, as mlflow.start_run finds them
-
+    def _start(self, storage: str) -> Payload:
         tags = {
             "study.part": "study",
             "study.name": self.name,
@@ -95,18 +85,19 @@ class StudyRun:
             "mlflow.note.content": f"Study `{self.name}`: `convtrack study show {self.name}`",
             TAG: self.study_id,
         }
-        start = {
-            "name": self.name,
-            "tags": resolve_tags(provenance.collect() | tags),
-            "start_time": _now(),
-            "parent": None,
-        }
-        return {"start": start, "experiment": store.experiment(self.params.tracking.experiment), "status": "RUNNING"}
+        start = Start(
+            name=self.name,
+            tags=payloads.with_context(provenance.collect() | tags),
+            start_time=_now(),
+            parent=None,
+        )
+        experiment = store.experiment(self.params.tracking.experiment)
+        return Payload(start=start, experiment=experiment, status="RUNNING")
 
     def _running(self, client: MlflowClient) -> list[int]:
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-        found = trials.find(client, experiments, id=self.study_id, part="trial")
-        return [int(run.data.tags["study.trial"]) for run in found if run.info.status == "RUNNING"]
+        wanted = f"tags.`study.id` = '{self.study_id}' and tags.`study.part` = 'trial' and status = 'RUNNING'"
+        return [int(run.data.tags["study.trial"]) for run in client.search_runs(experiments, wanted)]
 
 
 @contextlib.contextmanager
@@ -121,22 +112,23 @@ def study_run(params: Params, name: str, study_id: str, storage: str) -> Iterato
 
 
 def log_study_page(study_id: str, page: Path) -> None:
-    """Put a file that tells of a study into its run, where it has one; whether that run goes on is left as it is."""
-    sender = Flusher(study_id, str(page))
-    sender.keep(lambda folder: payloads.attached(page, folder) | {"only_if_there": True})
-    sender.close()
+    """Log a file that describes a study, if the study has a run. The status of that run stays as it is."""
+    flusher = Flusher(study_id, str(page))
+    flusher.keep(payloads.with_file(page, Payload(only_if_there=True)))
+    flusher.close()
 
 
-def _setup(params: Params, folder: Path) -> dict[str, Any]:
-    """What the study searches, and how: the entries of its space as params, all of params.yaml as a file."""
+def _setup(params: Params, folder: Path) -> Payload:
+    """The study's settings and search space as params, params.yaml as a file."""
+    payloads.attach(PARAMS_FILE, folder)
     settings: dict[str, Any] = params.study.model_dump()
     space = settings.pop("space")
-    knobs = {f"study.{name}": value for name, value in settings.items() if name != "storage"}  # it may have a password
-    knobs |= {
+    values = {f"study.{name}": value for name, value in settings.items() if name != "storage"}  # may have a password
+    values |= {
         f"space.{path}": json.dumps({name: value for name, value in entry.items() if value is not None})
         for path, entry in space.items()
     }
-    return {"params": payloads.as_params(knobs)} | payloads.attached(PARAMS_FILE, folder)
+    return Payload(params=payloads.as_params(values))
 
 
 def _now() -> int:

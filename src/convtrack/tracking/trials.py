@@ -1,18 +1,20 @@
-"""How the runs of a study find each other in MLflow: by tags, so that a process that was killed leaves no loose end."""
+"""How the runs of a study's trials are named, tagged and ended, the same in every process."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from mlflow import MlflowClient
-    from mlflow.entities import Run
+from convtrack.tracking.records import Status, TrialState
 
 LONGEST_REASON = 5000  # characters; a tag of MLflow takes 8,000
 
-# how a run ends whose trial ended so: a pruned trial did not fail, it was stopped
-STATUS = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED", "interrupted": "KILLED"}
+# the status of a trial's run; a pruned trial did not fail, it was stopped
+STATUS: dict[TrialState, Status] = {
+    TrialState.COMPLETE: "FINISHED",
+    TrialState.PRUNED: "KILLED",
+    TrialState.FAILED: "FAILED",
+    TrialState.INTERRUPTED: "KILLED",
+}
 
 
 @dataclass(frozen=True)
@@ -26,7 +28,7 @@ class TrialLink:
 
     @property
     def run(self) -> str:
-        """What convtrack calls its run, in all processes that have to do with it."""
+        """convtrack's name for its run."""
         return run_of(self.study_id, self.number)
 
     @property
@@ -47,12 +49,6 @@ def run_of(study_id: str, number: int) -> str:
     return f"{study_id}-{number}"
 
 
-def find(client: MlflowClient, experiments: list[str], **tags: str) -> list[Run]:
-    """The runs in these experiments (by id), not deleted, with these values of `study.…` tags; the newest first."""
-    wanted = " and ".join(f"tags.`study.{name}` = '{value}'" for name, value in tags.items())
-    return list(client.search_runs(experiments, wanted))
-
-
-def outcome(state: str, reason: str) -> dict[str, str]:
-    """Tags that tell how a trial ended."""
+def outcome(state: TrialState, reason: str) -> dict[str, str]:
+    """How a trial ended, as tags."""
     return {"study.state": state, "study.reason": reason[:LONGEST_REASON]}

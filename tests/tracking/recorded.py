@@ -38,7 +38,7 @@ def runs(client: MlflowClient, name: str | None = None) -> list[Any]:
     return list(client.search_runs(experiments, f"tags.`{TAG}` = '{name}'" if name else ""))
 
 
-def record(client: MlflowClient, name: str, served: Path | None = None) -> dict[str, Any]:
+def recorded(client: MlflowClient, name: str, served: Path | None = None) -> dict[str, Any]:
     """All of the one run with convtrack's `name`, but for what is the store's own: ids and places.
 
     `served` is where a server keeps artifacts.
