@@ -1,4 +1,4 @@
-"""The exceptions that convtrack raises on purpose; cli/main.py turns each into a message and an exit code."""
+"""The exceptions for problems that users can fix; cli/main.py turns each into a message and an exit code."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from collections.abc import Sequence
 
 
 class ConvtrackError(Exception):
-    """Something the user can mend.
+    """A problem that the user can fix.
 
-    `message` says what was got and what is allowed; `hint` is the next step, as one would type or do it.
+    `message` says what was received, what is allowed and what happened to the data; `hint` is the next step.
     """
 
     exit_code = 1
@@ -24,41 +24,41 @@ class ConvtrackError(Exception):
 
 
 class ConfigError(ConvtrackError):
-    """params.yaml, a preset or the command line asks for something that cannot be."""
+    """params.yaml, a preset or the command line is invalid."""
 
     exit_code = 2
 
 
 class DataError(ConvtrackError):
-    """Images, labels or archives are not what they should be."""
+    """Images, labels or archives are invalid."""
 
 
 class DownloadError(ConvtrackError):
-    """A source could not be fetched."""
+    """A download failed."""
 
 
 class StorageError(ConvtrackError):
-    """A file could not be read or written: no space, no permission, not there."""
+    """A file could not be read or written: no space, no permission, or missing."""
 
 
 class TrackingError(ConvtrackError):
-    """The MLflow store cannot be used as asked."""
+    """The MLflow store cannot be used."""
 
 
 class TrainingError(ConvtrackError):
-    """The training itself went wrong: a loss that is not a number, a network that does not fit."""
+    """The training failed: a loss that is not finite, or a network that does not fit the data."""
 
 
 def escaped(name: str) -> str:
-    """`name` fit for a terminal: what does not print (a narrow space, a turn of direction) as its escape, \\u202f."""
+    """`name` with every unprintable character, such as a direction mark, as its escape (\\u202f)."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
-def unreadable(place: object, error: OSError) -> DataError:
-    """What is said where the system refuses to read images at `place`, which is neither the disk's nor DVC's fault."""
+def unreadable(path: object, error: OSError) -> DataError:
+    """The DataError for images at `path` that the operating system does not let us read."""
     return DataError(
-        f"{place} cannot be read: {error.strerror}. Nothing was written",
-        "make it readable for you (chmod -R u+rX, as its owner) and run the same command again",
+        f"{path} cannot be read: {error.strerror}. Nothing was written",
+        "give yourself permission to read it (its owner can chmod -R u+rX), then run the same command again",
     )
 
 
@@ -67,20 +67,20 @@ class _Short(reprlib.Repr):
         super().__init__()
         self.maxlevel, self.maxlist, self.maxdict, self.maxstring, self.maxother = 2, 8, 8, 100, 100
 
-    repr_ordereddict = reprlib.Repr.repr_dict  # what YAML's !!omap becomes
+    repr_ordereddict = reprlib.Repr.repr_dict  # the type of YAML's !!omap
 
     def repr_int(self, x: int, level: int) -> str:
-        # Python refuses to write numbers of more than 4,300 digits
+        # Python does not convert integers of more than 4,300 digits
         return super().repr_int(x, level) if x.bit_length() < 10_000 else f"a number of {x.bit_length():,} bits"
 
 
 def shown(value: object) -> str:
-    """`value` as a message has it: its repr, cut where it is long, however deep it is nested."""
+    """The repr of `value` for a message, shortened."""
     text = _Short().repr(value)
     return text if len(text) <= 300 else f"{text[:300]}…"
 
 
 def listed(names: Sequence[str], at_most: int = 10) -> str:
-    """The names in a line, the first ten of them, fit for a terminal."""
+    """The first `at_most` names, comma-separated and escaped, and how many more there are."""
     rest = len(names) - at_most
     return ", ".join(map(escaped, names[:at_most])) + (f" and {rest:,} more" if rest > 0 else "")

@@ -119,8 +119,8 @@ def test_edits_that_are_not_committed_are_asked_for_before_a_preset_is_written(w
     assert "+  name: reference" in convtrack("preset", "use", "reference")
     dirty = params.read_bytes()
     output = convtrack("preset", "use", "sprint", code=2)
-    assert "params.yaml has changes that are not committed" in output
-    assert "say --yes" in output
+    assert "params.yaml has uncommitted changes" in output
+    assert "add --yes" in output
     assert params.read_bytes() == dirty
     assert "already" in convtrack("preset", "use", "reference")  # nothing to lose
     convtrack("preset", "use", "sprint", "--yes")
@@ -130,7 +130,7 @@ def test_edits_that_are_not_committed_are_asked_for_before_a_preset_is_written(w
 def test_what_a_preset_has_otherwise_for_digits_is_said(workplace: Path) -> None:
     editor.edit(lambda params: params["data"].update(name="digits"), "the test")
     output = convtrack("preset", "use", "best")
-    assert "changed from preset best: train.augmentation.flip: none (digits has no class for an image that" in output
+    assert "changed from preset best: train.augmentation.flip: none (mirrored images of digits" in output
     assert "changed from preset best: train.batch_size: 128 (digits has few images)" in output
 
 

@@ -37,9 +37,9 @@ ADDRESSES = [
         (("model", "name"), "lenet", "'vgg', 'reference', 'resnet'"),
         *((("train", "epochs"), value, "train.epochs: ") for value in (True, "3", 3.5, None, [3])),
         *((("study", "name"), name, "study.name: ") for name in ("", "a/b", "..", ".a", "a\\b", "a\nb", "x" * 101)),
-        (("study", "objectives"), ["val_loss", "val_loss"], "study.objectives: each objective counts once"),
-        *((("study", "storage"), address, "study.storage: has a password") for address in ADDRESSES),
-        (("data", "path"), "https://ann:geheim@host/images.tar", "data.path: has a password"),
+        (("study", "objectives"), ["val_loss", "val_loss"], "study.objectives: should have each objective once"),
+        *((("study", "storage"), address, "study.storage: contains a password") for address in ADDRESSES),
+        (("data", "path"), "https://ann:geheim@host/images.tar", "data.path: contains a password"),
     ],
 )
 def test_a_value_that_is_not_valid_is_rejected_with_its_path(path: tuple[str, ...], value: Any, said: str) -> None:
@@ -99,7 +99,7 @@ def test_a_path_that_yaml_takes_for_a_number_is_named_with_the_way_out(
 ) -> None:
     (tmp_path / "a.yaml").write_text(f"path: {written}\nas_text: ./{written}\n")
     content = schema.read_yaml(tmp_path / "a.yaml")
-    with pytest.raises(ConfigError, match=rf"data.{parameter}: should be a path.*write \./ before it\. Received: "):
+    with pytest.raises(ConfigError, match=rf"data.{parameter}: should be a path.*put \./ in front of it\. Received: "):
         schema.parse(changed((("data", parameter), content["path"])))
     assert getattr(schema.parse(changed((("data", parameter), content["as_text"]))).data, parameter) == f"./{written}"
 
@@ -120,7 +120,7 @@ def test_what_is_wrong_with_an_entry_of_the_space_is_said_as_elsewhere() -> None
         "study.space.model.dropout.hihg: unknown key; did you mean high?",
         "study.space.model.dense.0.type: should be one of 'float', 'int', 'categorical'. Received: 'integer'",
         "study.space.train.seed.type: should be one of 'float', 'int', 'categorical'. Received: None",
-        "study.space.model.activation.choices.0: should be a number, a word, true, false or null. Received: ['relu']",
+        "study.space.model.activation.choices.0: should be a number, a string, true, false or null. Received: ['relu']",
         "study.space.model.activation.when.model.name: should be a number",
         "study.space.None: should be a valid string. Received: None (NoneType)",
         "study.space.model.name.when.3: should be a valid string. Received: 3 (int)",
@@ -178,7 +178,7 @@ def test_what_a_terminal_would_obey_is_not_in_a_message() -> None:
 
 
 def test_a_file_that_is_not_there_and_one_that_is_not_text_are_config_errors(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="is not here"):
+    with pytest.raises(ConfigError, match="does not exist"):
         schema.load(tmp_path / "params.yaml")
     (tmp_path / "params.yaml").write_bytes(b"\xff\xfe\x00")
     with pytest.raises(ConfigError, match="cannot be read"):

@@ -10,7 +10,7 @@ import pytest
 from ruamel.yaml import YAML
 from ruamel.yaml.comments import CommentedMap
 
-from convtrack.datasets import recipe
+from convtrack.datasets import recommendations
 from convtrack.errors import ConfigError
 from convtrack.params import presets, schema
 from convtrack.params.editor import edit
@@ -19,7 +19,7 @@ from convtrack.params.schema import Params
 from convtrack.params.train import Adam
 
 ROOT = Path(__file__).parent.parent.parent
-SUIT = functools.partial(recipe.suit, section="train")
+SUIT = functools.partial(recommendations.apply, section="train")
 NAMES = sorted(path.stem for path in (ROOT / "presets").glob("*.yaml"))
 
 
@@ -52,7 +52,7 @@ def test_on_digits_no_preset_mirrors_them_or_makes_large_batches(name: str, work
     train = schema.load().train
     assert train.augmentation.flip == "none"
     assert train.batch_size == min(128, preset["train"]["batch_size"])
-    changed = {one.path for one in recipe.unsuited(presets.applied(name))}
+    changed = {one.path for one in recommendations.recommend(presets.applied(name))}
     assert ("train.augmentation.flip" in changed) == (preset["train"]["augmentation"]["flip"] != "none")
     assert ("train.batch_size" in changed) == (preset["train"]["batch_size"] > 128)
     assert presets.use(name, SUIT) == ""
@@ -94,8 +94,8 @@ def test_an_unknown_preset_gets_a_guess(workplace: Path) -> None:
     [
         ("description: odd\ndata: {}\n", "may have extends, model, train. Received: description, data"),
         ("model: {name: vgg}\n", "should have a description"),
-        ("description: odd\nextends: fsat\n", "no preset is called 'fsat'.*did you mean fast"),
-        ("description: odd\nextends: [fast]\n", r"no preset is called \['fast'\]"),
+        ("description: odd\nextends: fsat\n", "unknown preset 'fsat'.*did you mean fast"),
+        ("description: odd\nextends: [fast]\n", r"unknown preset \['fast'\]"),
         ("description: odd\nextends: odd\n", "presets/odd.yaml extends itself: odd -> odd"),
         ("description: odd\nextends: fast\nmodel: 3\n", "presets/odd.yaml has 1 problem:\n  model: "),
         ("description: odd\nextends: other\n", "presets/other.yaml has 1 problem:\n  train.epochs: "),

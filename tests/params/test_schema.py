@@ -116,7 +116,7 @@ def test_what_a_study_works_on_has_the_parameters_that_its_trials_can_have() -> 
 def test_a_list_for_the_blocks_has_as_many_entries_as_there_are(preset: str, key: str, value: float) -> None:
     model = presets.sections(preset, ROOT / "presets")["model"]
     schema.parse(changed((("model",), model | {key: [value] * 3})))
-    with pytest.raises(ConfigError, match=f"model: {key} has 2 values for 3 entries of filters; give one number"):
+    with pytest.raises(ConfigError, match=f"model: {key} has 2 values, but filters has 3; give one number"):
         schema.parse(changed((("model",), model | {key: [value] * 2})))
 
 

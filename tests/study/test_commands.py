@@ -83,7 +83,7 @@ def test_changes_that_git_does_not_have_are_not_mixed_with_others_unasked(
     params.write_text(params.read_text().replace("epochs: ", "epochs: 1"))
     before = params.read_bytes()
     monkeypatch.setattr("sys.stdin.isatty", lambda: False)
-    with pytest.raises(ConfigError, match="changes that are not committed"):
+    with pytest.raises(ConfigError, match="uncommitted changes"):
         convtrack_study("apply")
     assert params.read_bytes() == before
     convtrack_study("apply", "--yes")

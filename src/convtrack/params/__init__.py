@@ -1,1 +1,1 @@
-"""params.yaml: its schema and only parser, messages about what is wrong in it, edits that keep comments, presets."""
+"""params.yaml: schema and parser, validation messages, edits that keep comments, presets."""

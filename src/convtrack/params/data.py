@@ -1,4 +1,4 @@
-"""The sections data and preprocess: which images, and how they are split."""
+"""The sections data and preprocess: which images to use, and how to split them."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from convtrack.redact import has_password
 
 
 def expanded(path: str) -> Path:
-    """A path of the user's, with ~ for their home folder as a shell has it."""
+    """`path` with ~ expanded to the home folder, as a shell does."""
     try:
         return Path(path).expanduser()
-    except RuntimeError:  # ~ of a user who has none, or whom nobody knows
+    except RuntimeError:  # no home folder, or an unknown user
         return Path(path)
 
 
@@ -36,7 +36,7 @@ class Data(Section):
     def _not_a_number(cls, path: Any) -> Any:
         if isinstance(path, int | float | datetime.date) and not isinstance(path, bool):
             raise ValueError(
-                "should be a path. Where its name is a number or a date for YAML, write ./ before it. "
+                "should be a path. If YAML reads the name as a number or a date, put ./ in front of it. "
                 f"Received: {shown(path)} ({type(path).__name__})"
             )
         return path
@@ -45,7 +45,7 @@ class Data(Section):
     @classmethod
     def _no_password(cls, path: str) -> str:
         if path.startswith(("http://", "https://")) and has_password(path):
-            raise ValueError(f"{PASSWORD}; leave it out here, and put it into ~/.netrc")
+            raise ValueError(f"{PASSWORD}; remove it here and put it into ~/.netrc")
         return path
 
 

@@ -23,16 +23,16 @@ Change = Callable[[CommentedMap], None]
 
 
 def edit(change: Change, source: str, path: Path = schema.PARAMS_FILE, *, write: bool = True) -> str:
-    """Apply `change` to the document in `path`; returns the difference as a patch, empty if there is none.
+    """Apply `change` to the document in `path`; returns the diff as a patch, empty if nothing changes.
 
-    What comes out is checked before anything is written: ConfigError then names `source`, and `path` stays as it was,
-    as it does without `write`.
+    The result is validated before it is written. ConfigError names `source` and leaves `path` unchanged. With
+    write=False nothing is written.
     """
-    schema.read_yaml(path)  # a broken file is reported here, in our words
+    schema.read_yaml(path)  # raises ConfigError for a broken file
     before = path.read_text(encoding="utf-8")
     document = round_trip(before)
     change(document)
-    # a section that is added comes without an empty line before it
+    # ruamel.yaml adds a section without an empty line before it
     after = re.sub(r"(?m)^([ \t]+\S.*\n)(?=\w+:)", r"\1\n", as_text(document))
     schema.parse(YAML(typ="safe").load(after), source)
     if write and after != before:
@@ -43,21 +43,21 @@ def edit(change: Change, source: str, path: Path = schema.PARAMS_FILE, *, write:
 
 
 def confirm_overwriting(difference: str, *, yes: bool) -> None:
-    """Ask before `difference` is written into a params.yaml with edits that git does not have.
+    """Ask before writing `difference` into a params.yaml with uncommitted changes.
 
-    `git checkout params.yaml` would take those back together with it. Raises ConfigError where there is no terminal to
-    ask at, click.Abort after a no. Nothing is asked with `yes`, nor where there is no difference.
+    `git checkout params.yaml` would undo those changes too. With `yes`, or without a difference, nothing is asked.
+    Raises ConfigError if stdin is not a terminal, and click.Abort if the answer is no.
     """
     if yes or not difference or not uncommitted():
         return
-    said = f"{schema.PARAMS_FILE} has changes that are not committed, and git checkout would take those back too."
+    warning = f"{schema.PARAMS_FILE} has uncommitted changes, which git checkout would undo too."
     if not sys.stdin.isatty():
-        raise ConfigError(f"{said} Nothing was written", f"git commit -m changes {schema.PARAMS_FILE}, or say --yes")
-    click.confirm(f"{said} Go on?", abort=True)
+        raise ConfigError(f"{warning} Nothing was written", f"git commit -m changes {schema.PARAMS_FILE}, or add --yes")
+    click.confirm(f"{warning} Continue?", abort=True)
 
 
 def uncommitted() -> bool:
-    """Whether git would lose something if params.yaml were checked out again; not so outside of a repository."""
+    """Whether params.yaml has changes that `git checkout` would undo; False outside of a repository."""
     command = ["git", "status", "--porcelain", "--", str(schema.PARAMS_FILE)]
     try:
         return bool(subprocess.run(command, capture_output=True, check=True).stdout.strip())
@@ -66,10 +66,10 @@ def uncommitted() -> bool:
 
 
 def put(section: CommentedMap, key: str, value: Any) -> None:
-    """Set a parameter of `section`, its comment kept; a list goes on one line.
+    """Set a parameter of `section` and keep its comment; a list is written on one line.
 
-    ruamel.yaml keeps the comment of a list in the list too, and in another way where it takes several lines, as DVC
-    writes it; so that comment is taken out and put behind the new value.
+    ruamel.yaml stores the comment of a list in different places, depending on whether the list takes one line or
+    several (as DVC writes it). So the comment is removed first and added again after the new value.
     """
     if not isinstance(section.get(key), CommentedSeq) and not isinstance(value, list):
         section[key] = value
@@ -85,7 +85,7 @@ def put(section: CommentedMap, key: str, value: Any) -> None:
 
 
 def put_all(section: CommentedMap, new: Mapping[str, Any]) -> None:
-    """Set every parameter of `new`, which may have sections, and add those that `section` lacks; comments are kept."""
+    """Set every parameter of `new`, which may be nested, and add missing ones. Comments are kept."""
     for key, value in new.items():
         if isinstance(value, Mapping):
             if not isinstance(section.get(key), CommentedMap):
@@ -96,12 +96,12 @@ def put_all(section: CommentedMap, new: Mapping[str, Any]) -> None:
 
 
 def round_trip(text: str) -> CommentedMap:
-    """The mapping in `text`, with its comments attached."""
+    """Parse `text` into a mapping that keeps its comments."""
     return _yaml().load(text)
 
 
 def as_text(document: CommentedMap, width: int = 4096) -> str:
-    """`document` as YAML. Only text that is longer than `width` takes several lines."""
+    """`document` as YAML, lines wrapped at `width` characters."""
     yaml = _yaml()
     yaml.width = width
     text = io.StringIO()

@@ -1,4 +1,4 @@
-"""The section evaluate: how the trained network is judged, and how much is shown."""
+"""The section evaluate: how to evaluate the trained network, and how much to show."""
 
 from __future__ import annotations
 

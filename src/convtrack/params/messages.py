@@ -1,4 +1,4 @@
-"""What pydantic found wrong, in words for whoever wrote the file: where, what is allowed, what was got."""
+"""Validation messages: pydantic's errors as the path, what is allowed, and the value received."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from pydantic import BaseModel, ValidationError
 from convtrack.errors import shown
 from convtrack.params.section import expected, members, renamed
 
-# what pydantic adds to a location: which member of a union without a tag it tried, and that a key itself is wrong
-_ADDED = ("constrained-", "list[", "function-after[", "[key]")
+# parts of a location that are pydantic's own: the member of an untagged union that it tried, or an invalid key
+_PYDANTIC_PARTS = ("constrained-", "list[", "function-after[", "[key]")
 
 
 def explained(error: ValidationError, model: type[BaseModel]) -> list[str]:
-    """Each problem that `model` has with its input as `where: what is allowed. Received: what was got`."""
+    """Each problem of the input as `path: what is allowed. Received: value`."""
     return [_explain(problem, *_find(model, problem["loc"])) for problem in error.errors(include_url=False)]
 
 
@@ -28,7 +28,7 @@ def _explain(problem: Any, keys: list[Any], allowed: Any) -> str:
         if new := renamed(where):
             return f"{where}: {new}"
         close = difflib.get_close_matches(str(keys[-1]), allowed, n=1)
-        guess = f"did you mean {close[0]}?" if close else f"known here: {', '.join(allowed)}"
+        guess = f"did you mean {close[0]}?" if close else f"known keys: {', '.join(allowed)}"
         return f"{where}: unknown key; {guess}"
     if kind == "missing":
         return f"{where}: missing"
@@ -48,21 +48,21 @@ def _is_a_name(key: str) -> bool:
 
 
 def _find(model: type[BaseModel], location: tuple[Any, ...]) -> tuple[list[Any], Any]:
-    """The keys of `location` that are the user's own, and what is expected there: a type, or the names of all keys."""
+    """The keys of `location` as in the file, and what is expected there: a type, or all known keys."""
     keys: list[Any] = []
     here: Any = model
-    others: list[str] = []  # the keys of the classes that a name did not choose
+    others: list[str] = []  # the keys of the other classes of a union
     for part in location:
-        if _is_section(here) or _is_mapping(here):  # whatever it looks like
+        if _is_section(here) or _is_mapping(here):  # a key of the file, even if it looks like one of pydantic's parts
             keys.append(part)
             here = _inside(here, part)
             if isinstance(here, list):
                 here += [name for name in others if name not in here]
             others = []
-        elif isinstance(part, str) and part.startswith(_ADDED):
+        elif isinstance(part, str) and part.startswith(_PYDANTIC_PARTS):
             continue
         elif tagged := members(here):
-            here = tagged[part]  # model.vgg.filters is model.filters to the user
+            here = tagged[part]  # pydantic's model.vgg.filters is model.filters in the file
             others = [name for each in tagged.values() for name in each.model_fields]
         else:
             keys.append(part)
@@ -79,7 +79,7 @@ def _is_mapping(here: Any) -> bool:
 
 
 def _inside(here: Any, key: Any) -> Any:
-    """What is expected at `key` of a section or a mapping; the names of all its keys where it has no such key."""
+    """What is expected at `key` of a section or mapping, or all known keys of a section without that key."""
     if _is_section(here):
         field = here.model_fields.get(key)
         if field is None:

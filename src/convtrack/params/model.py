@@ -1,7 +1,4 @@
-"""The section model. A new architecture is a class here, an entry in `Model`, and a file of its name in models/.
-
-Everything else, from error messages to MLflow's flat names, follows from the fields.
-"""
+"""The section model. A new architecture is a class here, an entry in `Model`, and a module of its name in models/."""
 
 from __future__ import annotations
 
@@ -22,7 +19,7 @@ class Reference(Section):
 
     @property
     def smallest_side(self) -> int:
-        """How many pixels a side the images need."""
+        """Minimum height and width of the images, in pixels."""
         return 24  # valid convolutions and poolings: 24 -> 22 -> 20 -> 10 -> 8 -> 4 -> 2 -> 1
 
     @property
@@ -34,7 +31,7 @@ class Reference(Section):
 class BlockNetwork(Section):
     """A network with a block or stage for each entry of `filters`."""
 
-    # one number for all of them, or as many as there are filters
+    # parameters that take one number for all blocks or a list, and the list whose length it must have
     per_block: ClassVar[dict[str, str]]
 
     @model_validator(mode="after")
@@ -43,8 +40,8 @@ class BlockNetwork(Section):
             values, count = getattr(self, name), len(getattr(self, filters))
             if isinstance(values, list) and len(values) != count:
                 raise ValueError(
-                    f"{name} has {len(values)} values for {count} entries of {filters}; "
-                    f"give one number for all of them or one for each entry of {filters}"
+                    f"{name} has {len(values)} values, but {filters} has {count}; "
+                    f"give one number, or one for each entry of {filters}"
                 )
         return self
 
@@ -70,7 +67,7 @@ class Vgg(BlockNetwork):
 
     @property
     def smallest_side(self) -> int:
-        """How many pixels a side the images need: each block halves them, whitening takes one."""
+        """Minimum height and width of the images, in pixels: each block halves them, whitening removes one pixel."""
         return 2 ** len(self.filters) + (1 if self.whitening else 0)
 
     @property
@@ -94,7 +91,7 @@ class Resnet(BlockNetwork):
 
     @property
     def smallest_side(self) -> int:
-        """How many pixels a side the images need: each stage but the first halves them, whitening takes one."""
+        """Minimum height and width in pixels: each stage but the first halves them, whitening removes one pixel."""
         return 2 ** (len(self.filters) - 1) + (1 if self.whitening else 0)
 
     @property

@@ -1,4 +1,7 @@
-"""Networks and recipes that belong together. presets/NAME.yaml has what differs from the defaults or another preset."""
+"""Presets: networks with their training recipes. presets/NAME.yaml states what differs from the defaults.
+
+A preset that `extends` another one states what differs from that one.
+"""
 
 from __future__ import annotations
 
@@ -19,15 +22,12 @@ KEYS = ("description", "extends", *SECTIONS)
 
 
 def descriptions() -> dict[str, str]:
-    """What each preset is for, by name."""
+    """The description of each preset, by name."""
     return {name: " ".join(str(_file(name)["description"]).split()) for name in _names()}
 
 
 def text(name: str) -> str:
-    """Preset `name` with all parameters of its network and recipe, whose defaults it need not state, as YAML.
-
-    Raises ConfigError for a preset that is not there or not valid.
-    """
+    """Preset `name` as YAML, defaults included. Raises ConfigError for an unknown or invalid preset."""
     params = schema.parse(_stated(name)).model_dump(include=set(SECTIONS))
     document = CommentedMap()
     put_all(document, {"description": descriptions()[name], **params})
@@ -35,41 +35,41 @@ def text(name: str) -> str:
 
 
 def sections(name: str, folder: Path = FOLDER) -> dict[str, Any]:
-    """The sections model and train of preset `name`, with the defaults of what it and those it extends do not state.
+    """The sections model and train of preset `name`, defaults included.
 
-    Raises ConfigError for a preset that is not there or not valid.
+    Raises ConfigError for an unknown or invalid preset.
     """
     full = schema.filled(_stated(name, folder))
     return {section: full[section] for section in SECTIONS}
 
 
 def use(name: str, suit: Callable[[CommentedMap], None], *, write: bool = True) -> str:
-    """Write the sections of preset `name` into params.yaml; returns the difference as a patch.
+    """Write the sections of preset `name` into params.yaml; returns the diff as a patch.
 
-    Comments of params.yaml are kept; `suit` then changes what does not suit the data set. Raises ConfigError for a
-    preset that is not there or not valid; params.yaml is then as it was, as without `write`.
+    Comments are kept. `suit` then changes what does not suit the data set. With write=False nothing is written.
+    Raises ConfigError for an unknown or invalid preset and leaves params.yaml unchanged.
     """
     new = sections(name)
 
-    def swap(params: CommentedMap) -> None:
+    def apply(params: CommentedMap) -> None:
         put_all(params, new)
         suit(params)
 
-    return edit(swap, f"params.yaml with {FOLDER / name}.yaml", write=write)
+    return edit(apply, f"params.yaml with {FOLDER / name}.yaml", write=write)
 
 
 def applied(name: str) -> dict[str, Any]:
-    """The content of params.yaml with the sections of preset `name`, filled. Raises ConfigError if it is not valid."""
+    """params.yaml with the sections of preset `name` and all defaults. Raises ConfigError if it is invalid."""
     content = schema.read_yaml(schema.PARAMS_FILE) | sections(name)
     schema.parse(content, f"params.yaml with {FOLDER / name}.yaml")
     return schema.filled(content)
 
 
 def _stated(name: str, folder: Path = FOLDER, extending: tuple[str, ...] = ()) -> dict[str, Any]:
-    """What preset `name` states of model and train, over what those state that it extends; checked."""
+    """What preset `name` and those it extends state in model and train, validated."""
     if name in extending:
         raise ConfigError(
-            f"{folder / name}.yaml extends itself: {' -> '.join([*extending, name])}", f"mend extends in {folder}"
+            f"{folder / name}.yaml extends itself: {' -> '.join([*extending, name])}", f"correct extends in {folder}"
         )
     content = _file(name, folder)
     parent = content.pop("extends", None)
@@ -88,12 +88,12 @@ def _file(name: Any, folder: Path = FOLDER) -> dict[str, Any]:
     if name not in known:
         close = difflib.get_close_matches(str(name), known, n=1)
         hint = f"did you mean {close[0]}?" if close else "convtrack preset list"
-        raise ConfigError(f"no preset is called {name!r}. There are: {', '.join(known) or 'none'}", hint)
+        raise ConfigError(f"unknown preset {name!r}. Allowed: {', '.join(known) or 'none'}", hint)
     path = folder / f"{name}.yaml"
     content = schema.read_yaml(path)
     if "description" not in content or not set(content) <= set(KEYS):
         raise ConfigError(
-            f"{path} should have a description, and may have {', '.join(KEYS[1:])}. "
+            f"{path} should have a description and may have {', '.join(KEYS[1:])}. "
             f"Received: {', '.join(map(str, content)) or 'nothing'}",
             f"correct {path}",
         )

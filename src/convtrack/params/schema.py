@@ -1,6 +1,6 @@
-"""params.yaml -> one frozen, strict `Params` object. The only parser of parameters in convtrack.
+"""The only parser of params.yaml: YAML -> one frozen `Params` object.
 
-Each section is a class in a module beside this one, and its fields have the defaults of what params.yaml leaves out.
+Each section is a class in its own module. Its fields have the defaults for parameters that params.yaml leaves out.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class Params(Section):
     def flat(self) -> dict[str, Any]:
         """`{"train.optimizer.name": "adam", ...}`: every parameter by its dotted path, lists kept whole.
 
-        Those of study are left out: how something was searched for says nothing about what one run did.
+        The section study is left out, because it does not affect a single run.
         """
         return dict(flatten(self.model_dump(exclude={"study"})))
 
@@ -55,7 +55,7 @@ class Params(Section):
 def load(path: Path = PARAMS_FILE) -> Params:
     """Read and check `path`.
 
-    Raises ConfigError (exit code 2) naming every problem at once: where, what was got, what is allowed.
+    Raises ConfigError (exit code 2) that lists every problem with its path, what is allowed and the value received.
     """
     return parse(read_yaml(path), str(path))
 
@@ -66,15 +66,15 @@ def read_yaml(path: Path) -> dict[str, Any]:
         text = path.read_text(encoding="utf-8")
     except FileNotFoundError:
         raise ConfigError(
-            f"{path} is not here (looked in {Path.cwd()})", "run this inside a clone of convtrack"
+            f"{path} does not exist (looked in {Path.cwd()})", "run this inside a clone of convtrack"
         ) from None
     except (OSError, UnicodeDecodeError) as error:
-        raise ConfigError(f"{path} cannot be read: {error}", f"git checkout -- {path}, or mend its encoding") from error
+        raise ConfigError(f"{path} cannot be read: {error}", f"git checkout -- {path}, or save it as UTF-8") from error
     try:
         content = YAML(typ="safe").load(text)
-    except Exception as error:  # beside YAMLError whatever a scalar can break, such as the month of 2020-13-01
+    except Exception as error:  # YAMLError, and whatever a scalar such as the date 2020-13-01 raises
         raise ConfigError(
-            f"{path} is not valid YAML: {_one_line(error)}", f"mend that line, or git checkout -- {path}"
+            f"{path} is not valid YAML: {_one_line(error)}", f"correct that line, or git checkout -- {path}"
         ) from error
     if not isinstance(content, dict):
         raise ConfigError(
@@ -86,7 +86,7 @@ def read_yaml(path: Path) -> dict[str, Any]:
 
 
 def parse(content: dict[str, Any], source: str = str(PARAMS_FILE)) -> Params:
-    """Check a mapping as `load` does; `source` names it in messages."""
+    """Validate a mapping as `load` does; messages call it `source`."""
     try:
         return Params.model_validate(content)
     except ValidationError as error:
@@ -94,7 +94,7 @@ def parse(content: dict[str, Any], source: str = str(PARAMS_FILE)) -> Params:
 
 
 def problems(content: dict[str, Any]) -> list[str]:
-    """What `parse` would name, a line each; empty where it would accept `content`."""
+    """The problems that `parse` would report, one line each; empty for valid `content`."""
     try:
         Params.model_validate(content)
     except ValidationError as error:
@@ -103,22 +103,23 @@ def problems(content: dict[str, Any]) -> list[str]:
 
 
 def filled(content: dict[str, Any]) -> dict[str, Any]:
-    """`content`, which `parse` accepts, with the default of every parameter that it leaves out.
+    """Valid `content` with the default of every parameter that it leaves out.
 
-    It has those of all networks and optimizers, whichever it names, and a null that stands for a default stays null.
+    Includes the parameters of all networks and optimizers, also those not chosen. A null that stands for a default
+    stays null.
     """
     return _filled(Params, content)
 
 
 def resolved(content: dict[str, Any]) -> dict[str, Any]:
-    """As `filled`, with the value that each null stands for."""
+    """Like `filled`, with each null replaced by the value it stands for."""
     return merged(filled(content), parse(content).model_dump())
 
 
 def searchable(content: dict[str, Any], paths: Collection[str] | None = None) -> dict[str, Any]:
-    """`content` as a study works on it, for trials that choose the parameters at `paths` (default: study.space).
+    """`content` with every parameter that a trial can have, if trials choose those at `paths` (default: study.space).
 
-    All parameters are there, except those of networks and optimizers that no trial can have. Raises ConfigError.
+    Leaves out the parameters of networks and optimizers that no trial uses. Raises ConfigError.
     """
     params, full = parse(content), filled(content)
     used = params.model_dump(include={"model", "train"})
@@ -128,7 +129,7 @@ def searchable(content: dict[str, Any], paths: Collection[str] | None = None) ->
 
 
 def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """Nested mappings with the keys of both; a value of `above` wins."""
+    """Merge nested mappings; values of `above` win."""
     both = {
         key: merged(below[key], value)
         for key, value in above.items()
@@ -138,7 +139,7 @@ def merged(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]
 
 
 def _filled(kind: Any, content: dict[str, Any]) -> dict[str, Any]:
-    """As `filled`, of a section or of a union of classes."""
+    """Like `filled`, for a section or a union of sections."""
     classes = members(kind) or {"": kind}
     own = classes[content.get("name", next(iter(classes)))] if len(classes) > 1 else kind
     fields = dict(own.model_fields)
@@ -153,7 +154,7 @@ def _filled(kind: Any, content: dict[str, Any]) -> dict[str, Any]:
 
 
 def refusal(source: str, problems: list[str]) -> ConfigError:
-    """The error that names all `problems` of `source`, each `where: what is allowed. Received: what was got`."""
+    """The error that lists all `problems` of `source`, each as `path: what is allowed. Received: value`."""
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     return ConfigError(
         f"{source} has {count}:\n" + "\n".join(f"  {problem}" for problem in problems),
@@ -162,7 +163,7 @@ def refusal(source: str, problems: list[str]) -> ConfigError:
 
 
 def per_block(network: str) -> dict[str, str]:
-    """The parameters that are one number or a list with an entry per block, and the path whose length that is."""
+    """Parameters of `network` that take one number or one per block, with the path of the list that counts blocks."""
     pairs: dict[str, str] = getattr(members(Model)[network], "per_block", {})
     return {f"model.{name}": f"model.{blocks}" for name, blocks in pairs.items()}
 
@@ -177,5 +178,5 @@ def flatten(tree: dict[str, Any], prefix: str = "") -> typing.Iterator[tuple[str
 
 
 def _one_line(error: Exception) -> str:
-    said = str(error) if isinstance(error, YAMLError) else f"{type(error).__name__}: {error}"
-    return textwrap.shorten("".join(c if c.isprintable() else " " for c in said), 500, placeholder=" …")
+    text = str(error) if isinstance(error, YAMLError) else f"{type(error).__name__}: {error}"
+    return textwrap.shorten("".join(c if c.isprintable() else " " for c in text), 500, placeholder=" …")

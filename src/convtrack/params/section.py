@@ -1,4 +1,4 @@
-"""What the sections of params.yaml are made of: their base class, common ranges, and the choice between classes."""
+"""The base class of the sections of params.yaml, common types, and the choice between classes by name."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ Fraction = Annotated[float, Field(ge=0, lt=1)]
 Positive = Annotated[int, Field(ge=1, lt=2**31)]
 Seed = Annotated[int, Field(ge=0, lt=2**32)]
 
-PASSWORD = "has a password, and params.yaml is kept in git"  # and never shown, not even there
+PASSWORD = "contains a password, and params.yaml is kept in git"  # the value is never shown
 
-RENAMED = {  # the path of a parameter that had another name: its name now
+RENAMED = {  # former path of a parameter: its present name
     "train.optimizer.muon_rate": "muon_learning_rate",
     "train.optimizer.bias_rate": "bias_learning_rate",
     "train.progressive_resizing.share": "fraction",
@@ -22,18 +22,18 @@ RENAMED = {  # the path of a parameter that had another name: its name now
 
 
 class Section(BaseModel):
-    """A group of parameters: immutable, no unknown keys, no silent conversions, a default for each."""
+    """A group of parameters: immutable, without unknown keys or silent conversions, each with a default."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", strict=True, allow_inf_nan=False)
 
 
 def renamed(path: str) -> str | None:
-    """What to say about a parameter that has another name now, by its dotted path; None for any other path."""
+    """The message about a renamed parameter, by its former dotted path; None for any other path."""
     return f"{path.rpartition('.')[2]} is now {RENAMED[path]}" if path in RENAMED else None
 
 
 def members(union: Any) -> dict[str, type[Section]]:
-    """The classes of a union by the value of the field that tells them apart; none for anything else."""
+    """The classes of a tagged union by their tag; empty for any other type."""
     if typing.get_origin(union) is not Annotated:
         return {}
     field = next((each for each in union.__metadata__ if isinstance(each, FieldInfo)), None)
@@ -44,15 +44,15 @@ def members(union: Any) -> dict[str, type[Section]]:
 
 
 def expected(field: FieldInfo) -> Any:
-    """The type of `field`, with what tells the classes of a union apart."""
+    """The type of `field`, including the discriminator of a union."""
     return Annotated[field.annotation, field] if field.discriminator else field.annotation
 
 
 def chosen(content: Any, union: Any) -> Any:
-    """The section `content` as the class of `union` that its name chooses takes it; no name chooses the first class.
+    """Reduce `content` to the parameters of the class of `union` that its name chooses (default: the first class).
 
-    Parameters of the other classes are left out, so that `-S train.optimizer.name=adam` is enough, with those of Muon
-    still in params.yaml. Keys that no class has stay, to be rejected.
+    Parameters of the other classes are dropped, so `-S train.optimizer.name=adam` works while those of Muon are still
+    in params.yaml. Unknown keys are kept, so that validation rejects them.
     """
     if not isinstance(content, dict):
         return content

@@ -1,4 +1,4 @@
-"""The section study: how to search, and what."""
+"""The section study: the search space and how to search it."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from convtrack.redact import has_password
 
 def _plain(value: Any) -> Any:
     if value is not None and not isinstance(value, bool | int | float | str):
-        raise ValueError(f"should be a number, a word, true, false or null. Received: {shown(value)}")
+        raise ValueError(f"should be a number, a string, true, false or null. Received: {shown(value)}")
     return value
 
 
@@ -27,11 +27,11 @@ def _current(path: str) -> str:
     return path
 
 
-ParameterPath = Annotated[str, AfterValidator(_current)]  # of a parameter, as model.filters.0
+ParameterPath = Annotated[str, AfterValidator(_current)]  # such as model.filters.0
 
 
 class SearchEntry(Section):
-    """What the entries of study.space have in common: `when` other parameters have these values, they exist."""
+    """An entry of study.space. It is searched only if the parameters in `when` have the given values."""
 
     when: dict[ParameterPath, Plain | list[Plain]] = Field(default={})
 
@@ -62,7 +62,7 @@ Objective = Literal["val_accuracy", "val_loss", "flops", "parameters", "latency"
 
 
 class Study(Section):
-    """How to search. Whether `space` fits the other sections is checked by study/space.py, before the first trial."""
+    """How to search. study/space.py checks `space` against the other sections before the first trial."""
 
     name: Annotated[str, Field(min_length=1, max_length=100)] = "layers-and-dropout"
     storage: str | None = None
@@ -78,7 +78,7 @@ class Study(Section):
     @classmethod
     def _a_folder(cls, name: str) -> str:
         if name.startswith(".") or re.search(r"[/\\\x00-\x1f]", name):
-            allowed = "names a folder: no slash, no control character, no dot in front"
+            allowed = "names a folder: no slash, control character or leading dot"
             raise ValueError(f"{allowed}. Received: {shown(name)}")
         return name
 
@@ -86,12 +86,12 @@ class Study(Section):
     @classmethod
     def _each_once(cls, objectives: list[str]) -> list[str]:
         if len(set(objectives)) < len(objectives):
-            raise ValueError(f"each objective counts once. Received: {shown(objectives)}")
+            raise ValueError(f"should have each objective once. Received: {shown(objectives)}")
         return objectives
 
     @field_validator("storage")
     @classmethod
     def _no_password(cls, storage: str | None) -> str | None:
         if storage and has_password(storage):
-            raise ValueError(f"{PASSWORD}; leave it out here, and set CONVTRACK_STUDY_STORAGE to the whole address")
+            raise ValueError(f"{PASSWORD}; remove it here and set CONVTRACK_STUDY_STORAGE to the whole URL")
         return storage

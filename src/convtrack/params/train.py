@@ -12,7 +12,7 @@ Rate = Annotated[float, Field(gt=0, le=100)]
 
 
 class _Optimizer(Section):
-    """What all optimizers have. A learning rate of null is the `usual_rate` of the optimizer."""
+    """Common parameters. A learning_rate of null means the `usual_rate` of the optimizer."""
 
     usual_rate: ClassVar[float]
 
