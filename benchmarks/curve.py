@@ -1,11 +1,10 @@
-"""The picture of accuracy against operations and seconds: presets, `reference`, published points.
+"""The picture of accuracy against operations and time: presets, `reference`, published results.
 
 Takes: seconds, after NAME=presets
 
-Draws docs/images/compute.png from what benchmarks/presets.py has written. Lines are val accuracy, epoch by epoch, of
-every seed; marks are test accuracy at the end, without test-time augmentation. Both axes of cost are logarithmic.
-Published points are from GPUs and from CIFAR-10's official bytes, on which the 2016 recipe has three points more than
-on JPEG, so they show what operations can buy, not what these presets fall short of; they have no seconds here.
+Draws docs/images/compute.png from the JSON of benchmarks/presets.py. Lines are val accuracy by epoch, one per seed;
+marks are test accuracy at the end, without test-time augmentation. Published results are from GPUs and from CIFAR-10's
+official files, on which the 2016 recipe scores three points more than on JPEG, so they are no direct comparison.
 
     make bench NAME=curve
     .venv/bin/python benchmarks/curve.py --runs .convtrack/benchmarks/presets.json --picture curve.png
@@ -27,7 +26,7 @@ from matplotlib.patheffects import withStroke
 import presets
 from convtrack.report.style import BLUE, GREEN, GREY, ORANGE, style
 
-# total cost, forward and backward, in PFLOP; test accuracy; on which side of its point the name has room
+# total cost, forward and backward, in PFLOP; test accuracy; position of the label
 PUBLISHED = {
     "the 2016 script": (0.56, 0.79, "right"),  # 66 epochs of 57 MFLOP a forward image; on a CPU
     "64/128/128 filters": (0.18, 0.93, "left"),  # KellerJordan/cifar10-airbench, as the others
@@ -42,8 +41,8 @@ PLACES: dict[str, dict[str, Any]] = {  # offsets in points
     "above left": {"xytext": (-2, 6), "ha": "right", "va": "bottom"},
     "below right": {"xytext": (4, -5), "ha": "left", "va": "top"},
 }
-OUT_OF_THE_WAY = {"sprint": "above", "fast": "above left"}  # of the names of `searched` and `best`
-# after these two of Okabe and Ito's colours too
+LABELS = {"sprint": "above", "fast": "above left"}  # so that they do not overlap those of `searched` and `best`
+# colours of Okabe and Ito
 COLOURS = {"sprint": GREEN, "fast": BLUE, "best": "#CC79A7", "reference": ORANGE}
 OTHERS = ("#E69F00", "#56B4E9", "black")
 
@@ -64,7 +63,7 @@ def main() -> None:
         draw(measured).savefig(temporary, metadata={"Software": None})
     rows = [point(name, mine) for name, mine in measured.items()]
     rows += [
-        [name, f"{pflop:g}", "", f"{accuracy:.2f}", "official bytes, published"]
+        [name, f"{pflop:g}", "", f"{accuracy:.2f}", "official files, published"]
         for name, (pflop, accuracy, _) in PUBLISHED.items()
     ]
     harness.report(wanted.out, ["point", "PFLOP", "seconds", "test accuracy", "measured on"], rows)
@@ -86,9 +85,12 @@ def draw(measured: dict[str, list[presets.Run]]) -> Figure:
         left.annotate(name, (pflop, accuracy), textcoords="offset points", color=GREY, fontsize=9, **PLACES[place])
     left.plot([], [], color="black", alpha=0.5, linewidth=1.2, label="val, after each epoch")
     left.plot([], [], "o", color="black", label="test, at the end")
-    published = "published, test: official bytes, GPU (the 2016 script: CPU)"
+    published = "published, test: official files, GPU (the 2016 script: CPU)"
     left.plot([], [], "D", color=GREY, markerfacecolor="white", label=published)
-    for panel, label in ((left, "PFLOP in all, forward and backward"), (right, "seconds of training, on one machine")):
+    for panel, label in (
+        (left, "PFLOP in total, forward and backward"),
+        (right, "seconds of training, on one machine"),
+    ):
         panel.set(xscale="log", xlabel=label)
         panel.xaxis.set_major_formatter(lambda value, _: f"{value:g}")
         panel.margins(x=0.2, y=0.08)
@@ -114,12 +116,12 @@ def mark(panel: Axes, name: str, runs: list[presets.Run], cost: str, colour: str
         fontweight="bold",
         zorder=4,
         path_effects=[withStroke(linewidth=3, foreground="white")],  # other curves pass behind it
-        **PLACES[OUT_OF_THE_WAY.get(name, "below right")],
+        **PLACES[LABELS.get(name, "below right")],
     )
 
 
 def spent(run: presets.Run, cost: str) -> list[float]:
-    """What the training had cost at the end of each epoch."""
+    """The cost of the training up to the end of each epoch."""
     seconds = run["history"]["seconds"]
     each = seconds if cost == "seconds" else [run["pflop"] / len(seconds)] * len(seconds)
     return list(accumulate(each))
@@ -131,7 +133,7 @@ def middle(runs: list[presets.Run], name: str) -> float:
 
 
 def point(name: str, runs: list[presets.Run]) -> list[str]:
-    """A line of the table."""
+    """A row of the table."""
     mean = statistics.mean(run["test_accuracy"] for run in runs)
     return [f"`{name}`", f"{middle(runs, 'pflop'):.4f}", f"{middle(runs, 'seconds'):.0f}", f"{mean:.4f}", "JPEG, here"]
 

@@ -1,7 +1,7 @@
-"""What every benchmark shares: its options, the machine it names, its table and its JSON, and places to measure in.
+"""What benchmarks share: options, machine, table and JSON, and folders to measure in.
 
-A benchmark prints one Markdown table, as docs/performance.md has it, on stdout; all else that it says goes to stderr.
-What is measured runs in a process of its own, one of processes/.
+A benchmark prints one Markdown table on stdout and everything else on stderr. Each measurement runs in its own process,
+a program in processes/. benchmarks/page.py makes docs/performance.md from the JSON in results/.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 import numpy as np
 
 ROOT = Path(__file__).resolve().parent.parent
-sys.path.insert(0, str(ROOT / "src"))  # the code beside this file, wherever the environment is from
+sys.path.insert(0, str(ROOT / "src"))  # the code beside this file, whatever is installed
 
 from convtrack import files  # noqa: E402
 from convtrack.errors import ConvtrackError  # noqa: E402
@@ -37,19 +37,28 @@ from convtrack.tracking.provenance import cpu  # noqa: E402
 
 RESULTS = ROOT / ".convtrack/benchmarks"
 PROCESSES = Path(__file__).resolve().parent / "processes"
-FLAGS = ("avx2", "fma", "avx512f", "avx512_vnni", "avx512_bf16", "amx_bf16", "asimd", "bf16")  # what sets a CPU's speed
+FLAGS = (
+    "avx2",
+    "fma",
+    "avx512f",
+    "avx512_vnni",
+    "avx512_bf16",
+    "amx_bf16",
+    "asimd",
+    "bf16",
+)  # instruction sets that decide speed
 
 
 class BenchmarkError(Exception):
-    """A benchmark that cannot be measured here, and what to do about it."""
+    """A benchmark cannot be measured here. The message says what to do."""
 
 
 def parser(doc: str, program: str) -> argparse.ArgumentParser:
-    """The options of the benchmark in file `program`, with --out for its JSON."""
+    """The options of the benchmark `program`, with --out for its JSON."""
     made = argparse.ArgumentParser(description=doc, formatter_class=argparse.RawDescriptionHelpFormatter)
     default = RESULTS / f"{Path(program).stem}.json"
     shown = default.relative_to(ROOT)
-    made.add_argument("--out", type=Path, default=default, help=f"where the JSON goes (default: {shown})")
+    made.add_argument("--out", type=Path, default=default, help=f"file for the JSON (default: {shown})")
     return made
 
 
@@ -62,7 +71,7 @@ def positive(text: str) -> int:
 
 
 def run(main: Callable[[], None]) -> NoReturn:
-    """Run a benchmark and exit: 0 done, 1 cannot be measured, 130 Ctrl-C, 143 terminated, children ended with it."""
+    """Run a benchmark and exit: 0 done, 1 cannot be measured, 130 Ctrl-C, 143 terminated."""
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     try:
         main()
@@ -76,7 +85,7 @@ def run(main: Callable[[], None]) -> NoReturn:
 
 
 def say(text: str) -> None:
-    """Tell whoever waits, on stderr."""
+    """Print a message on stderr."""
     print(f"benchmark: {text}", file=sys.stderr, flush=True)
 
 
@@ -106,7 +115,7 @@ def generation() -> str | None:
 
 
 def provenance() -> dict[str, Any]:
-    """The code and the moment of a measurement."""
+    """The commit and date of a measurement."""
     done = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=False)
     changed = subprocess.run(
         ["git", "status", "--porcelain", "--", "src", "presets", "benchmarks"],
@@ -123,7 +132,7 @@ def provenance() -> dict[str, Any]:
 
 
 def report(out: Path, columns: Sequence[str], rows: Sequence[Sequence[str]], **results: Any) -> None:
-    """Print the table on stdout, write it with `results` and all that they depend on into `out`, say where."""
+    """Print the table, and write it with `results`, machine, versions, commit, command and date to `out`."""
     here, code = machine(), provenance()
     program = Path(sys.argv[0]).name
     command = f".venv/bin/python benchmarks/{shlex.join([program, *sys.argv[1:]])}"
@@ -140,7 +149,7 @@ def report(out: Path, columns: Sequence[str], rows: Sequence[Sequence[str]], **r
 
 
 def write(out: Path, content: dict[str, Any]) -> None:
-    """`content` as JSON in `out`, whole or not at all."""
+    """Write `content` as JSON to `out`, atomically."""
     files.write_json(out, content)
 
 
@@ -152,9 +161,9 @@ def in_process(
     python: str = sys.executable,
     environment: dict[str, str] | None = None,
 ) -> dict[str, Any]:
-    """What processes/NAME.py, run in `folder` with `settings` as JSON, prints as its last line.
+    """Run processes/NAME.py in `folder` with `settings` as JSON; returns its last line of output, parsed.
 
-    What it says on stderr is seen at once. Raises BenchmarkError where it fails.
+    Its stderr is passed through. Raises BenchmarkError if it fails.
     """
     variables = os.environ | {"PYTHONPATH": str(ROOT / "src")} | (environment or {})
     command = [python, str(PROCESSES / f"{name}.py"), json.dumps(settings)]
@@ -165,18 +174,18 @@ def in_process(
         stdout=subprocess.PIPE,
         text=True,
         check=False,
-        # Ctrl-C is this process's to answer: it ends the other, which would only print a traceback
+        # this process handles Ctrl-C and ends the child, which would only print a traceback
         preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_IGN),
     )
     if done.returncode:
-        raise BenchmarkError(f"processes/{name}.py ended with {done.returncode}; what it said stands above")
+        raise BenchmarkError(f"processes/{name}.py failed with exit code {done.returncode}; its output is above")
     return json.loads(done.stdout.splitlines()[-1])
 
 
 def preset(name: str, epochs: int | None = None) -> dict[str, Any]:
-    """The model and train sections of a preset. Raises ConfigError where there is none.
+    """The model and train sections of a preset. Raises ConfigError if it does not exist.
 
-    epochs: so many instead of its own, all on images of full size, to measure speed rather than accuracy.
+    epochs: replaces the preset's number; images then have full size, to measure speed rather than accuracy.
     """
     content = schema.resolved(presets.sections(name, ROOT / "presets"))
     sections = {section: content[section] for section in ("model", "train")}
@@ -186,7 +195,7 @@ def preset(name: str, epochs: int | None = None) -> dict[str, Any]:
 
 
 def params(sections: dict[str, Any]) -> dict[str, Any]:
-    """params.yaml with `sections` in the place of its own, checked."""
+    """params.yaml with `sections` replaced, validated."""
     content = schema.read_yaml(ROOT / "params.yaml") | sections
     schema.parse(content)
     return content
@@ -194,7 +203,7 @@ def params(sections: dict[str, Any]) -> dict[str, Any]:
 
 @contextmanager
 def clone() -> Iterator[Path]:
-    """A temporary repository with the working tree as it stands, committed, and this environment as its .venv."""
+    """A temporary repository with the working tree committed, and this environment as its .venv."""
     with tempfile.TemporaryDirectory(prefix="convtrack-benchmark-") as name:
         folder = Path(name)
         listing = ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"]
@@ -211,7 +220,7 @@ def clone() -> Iterator[Path]:
 
 
 def take_images(data: Path, folder: Path, count: int | None) -> list[str]:
-    """data/processed in `folder`, from `data`: val as it is, and of train a random part. Returns what it depends on."""
+    """Copy `data` to data/processed in `folder`, with a random part of train. Returns what the choice depends on."""
     dataset = files.read_json(data / files.DATASET)
     processed = folder / files.PROCESSED
     processed.mkdir(parents=True)
@@ -226,7 +235,7 @@ def take_images(data: Path, folder: Path, count: int | None) -> list[str]:
 
 
 def write_random_images(folder: Path, train: int, val: int) -> None:
-    """data/processed in `folder`: coarse random 32x32 images in ten classes, as many as asked for, CIFAR-10's shape."""
+    """Write data/processed in `folder`: random 32x32 images in ten classes, as CIFAR-10 has."""
     random = np.random.default_rng(0)
     processed = folder / files.PROCESSED
     processed.mkdir(parents=True)
@@ -246,5 +255,5 @@ def write_random_images(folder: Path, train: int, val: int) -> None:
 
 
 def middle(values: Iterable[float]) -> float:
-    """The median; of an even number of values the mean of the middle two."""
+    """The median."""
     return float(np.median(list(values)))

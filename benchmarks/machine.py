@@ -1,8 +1,8 @@
-"""GFLOP/s of a large matrix product: the most that this machine computes.
+"""Peak throughput: GFLOP/s of a large matrix product.
 
 Takes: half a minute
 
-float32, and 16-bit precision where the processor has one; TensorFlow, the threads of a training.
+In float32, and in 16-bit precision if the processor has it, by TensorFlow with the threads of a training.
 
     make bench NAME=machine
     .venv/bin/python benchmarks/machine.py --sizes 512 --repeat 3
@@ -18,12 +18,12 @@ SIZES, REPEAT = (2048, 4096), 7
 
 
 def matrix_products(sizes: tuple[int, ...] = SIZES, repeat: int = REPEAT) -> list[dict[str, Any]]:
-    """Rows of precision, size and `gflop_per_second`, one number for each time."""
+    """Rows of precision, size and `gflop_per_second`, one number per repetition."""
     return harness.in_process("matmul", {"sizes": sizes, "repeat": repeat})["rows"]
 
 
 def peak() -> float:
-    """GFLOP/s of the precision and size that is fastest here at this moment: the median of three products."""
+    """GFLOP/s of the fastest precision and size at this moment: the median of three products."""
     return max(harness.middle(row["gflop_per_second"]) for row in matrix_products(repeat=3))
 
 

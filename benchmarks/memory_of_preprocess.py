@@ -5,8 +5,8 @@ Takes: a quarter of an hour, 5 GB of temporary disk
     make bench NAME=memory_of_preprocess
     .venv/bin/python benchmarks/memory_of_preprocess.py --images 2000 20000 --out memory.json
 
-Makes archives of that many 32x32 JPEG images in ten classes in a temporary folder (7 kB an image, all told), and runs
-each stage in a process of its own. Linux only: the peak is VmHWM, the most resident memory that the process ever had.
+Makes archives of 32x32 JPEG images in ten classes in a temporary folder (7 kB of disk per image) and runs each stage in
+its own process. Linux only: the peak is VmHWM, the highest resident memory of the process.
 """
 
 from __future__ import annotations
@@ -26,14 +26,14 @@ import numpy as np
 from PIL import Image
 
 CLASSES = 10
-DIFFERENT = 1000  # images are made, then given out again and again: neither stage treats a repeated one otherwise
+DIFFERENT = 1000  # images, which are repeated: neither stage treats duplicates differently
 
 STAGES = {
     "download": """
 from convtrack.params.data import Data
 from convtrack.stages.download import download
-knobs = {"archive": None, "image_size": None, "test_fraction": 0.2, "seed": 0, "unreadable": "refuse"}
-download(Data(name="image_folder", path="images.tar", **knobs), Path("raw"))
+others = {"archive": None, "image_size": None, "test_fraction": 0.2, "seed": 0, "unreadable": "refuse"}
+download(Data(name="image_folder", path="images.tar", **others), Path("raw"))
 """,
     "preprocess": """
 from convtrack.params.data import Preprocess
@@ -65,7 +65,7 @@ def make_archive(path: Path, count: int) -> None:
 
 
 def measure(folder: Path, stage: str, count: int) -> dict[str, Any]:
-    """Run one stage in `folder` in a process of its own."""
+    """Run one stage in `folder` in its own process."""
     started = time.perf_counter()
     program = f"from pathlib import Path\n{STAGES[stage]}{PEAK}"
     environment = os.environ | {"PYTHONPATH": str(harness.ROOT / "src")}

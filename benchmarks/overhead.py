@@ -2,12 +2,12 @@
 
 Takes: half an hour
 
-The bare loop is Keras's `fit` on the same network and the same batches, without a callback. The three sides run in
-turn, each in a process of its own, several times over, on random images of CIFAR-10's size in a temporary repository;
-ratios are those of one turn, and their median is shown. The first epoch of each training, which traces the network, is
-left out of "an epoch". "In callbacks" is what the processor's clock says inside them, a steadier figure than the ratio
-on a busy machine. "Once a training" is everything outside the loop, process start and imports included, less the bare
-training's: loading MLflow, opening the run, saving and logging the model.
+The bare loop is Keras's `fit` on the same network and batches, without callbacks; it still validates. The three
+variants run in turn, each in its own process, several times, on random images of CIFAR-10's size in a temporary
+repository. The ratio is the median of the ratios within a turn. The first epoch of each training, which traces the
+network, is left out. "In callbacks" is the time measured inside them, which varies less than the ratio on a busy
+machine. "Once a training" is everything outside of the loop, beyond that of the bare training: start, imports, MLflow's
+run, saving the model.
 
     make bench NAME=overhead
     .venv/bin/python benchmarks/overhead.py --preset fast --images 12800 --epochs 4 --repeat 5
@@ -27,7 +27,7 @@ SIDES = {
     "files": "and history, progress, early stopping, checkpoints",
     "everything": "and MLflow: all of `convtrack train`",
 }
-VAL = 10  # so many train images to a val image: as the pipeline splits CIFAR-10, about
+VAL = 10  # train images per val image, about as the pipeline splits CIFAR-10
 
 
 def main() -> None:
@@ -54,7 +54,7 @@ def main() -> None:
 
 
 def measure(folder: Path, params: dict[str, Any], side: str) -> dict[str, Any]:
-    """One training in `folder`, from nothing."""
+    """One training in `folder`, without checkpoints of another."""
     for left in ("models", ".convtrack"):
         shutil.rmtree(folder / left, ignore_errors=True)
     began = time.perf_counter()

@@ -154,7 +154,6 @@ SECTIONS = (
             "trials": "trials",
             "pruned": "pruned",
             "PFLOP": "PFLOP",
-            "seeds": "seeds",
             "test accuracy": "test accuracy",
         },
         end="![best val accuracy by minute, and test accuracy](images/searches.png)",
@@ -223,7 +222,7 @@ def shown_of(record: Record, shown: dict[str, str], where: tuple[str, str] | Non
     if where:
         rows = [row for row in rows if row[columns.index(where[0])] == where[1]]
     shown = shown or {column: column for column in columns}
-    taken = [columns.index(column) for column in shown if column in columns]
+    taken = [columns.index(column) for column in shown]
     taken = [index for index in taken if any(row[index] for row in rows)]
     return [shown[columns[index]] for index in taken], [[row[index] for index in taken] for row in rows]
 
@@ -336,9 +335,8 @@ TABLES: dict[str, Callable[[dict[str, Record]], list[str]]] = {
         "rank_correlation",
         {
             "pruner": "pruner",
-            "rungs": "rungs",
-            "epochs trained": "epochs trained",
-            "best stopped": "best stopped",
+            "epochs trained, %": "epochs trained, %",
+            "best stopped, %": "best stopped, %",
             "accuracy lost": "accuracy lost",
         },
     ),

@@ -1,20 +1,20 @@
 """Time, cost and accuracy of the presets over seeds, and against `reference`.
 
-Takes: hours; goes on where it was stopped
+Takes: hours; resumes if stopped
 
-Trains on data/processed (make it with `dvc repro preprocess`), one training after the other, the presets in turn, each
-in a process and a folder of its own. A training that was stopped goes on where it was when the same command is given
-again; finished ones are kept in --out, until their preset changes. A training that `dvc repro` made elsewhere is taken
-over by --history from its models/history.csv, with training.json beside it and metrics.json beside it or in ../reports:
-its accuracies and its number of epochs; two epochs are trained anew for their seconds. One --history for each seed.
+Trains on data/processed (made by `dvc repro preprocess`), one training after the other, presets in turn, each in its
+own process and folder. The same command resumes an interrupted training; finished ones are kept in --out until their
+preset changes. --history imports a training of `dvc repro` from its models/history.csv, with training.json beside it
+and metrics.json beside it or in ../reports. Its accuracies and number of epochs are used; two epochs are trained here
+to measure their time. Repeat --history for each seed.
 
     make bench NAME=presets
     .venv/bin/python benchmarks/presets.py --preset sprint:5 --preset fast:3 --history reference=models/history.csv
 
-Seconds are those of whole epochs, validation included. Medians of what depends on the machine, means and standard
-deviations of accuracies, with test-time augmentation second. The last two columns: the time to the end of the first
-epoch with at least the best val accuracy of `reference`, and how many times as long `reference` takes to that. The peak
-is the fastest matrix product of benchmarks/machine.py, measured before each training.
+Seconds include validation. What depends on the machine is shown as a median; accuracies as mean and standard deviation.
+The last two columns: the time to the end of the first epoch with at least the best val accuracy of `reference`, and how
+many times as long `reference` takes to that. The peak is the fastest matrix product of benchmarks/machine.py, measured
+before each training.
 """
 
 from __future__ import annotations
@@ -55,14 +55,16 @@ Run = dict[str, Any]
 def main() -> None:
     """Train what is missing, then print the table."""
     options = harness.parser(__doc__, __file__)
-    options.add_argument("--preset", action="append", metavar="NAME[:SEEDS]", help="may be given more than once")
-    options.add_argument("--seeds", type=harness.positive, default=5, help="where --preset names none")
-    options.add_argument("--history", action="append", default=[], metavar="NAME=CSV", help="a finished training")
+    options.add_argument("--preset", action="append", metavar="NAME[:SEEDS]", help="repeatable")
+    options.add_argument("--seeds", type=harness.positive, default=5, help="if --preset gives no number")
+    options.add_argument(
+        "--history", action="append", default=[], metavar="NAME=CSV", help="import a finished training; repeatable"
+    )
     wanted = options.parse_args()
     runs = read(wanted.out)
     for entry in wanted.history:
         name, _, path = entry.partition("=")
-        taken = taken_over(name, Path(path).expanduser())
+        taken = imported_run(name, Path(path).expanduser())
         if (timed := f"{name}, {TIMED} epochs") not in runs:
             harness.say(timed)
             sections = harness.preset(name)
@@ -91,12 +93,12 @@ def seeds(wanted: argparse.Namespace) -> dict[str, int]:
 
 
 def read(out: Path) -> dict[str, Run]:
-    """The runs that an earlier call left, by preset and seed."""
+    """The runs of earlier calls, by preset and seed."""
     return json.loads(out.read_text(encoding="utf-8"))["runs"] if out.exists() else {}
 
 
 def imported(runs: dict[str, Run]) -> list[str]:
-    """The presets of trainings that were taken over."""
+    """The presets of imported trainings."""
     return sorted({run["preset"] for run in runs.values() if run["recipe"] is None})
 
 
@@ -106,8 +108,8 @@ def of(runs: dict[str, Run], preset: str) -> list[Run]:
 
 
 def finished(run: Run) -> bool:
-    """Whether `run` needs no new training: its preset is as it was."""
-    if run["recipe"] is None:  # it was taken over
+    """Whether `run` still belongs to its preset as it is now."""
+    if run["recipe"] is None:  # imported
         return True
     there = (harness.ROOT / f"presets/{run['preset']}.yaml").exists()
     return there and run["recipe"] == json.dumps(harness.preset(run["preset"]), sort_keys=True)
@@ -125,7 +127,7 @@ def train(preset: str, seed: int) -> Run:
 
 
 def trained(sections: dict[str, Any], name: str) -> Run:
-    """What a training with these model and train sections gave, and the circumstances."""
+    """The result of a training with these model and train sections, with machine and commit."""
     folder = harness.RESULTS / "presets" / name
     (folder / "data").mkdir(parents=True, exist_ok=True)
     processed = folder / "data/processed"
@@ -139,15 +141,15 @@ def trained(sections: dict[str, Any], name: str) -> Run:
     return about | {"peak": peak} | harness.in_process("preset", {"params": params}, folder=folder)
 
 
-def taken_over(preset: str, history: Path) -> Run:
-    """A training that `dvc repro` made, from its files. Raises BenchmarkError where one is missing."""
+def imported_run(preset: str, history: Path) -> Run:
+    """A training of `dvc repro`, from its files. Raises BenchmarkError if one is missing."""
     beside, reports = history.with_name("metrics.json"), history.parent.parent / "reports/metrics.json"
     results = beside if beside.exists() else reports
     missing = [str(path) for path in (history, history.with_name("training.json"), results) if not path.exists()]
     if missing:
         raise harness.BenchmarkError(
             f"--history {preset}={history}: missing {', '.join(missing)}. Nothing was measured\n"
-            "  next: dvc repro, which writes all three, where that history is"
+            "  next: run dvc repro there, which writes all three"
         )
     training = json.loads(history.with_name("training.json").read_text(encoding="utf-8"))
     git = ["git", "rev-parse", "HEAD"]
@@ -166,21 +168,21 @@ def taken_over(preset: str, history: Path) -> Run:
 
 
 def with_times(run: Run, timed: Run) -> Run:
-    """`run`, as if each of its epochs had taken as long as those of `timed`: its own machine may have been busy."""
+    """`run` with the time per epoch of `timed`, since its own machine may have been another or busy."""
     each, epochs = statistics.mean(timed["history"]["seconds"]), run["epochs_run"]
     speed = {name: timed[name] for name in ("peak", "images_per_second", "gflop_per_second")}
     return run | speed | {"seconds": each * epochs, "history": run["history"] | {"seconds": [each] * epochs}}
 
 
 def seconds_to(run: Run, accuracy: float) -> float:
-    """When the first epoch with at least this val accuracy ended, in seconds of training; infinite if none did."""
+    """Seconds of training to the end of the first epoch with at least this val accuracy; infinite if none has it."""
     ends = accumulate(run["history"]["seconds"])
     reached = [end for end, value in zip(ends, run["history"]["val_accuracy"], strict=True) if value >= accuracy]
     return reached[0] if reached else math.inf
 
 
 def row(preset: str, runs: dict[str, Run]) -> list[str]:
-    """A line of the table."""
+    """A row of the table."""
     mine = of(runs, preset)
     shares = [run["gflop_per_second"] / run["peak"] for run in mine if run["peak"]]
     cells = [
@@ -213,12 +215,12 @@ def against_reference(mine: list[Run], reference: list[Run]) -> list[str]:
 
 
 def median(runs: list[Run], name: str) -> float:
-    """The middle of a figure over the runs."""
+    """The median of a figure over the runs."""
     return statistics.median(run[name] for run in runs)
 
 
 def spread(runs: list[Run], name: str) -> str:
-    """Mean and, from two runs on, standard deviation; nothing for a figure that a run was not asked for."""
+    """Mean and, from two runs on, standard deviation; empty if a run lacks the figure."""
     values = [run[name] for run in runs if run.get(name) is not None]
     if len(values) < len(runs):
         return ""

@@ -2,9 +2,9 @@
 
 Takes: a minute
 
-TensorFlow's profiler, over steps on whole images. A convolution has three parts: itself, and the gradients of its input
-and of its weights; each is twice its multiplications in operations, and GFLOP/s are of all three. Operations of a step
-follow one another here, so the rows add up to the step; what is left are the gaps between them and what is small.
+Uses TensorFlow's profiler on steps with images of full size. A convolution has three parts: forward, gradient of its
+input, gradient of its weights. GFLOP/s count all three, two operations per multiplication. The operations of a step run
+one after the other, so the rows add up to the step; the rest is small operations and gaps.
 
     make bench NAME=profile_of_step
     .venv/bin/python benchmarks/profile_of_step.py --preset best --steps 10
@@ -39,7 +39,7 @@ def main() -> None:
 
 
 def table(found: dict[str, Any], batch_size: int) -> list[list[str]]:
-    """The rows: convolutions in their order, then the other groups, then what is left of a step."""
+    """The rows: convolutions in order, then the other groups, then the rest of a step."""
     step = found["step"]
     parts: dict[str, list[float]] = {}  # milliseconds forward, of the input, of the weights, by the layer's scope
     others = dict.fromkeys(GROUPS, 0.0)

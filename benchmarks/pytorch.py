@@ -2,11 +2,11 @@
 
 Takes: half an hour, and once a download
 
-PyTorch gets an environment of its own in .convtrack/benchmarks/torch-venv, by pip and its configuration, and the layers
-of the network as Keras has built them; the counts of trainable parameters must agree. Both sides do forward, backward
-and the update of the preset's optimizer (Muon too), with as many threads. convtrack does all that a training does, in
-its preset's batches, drawn and augmented on the way; PyTorch's batches lie ready in memory, and its batch size is the
-best of several. The sides run in turn, each in a process of its own, and the ratio is the median of theirs.
+PyTorch gets its own environment in .convtrack/benchmarks/torch-venv, installed by pip, and the layers of the network as
+Keras builds them; the numbers of trainable parameters must agree. Both sides run forward, backward and the update of
+the preset's optimizer (Muon too) with the same number of threads. convtrack also draws and augments batches of the
+preset's size; PyTorch's batches are ready in memory, at the best of several sizes. The sides run in turn, each in its
+own process; the ratio is the median of the ratios within a turn.
 
     make bench NAME=pytorch
     .venv/bin/python benchmarks/pytorch.py --preset best --images 8000 --repeat 5
@@ -68,9 +68,9 @@ def main() -> None:
 
 
 def environment(requirement: str) -> str:
-    """The Python of an environment with `requirement`, made where it is not there. Raises BenchmarkError."""
+    """The Python of an environment with `requirement`, created if necessary. Raises BenchmarkError."""
     python = ENVIRONMENT / "bin/python"
-    ready = ENVIRONMENT / ".ready"  # what was installed there, whole
+    ready = ENVIRONMENT / ".ready"  # the requirement whose installation was completed
     if not ready.exists() or ready.read_text(encoding="utf-8") != requirement:
         ready.unlink(missing_ok=True)
         harness.say(f"installing {requirement} into {ENVIRONMENT.relative_to(harness.ROOT)}")
@@ -81,8 +81,8 @@ def environment(requirement: str) -> str:
         for command in commands:
             if subprocess.run(command, stdout=sys.stderr, check=False).returncode:
                 raise harness.BenchmarkError(
-                    f"{requirement} could not be installed; nothing was measured. pip's configuration says where it "
-                    "looks: PIP_FIND_LINKS for a folder of wheels, PIP_EXTRA_INDEX_URL for another index"
+                    f"{requirement} could not be installed. Nothing was measured\n"
+                    "  next: set PIP_FIND_LINKS to a folder of wheels, or PIP_EXTRA_INDEX_URL to another index"
                 )
         ready.write_text(requirement, encoding="utf-8")
     return str(python)

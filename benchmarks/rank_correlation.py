@@ -1,13 +1,12 @@
-"""Whether trials that are ahead in mid-training win in the end, and how often each pruner throws a winner away.
+"""Whether trials that are ahead in mid-training win in the end, and how often each pruner stops a winner.
 
 Takes: seconds, after NAME=searches
 
-The trials of the search without pruning, which all went to their end, in benchmarks/searches.py's JSON. The rank
-correlation (Spearman's) of val accuracy at each share of the schedule with that at the end goes to stderr and into the
-JSON. Then the curves are replayed through Optuna with each pruner, one trial after the other, in many random orders:
-the epochs that are still trained, how often the best trial is stopped, how many of the best three are, and by how much
-the best that is left is behind the best there was. The last column is that where time is up after half of all epochs:
-that is when a pruner pays, since it has seen more trials by then.
+Uses the trials of the search without pruning from benchmarks/searches.py's JSON. Spearman's rank correlation of val
+accuracy at each fraction of the schedule with the final one is printed on stderr and written to the JSON. Then the
+curves are replayed through Optuna with each pruner, in many random orders. The table has the epochs that are trained,
+how often the best trial is stopped, how many of the best three are, and the accuracy lost by that. The last column is
+the accuracy lost if only half of all epochs are trained, when a pruner has seen more trials.
 
     make bench NAME=rank_correlation
     .venv/bin/python benchmarks/rank_correlation.py --searches .convtrack/benchmarks/searches.json
@@ -64,7 +63,7 @@ def main() -> None:
 
 
 def by_percent(trial: dict[str, Any]) -> dict[int, float]:
-    """Val accuracy by the step at which the trial reported it."""
+    """Val accuracy by the percentage of the schedule at which the trial reported it."""
     return {int(percent): value for percent, value in trial["curve"].items()}
 
 

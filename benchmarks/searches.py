@@ -1,13 +1,12 @@
-"""What searches find in the same time: TPE with halving, random points with halving, TPE without pruning.
+"""What searches find in the same time: TPE with halving, random search with halving, TPE without pruning.
 
 Takes: an hour and a half
 
-Three studies of params.yaml's space, or those that --search names, begin at the same moment from the same preset, each
-in a clone of its own with as many workers, so that they have even shares of the cores whatever else the machine does.
-When the first one has its trials, the others are stopped. Their trainings are short: --images of the train images for
---epochs epochs, judged on the whole val split. Then the best trial of each by val accuracy is put into the preset, and
-it and the preset as it is are trained as the preset says, on all train images, and judged on test. What is finished is
-kept in the JSON, so that the same command goes on after the searches, or between two trainings.
+Three studies of params.yaml's space, or those that --search names, start together from the same preset, each in its own
+clone with the same number of workers, so that they share the cores evenly. When the first one has its trials, the
+others are stopped. Trials are short: --images training images for --epochs epochs, evaluated on the whole val split.
+Then the best trial of each by val accuracy, and the preset itself, are trained on all training images and evaluated on
+test. Finished parts are stored in the JSON, so the same command resumes.
 
     make bench NAME=searches
     .venv/bin/python benchmarks/searches.py --search "TPE, halving" --out alone.json
@@ -49,21 +48,21 @@ SEARCHES = {
 }
 COLOURS = dict(zip(SEARCHES, (BLUE, ORANGE, GREEN), strict=True))
 STARTED, NAME, LOG = "as it is", "search", "study.log"
-TELL = 300  # seconds between two lines of how the searches stand
-SEARCHED = ("trials", "of them pruned", "best val accuracy")
+PROGRESS_EVERY = 300  # seconds
+SEARCHED = ("trials", "pruned", "best val accuracy")
 TRAINED = ("PFLOP", "seconds", "val accuracy", "test accuracy")
 
 
 def main() -> None:
     """Search, train, draw the picture, print the table, write the JSON."""
     options = harness.parser(__doc__, __file__)
-    options.add_argument("--preset", default="sprint", help="where all searches begin")
+    options.add_argument("--preset", default="sprint", help="where all searches start")
     options.add_argument("--search", action="append", choices=SEARCHES, help="(default: all)")
-    options.add_argument("--trials", type=harness.positive, default=40, help="of the first search of the three")
+    options.add_argument("--trials", type=harness.positive, default=40, help="of the first search")
     options.add_argument("--images", type=harness.positive, default=10_000, help="that a trial trains on")
     options.add_argument("--epochs", type=harness.positive, default=3, help="of a trial")
     options.add_argument("--workers", type=harness.positive, default=2, help="of each search")
-    options.add_argument("--seeds", type=harness.positive, default=3, help="of each training that is judged on test")
+    options.add_argument("--seeds", type=harness.positive, default=3, help="of each training that is evaluated on test")
     options.add_argument("--picture", type=Path, default=harness.ROOT / "docs/images/searches.png")
     wanted = options.parse_args()
     wanted.search = wanted.search or list(SEARCHES)
@@ -91,7 +90,7 @@ def main() -> None:
 
 
 def search(wanted: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
-    """The trials of each search, up to the moment when the first of them had as many as it should."""
+    """The trials of each search, until the first one has all of its trials."""
     data = harness.ROOT / files.PROCESSED
     if not (data / files.DATASET).exists():
         raise harness.BenchmarkError("data/processed is missing: dvc repro preprocess makes it")
@@ -117,7 +116,7 @@ def search(wanted: argparse.Namespace) -> dict[str, list[dict[str, Any]]]:
         for folder in folders.values():
             count = len(np.load(files.labels_path(folder / files.PROCESSED, "train")))
             if count > wanted.images:
-                raise harness.BenchmarkError(f"the study made its data anew: trials trained on {count} images")
+                raise harness.BenchmarkError(f"the study made its own data: trials trained on {count} images")
         return {name: trials(folder, began, ended) for name, folder in folders.items()}
 
 
@@ -131,31 +130,31 @@ def write_params(folder: Path, wanted: argparse.Namespace, settings: dict[str, s
 
 
 def keep(folder: Path) -> None:
-    """Have DVC take data/processed for what its stages made: a study begins with `dvc repro preprocess`."""
+    """Commit data/processed to DVC as the output of its stages: a study starts with `dvc repro preprocess`."""
     (folder / files.RAW).mkdir(parents=True)
     for command in (["repro", "--quiet", "inspect"], ["commit", "--force", "--quiet", "download", "preprocess"]):
         subprocess.run([folder / ".venv/bin/dvc", *command], cwd=folder, check=True, stdout=subprocess.DEVNULL)
 
 
 def follow(studies: dict[str, subprocess.Popen[bytes]], folders: dict[str, Path], start: datetime) -> None:
-    """Wait until the first study has ended, telling how all of them stand. Raises BenchmarkError where one failed."""
-    began = told = time.monotonic()
+    """Wait for the first study to end and report progress. Raises BenchmarkError if one fails."""
+    began = reported = time.monotonic()
     first, *others = studies
     while studies[first].poll() is None:
         time.sleep(1)
         ended = [name for name in others if studies[name].poll() is not None]
         if ended:
             raise failed(ended[0], folders[ended[0]])
-        if time.monotonic() - told > TELL:
-            told = time.monotonic()
+        if time.monotonic() - reported > PROGRESS_EVERY:
+            reported = time.monotonic()
             counts = [f"{name} {len(trials(folder, start, datetime.now()))}" for name, folder in folders.items()]
-            harness.say(f"after {(told - began) / 60:.0f} minutes, trials: {', '.join(counts)}")
+            harness.say(f"after {(reported - began) / 60:.0f} minutes, trials: {', '.join(counts)}")
     if studies[first].returncode:
         raise failed(first, folders[first])
 
 
 def failed(name: str, folder: Path) -> harness.BenchmarkError:
-    """A study that has ended as it should not have, with the end of what it said."""
+    """The error of a study that failed, with the end of its log."""
     return harness.BenchmarkError(f"the study {name} failed: {(folder / LOG).read_text(encoding='utf-8')[-2000:]}")
 
 
@@ -167,7 +166,7 @@ def stop(process: subprocess.Popen[bytes]) -> None:
 
 
 def trials(folder: Path, began: datetime, ended: datetime) -> list[dict[str, Any]]:
-    """The trials of the study in `folder` that had finished by then, with seconds since the studies began."""
+    """The trials of the study in `folder` that finished before `ended`, with seconds since the studies began."""
     found = results.read(optuna.load_study(study_name=NAME, storage=f"sqlite:///{folder}/.convtrack/study.db"))
     return [
         {
@@ -202,7 +201,7 @@ def judge(networks: dict[str, dict[str, Any]], kept: dict[str, Any], wanted: arg
 
 
 def recipe(sections: dict[str, Any]) -> str:
-    """What two equal networks with equal trainings have in common."""
+    """A key for networks and trainings that are equal."""
     return json.dumps({name: sections[name] for name in ("model", "train")}, sort_keys=True)
 
 
@@ -222,7 +221,7 @@ def row(name: str, found: list[dict[str, Any]] | None, runs: list[presets.Run]) 
 
 
 def draw(kept: dict[str, Any], networks: dict[str, dict[str, Any]]) -> Figure:
-    """The best trial so far, minute by minute, and what the winners are worth on test."""
+    """The best trial by minute, and the test accuracy of the winners."""
     figure = Figure(figsize=(11, 4.6), layout="constrained")
     left, right = figure.subplots(1, 2, width_ratios=(3, 2))
     for name, found in kept["searches"].items():
@@ -236,7 +235,7 @@ def draw(kept: dict[str, Any], networks: dict[str, dict[str, Any]]) -> Figure:
         right.plot(accuracies, [height] * len(accuracies), "o", color=colour, alpha=0.6)
         right.plot(statistics.mean(accuracies), height, "|", color=colour, markersize=24, markeredgewidth=2)
     right.set_yticks(range(len(networks)), list(networks))
-    right.set(xlabel="test accuracy: a mark a seed, a line the mean")
+    right.set(xlabel="test accuracy: one mark per seed, a line for the mean")
     right.invert_yaxis()
     right.margins(y=0.2)
     figure.suptitle("What a search finds")
@@ -244,7 +243,7 @@ def draw(kept: dict[str, Any], networks: dict[str, dict[str, Any]]) -> Figure:
 
 
 def draw_search(panel: Axes, name: str, found: list[dict[str, Any]]) -> None:
-    """Each trial where it ended, and the best one so far."""
+    """Each trial at the time it ended, and the best one so far."""
     colour = COLOURS[name]
     complete = sorted((trial for trial in found if trial["value"] is not None), key=lambda trial: trial["ended"])
     minutes = [trial["ended"] / 60 for trial in complete]

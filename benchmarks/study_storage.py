@@ -1,14 +1,14 @@
-"""Trials a second that eight processes get into each storage of studies, and what is lost when they are killed.
+"""Trials per second of eight processes on each storage of studies, and what is lost when they are killed.
 
 Takes: an hour
 
-The trials train nothing: they ask, draw the default space's values, report four epochs, note five attributes and tell.
-Each of the storages gets the same study, filled to each size in turn. "To open" is what a new process waits until it
-has read the whole study. "Errors" are trials that the storage refused, most often because it was locked. With --kills,
-so many workers, drawn by chance, get SIGKILL in the middle of their writes and are started anew; "lost" are writes that
-the storage had acknowledged and that are not there afterwards. With --load, so many processes do nothing but compute
-meanwhile. SQLite: with WAL and 120 s of patience, with a rollback journal and the same, and as Optuna opens it (5 s).
-PostgreSQL is that of the tests, on this machine, its data on the same disk.
+Trials train nothing: they ask, suggest the default space's values, report four epochs, set five attributes and tell.
+Each storage gets the same study, filled to each size in turn. "To open" is the time a new process needs to read the
+whole study. "Errors" are trials that the storage rejected, most often because it was locked. --kills sends SIGKILL to
+that many random workers in the middle of their writes and restarts them; "lost" are acknowledged writes that are
+missing afterwards. --load adds processes that only compute. SQLite is opened with WAL and a timeout of 120 s, with a
+rollback journal and 120 s, and as Optuna opens it (5 s). PostgreSQL runs on this machine, with its data on the same
+disk.
 
     make bench NAME=study_storage
     .venv/bin/python benchmarks/study_storage.py --storage sqlite --size 1000 --kills 20 --load 10
@@ -77,8 +77,8 @@ def main() -> None:
 
 @dataclass(frozen=True)
 class Workers:
-    """So many processes at once on a storage, with so many trials each; `kills` of them are killed and begin anew, and
-    `load` others compute beside them.
+    """`count` processes on a storage, with `trials` each. `kills` of them are killed and restarted; `load` others
+    compute meanwhile.
     """
 
     storage: str
@@ -91,7 +91,7 @@ class Workers:
 
 @contextmanager
 def computing(count: int) -> Iterator[None]:
-    """A block beside which so many processes compute."""
+    """Run `count` processes that only compute."""
     children = [subprocess.Popen([sys.executable, "-c", "while True: pass"]) for _ in range(count)]
     try:
         yield

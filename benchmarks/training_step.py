@@ -2,7 +2,7 @@
 
 Takes: 10 minutes
 
-Each setting runs in a process of its own, all of them in turn, several times over; the ratio is against the first.
+Each setting runs in its own process, all in turn, several times. The ratio is to the first setting.
 
     make bench NAME=training_step
     .venv/bin/python benchmarks/training_step.py --preset fast --steps 10 --repeat 3
@@ -39,12 +39,12 @@ def main() -> None:
             turns[-1][name] = harness.in_process("step", settings, environment=SETTINGS[name])
     rows = [row(name, wanted.setting[0], turns) for name in wanted.setting]
     harness.report(
-        wanted.out, [f"setting, `{wanted.preset}`", "images a second", "ratio", "CPU ms an image"], rows, turns=turns
+        wanted.out, ["setting", "images a second", "ratio", "CPU ms an image"], rows, preset=wanted.preset, turns=turns
     )
 
 
 def row(name: str, first: str, turns: list[dict[str, dict[str, float]]]) -> list[str]:
-    """A line of the table: medians, and that of the turns' ratios."""
+    """A row of the table: medians, and the median of the ratios within a turn."""
     speed = harness.middle(turn[name]["images_per_second"] for turn in turns)
     ratio = harness.middle(turn[name]["images_per_second"] / turn[first]["images_per_second"] for turn in turns)
     cpu = harness.middle(turn[name]["cpu_ms_per_image"] for turn in turns)

@@ -1,10 +1,10 @@
-"""The val curve with the averages that training keeps, and with those measured for each validation.
+"""Val accuracy with moving averages of batch normalization, and with statistics measured before each validation.
 
 Takes: ten minutes, with best among the presets half an hour
 
-Each training runs in a process of its own. On data/processed as it is, which `dvc repro` makes, or on 3,600 outlines of
-circles, squares, stars and triangles on white, which are drawn here (--drawings). The last columns are the share of a
-training's seconds that the measuring takes, and test accuracy.
+Each training runs in its own process, on data/processed (made by `dvc repro preprocess`) or on 3,600 drawings of
+circles, squares, stars and triangles on white (--drawings). The last columns are the percentage of the training's time
+that measuring takes, and test accuracy.
 
     make bench NAME=validation
     make bench NAME=validation ARGS="--preset fast --preset best"
@@ -60,7 +60,7 @@ def main() -> None:
 
 
 def changed(sections: dict[str, Any], values: list[str]) -> dict[str, Any]:
-    """`sections` with each PATH=VALUE, a value as YAML has it."""
+    """`sections` with each PATH=VALUE set; values are YAML."""
     import yaml
 
     for value in values:
@@ -79,7 +79,7 @@ def longest(trainings: dict[str, Any]) -> int:
 
 
 def lines(data: str, preset: str, training: dict[str, Any]) -> list[list[str]]:
-    """The two lines of a training."""
+    """The two rows of a training."""
     share = f"{100 * training['measuring'] / training['seconds']:.2f}"
     return [
         [data, preset, what, *(f"{epoch[kind]:.3f}" for epoch in training["epochs"]), *last]
@@ -91,7 +91,7 @@ def lines(data: str, preset: str, training: dict[str, Any]) -> list[list[str]]:
 
 
 def draw(processed: Path) -> None:
-    """data/processed with outlines of SHAPES, black on white, 32x32 pixels, as preprocess leaves it."""
+    """Write data/processed with outlines of SHAPES, black on white, 32x32 pixels."""
     chance = random.Random(0)
     processed.mkdir(parents=True)
     for split, count in IMAGES.items():
@@ -106,7 +106,7 @@ def draw(processed: Path) -> None:
 
 
 def outline(shape: str, chance: random.Random) -> Image.Image:
-    """One of SHAPES at a random place, size, angle and width of its line."""
+    """One of SHAPES with random position, size, angle and line width."""
     image = Image.new("RGB", (128, 128), "white")
     pen, width = ImageDraw.Draw(image), chance.choice([4, 6, 8])
     x, y, radius, turn = chance.uniform(45, 83), chance.uniform(45, 83), chance.uniform(20, 42), chance.uniform(0, 7)
