@@ -99,8 +99,8 @@ SECTIONS = (
     Section(
         "Peak throughput",
         "machine",
-        "What is the most that a training can reach on this machine? A large matrix product with the threads of a "
-        "training. Where bfloat16 is slower than float32, [`train.precision: auto` avoids it](decisions/cpu-speed.md).",
+        "What is the most that a training can reach? The product of two 4096 x 4096 matrices, with as many threads. "
+        "Where bfloat16 is slower than float32, [`train.precision: auto` avoids it](decisions/cpu-speed.md).",
         {"precision": "precision", "GFLOP/s, median": "GFLOP/s"},
         ("matrices", "4096 x 4096"),
     ),
@@ -147,7 +147,7 @@ SECTIONS = (
         "Searches",
         "searches",
         "Does a [study](studies.md) find a better network? Each search starts from `sprint` as it was then. A trial "
-        "trains 10,000 images for three epochs and sees val only; the winner is trained as `sprint` is and judged on "
+        "trains 10,000 images for three epochs and sees val only; the winner is trained like `sprint` and evaluated on "
         "test.",
         {
             "network": "network",
@@ -269,7 +269,7 @@ def filled(text: str, records: dict[str, Record]) -> str:
     def made(match: re.Match[str]) -> str:
         if match[2] not in TABLES:
             raise harness.BenchmarkError(f"no table is called {match[2]!r}. There are: {', '.join(TABLES)}")
-        return match[1] + "\n".join(TABLES[match[2]](records)) + "\n" + match[3]
+        return "\n".join([match[1], *TABLES[match[2]](records), "", match[3]])
 
     return MARKED.sub(made, text)
 
@@ -317,7 +317,6 @@ TABLES: dict[str, Callable[[dict[str, Record]], list[str]]] = {
             "storage": "storage",
             "trials a second": "trials/s",
             "milliseconds a trial": "ms per trial",
-            "kills": "kills",
             "acknowledged writes": "acknowledged writes",
             "lost": "lost",
             "errors": "errors",
