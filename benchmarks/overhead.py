@@ -63,7 +63,7 @@ def measure(folder: Path, params: dict[str, Any], side: str) -> dict[str, Any]:
 
 
 def row(side: str, turns: list[dict[str, Any]]) -> list[str]:
-    """A line of the table."""
+    """A row of the table."""
     epoch = [harness.middle(turn[side]["seconds"]) for turn in turns]
     bare = [harness.middle(turn["nothing"]["seconds"]) for turn in turns]
     inside = [turn[side]["in_callbacks"] / seconds for turn, seconds in zip(turns, epoch, strict=True)]

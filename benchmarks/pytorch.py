@@ -89,7 +89,7 @@ def environment(requirement: str) -> str:
 
 
 def row(turns: list[dict[str, float]], network: dict[str, Any], side: str, name: str, size: int) -> list[str]:
-    """A line of the table."""
+    """A row of the table."""
     speed = harness.middle(turn[side] for turn in turns)
     ratio = harness.middle(turn[side] / turn["pytorch"] for turn in turns)
     cells = [name, network["precision"], str(size), f"{speed:.0f}", f"{speed * network['gflop_per_image']:.0f}"]

@@ -99,7 +99,7 @@ def replay(content: dict[str, Any], pruner: str, trials: list[dict[str, Any]], o
 
 
 def row(pruner: str, replays: list[dict[str, Any]]) -> list[str]:
-    """A line of the table: means over all orders."""
+    """A row of the table: means over all orders."""
     mean = {name: statistics.mean(float(one[name]) for one in replays) for name in replays[0]}
     shares = [f"{100 * mean[name]:.0f}" for name in ("epochs", "best_stopped", "top_stopped")]
     return [pruner, *shares, *(f"{mean[name]:.4f}" for name in ("lost", "lost_in_half"))]

@@ -211,7 +211,7 @@ def of(runs: dict[str, presets.Run], sections: dict[str, Any]) -> list[presets.R
 
 
 def row(name: str, found: list[dict[str, Any]] | None, runs: list[presets.Run]) -> list[str]:
-    """A line of the table."""
+    """A row of the table."""
     searched = [""] * len(SEARCHED)
     if found is not None:
         pruned = sum(trial["state"] == "PRUNED" for trial in found)

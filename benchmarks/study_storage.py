@@ -163,9 +163,9 @@ def measure(workers: Workers, folder: Path, size: int) -> dict[str, Any]:
 
 
 def in_parallel(workers: Workers, folder: Path) -> tuple[list[dict[str, Any]], float]:
-    """What each worker printed, and the highest load that was seen; they begin together, once all have the study open.
+    """Start the workers together when all have opened the study; returns what they print, and the highest load.
 
-    `folder` gets a file of acknowledged writes for each process.
+    Each process writes its acknowledged writes to a file in `folder`.
     """
     chance, number, load = random.Random(0), 0, 0.0
     children: list[tuple[subprocess.Popen[str], Path]] = []
@@ -188,7 +188,7 @@ def in_parallel(workers: Workers, folder: Path) -> tuple[list[dict[str, Any]], f
     try:
         while len(list(folder.glob("ready-*"))) < workers.count:
             if any(child.poll() for child, _ in children):
-                raise harness.BenchmarkError("a worker ended early; what it said stands above")
+                raise harness.BenchmarkError("a worker ended early; its output is above")
             time.sleep(0.05)
         (folder / "go").touch()
         killed = 0
@@ -198,13 +198,13 @@ def in_parallel(workers: Workers, folder: Path) -> tuple[list[dict[str, Any]], f
             victim = chance.choice(children)
             size = victim[1].stat().st_size if victim[1].exists() else 0
             while victim[0].poll() is None and (not victim[1].exists() or victim[1].stat().st_size == size):
-                time.sleep(0.001)  # until it is in the middle of its writes
+                time.sleep(0.001)  # until it writes
             time.sleep(chance.uniform(0, 0.02))
             children.remove(victim)
             victim[0].kill()
             if victim[0].wait() == -signal.SIGKILL:
                 killed += 1
-            else:  # it had done all its trials
+            else:  # it had finished all trials
                 answers.append(answer(victim[0]))
             start()
         answers += [answer(child) for child, _ in children]
@@ -216,12 +216,12 @@ def in_parallel(workers: Workers, folder: Path) -> tuple[list[dict[str, Any]], f
 
 
 def answer(worker: subprocess.Popen[str]) -> dict[str, Any]:
-    """What a worker printed at its end."""
+    """The result that a worker printed."""
     return json.loads(worker.communicate()[0].splitlines()[-1])
 
 
 def row(one: dict[str, Any]) -> list[str]:
-    """A line of the table."""
+    """A row of the table."""
     median = one["median_seconds"]
     return [
         one["storage"],

@@ -1,6 +1,6 @@
-"""A convtrack network as a list of layers that another framework can build, and what a step of it costs.
+"""A convtrack network as a list of layers that another framework can build, with its cost.
 
-Settings: params (the content of a params.yaml), image_shape, classes. Prints layers (kind, and what that kind needs),
+Settings: params (the content of a params.yaml), image_shape, classes. Prints layers (kind and its settings),
 trainable and parameters (counts), gflop_per_image (forward and backward) and precision.
 """
 
@@ -46,13 +46,13 @@ def dense(layer: keras.layers.Dense) -> list[Layer]:
 
 
 def activation(layer: keras.layers.Layer) -> list[Layer]:
-    """The activation of a layer that has one, unless it is none."""
+    """The activation of a layer, if it has one."""
     name = keras.activations.serialize(layer.activation)
     return [] if name == "linear" else [{"kind": "activation", "name": name}]
 
 
 def normalisation(layer: keras.layers.BatchNormalization) -> list[Layer]:
-    """Batch normalisation; a scale that is not there counts as one that is not trained."""
+    """Batch normalization; a missing scale is like one that is not trained."""
     momentum = 1 - layer.momentum
     return [
         {"kind": "normalisation", "epsilon": layer.epsilon, "momentum": momentum, "scale_trained": layer.scale},
@@ -60,7 +60,7 @@ def normalisation(layer: keras.layers.BatchNormalization) -> list[Layer]:
 
 
 def scaling(layer: keras.layers.Rescaling) -> list[Layer]:
-    """A factor and an addition, each one number or one for each channel."""
+    """A factor and an offset, each one number or one per channel."""
     factor, addition = (np.atleast_1d(value).tolist() for value in (layer.scale, layer.offset))
     return [{"kind": "scaling", "factor": factor, "addition": addition}]
 
@@ -80,7 +80,7 @@ KINDS: dict[type[keras.layers.Layer], Callable[[Any], list[Layer]]] = {
 
 
 def described(layer: keras.layers.Layer) -> list[Layer]:
-    """One Keras layer; ends the process where KINDS has none of its type."""
+    """One Keras layer. Exits if KINDS lacks its type."""
     if type(layer) not in KINDS:
         sys.exit(f"{layer.name} is a {type(layer).__name__}: add it to KINDS in {__file__} and to torch_training.py")
     return KINDS[type(layer)](layer)

@@ -1,6 +1,6 @@
-"""GFLOP/s of square matrix products, with the threads that a training here has, in every precision it could have.
+"""GFLOP/s of square matrix products with the threads of a training, in every precision that the processor supports.
 
-Settings: sizes, repeat. Prints {"rows": [{precision, size, gflop_per_second: [one each time]}]}.
+Settings: sizes, repeat. Prints {"rows": [{precision, size, gflop_per_second: [one per repetition]}]}.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ def measure(precision: str, size: int, repeat: int) -> list[float]:
     speeds = []
     for _ in range(repeat + 1):
         began = time.perf_counter()
-        float(tf.matmul(left, right)[0, 0])  # a number is there only when the product is
+        float(tf.matmul(left, right)[0, 0])  # reading a number waits for the product
         speeds.append(2 * size**3 / 1e9 / (time.perf_counter() - began))
     return speeds[1:]
 

@@ -1,7 +1,7 @@
-"""One training and its evaluation, as the pipeline does both, in the current folder, which has data/processed.
+"""One training and its evaluation, as in the pipeline, in the current folder, which has data/processed.
 
-Settings: params (the content of a params.yaml). Prints what models/training.json says, with test_accuracy, history,
-and where evaluate.test_time_augmentation is not none, tta_accuracy.
+Settings: params (the content of a params.yaml). Prints the content of models/training.json with test_accuracy, history
+and, unless evaluate.test_time_augmentation is none, tta_accuracy.
 """
 
 from __future__ import annotations

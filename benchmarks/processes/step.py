@@ -1,9 +1,9 @@
-"""Images a second and CPU milliseconds an image of training steps, under the settings of training_step.py.
+"""Images per second and CPU milliseconds per image of training steps, under the settings of training_step.py.
 
-Settings: params (the content of a params.yaml), steps. Of the environment it reads BENCH_DETERMINISM, BENCH_THREADS,
-BENCH_FUSED and BENCH_XLA. Prints images_per_second and cpu_ms_per_image, of the second of two epochs of so many steps,
-and with the setting `profile` what one more such epoch spent in TensorFlow's operations: [name, first nanosecond,
-milliseconds a step] of each, and `step`, the milliseconds of a step of it.
+Settings: params (the content of a params.yaml), steps, profile. Environment: BENCH_DETERMINISM, BENCH_THREADS,
+BENCH_FUSED and BENCH_XLA. Prints images_per_second and cpu_ms_per_image of the second of two epochs of `steps` steps.
+With `profile` it runs one more epoch and prints TensorFlow's operations as [name, first nanosecond, milliseconds per
+step], and `step`, the milliseconds of a whole step.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ def fit() -> None:
 
 
 def operations() -> dict[str, Any]:
-    """What TensorFlow's profiler saw, and the milliseconds of a step meanwhile."""
+    """TensorFlow's operations and the milliseconds of a step under the profiler."""
     from tensorflow.tsl.profiler.protobuf import xplane_pb2
 
     with tempfile.TemporaryDirectory() as folder:

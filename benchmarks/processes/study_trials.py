@@ -1,4 +1,4 @@
-"""Trials of the default space that train nothing, and the storages they are kept in."""
+"""Trials of the default space that train nothing, and their storages."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ warnings.filterwarnings("ignore", "Heartbeat of storage")  # these trials have n
 ATTRIBUTES = {"mlflow_run_id": "0" * 32, "seconds": 1.0, "epochs_run": 4, "best_epoch": 4, "parameters": 10**6}
 
 
-# SQLite in other ways than ours: how writers exclude one another, and for how many seconds one waits for the others
+# other ways to open SQLite: journal mode, and busy timeout in seconds
 SQLITE = {"sqlite-rollback": ("DELETE", 120), "sqlite-5s": ("DELETE", 5)}
 
 
@@ -39,7 +39,7 @@ def in_storage(url: str, kind: str) -> BaseStorage:
 
 
 def nobody(*_: Any) -> None:
-    """Hears of what is written, and keeps nothing."""
+    """Records nothing; the default for `acknowledge`."""
 
 
 def one_trial(study: optuna.Study, reports: int, written: Callable[..., None] = nobody) -> None:
@@ -64,7 +64,7 @@ def one_trial(study: optuna.Study, reports: int, written: Callable[..., None] = 
 
 
 def missing(study: optuna.Study, acknowledged: list[list[Any]]) -> list[list[Any]]:
-    """Those of the `acknowledged` writes that `study` does not have."""
+    """The `acknowledged` writes that are missing in `study`."""
     trials = study.get_trials(deepcopy=False)
 
     def there(number: int, what: str, *rest: Any) -> bool:
@@ -86,7 +86,7 @@ def missing(study: optuna.Study, acknowledged: list[list[Any]]) -> list[list[Any
 
 
 def fill(study: optuna.Study, trials: int, reports: int) -> None:
-    """Add finished trials until the study has so many."""
+    """Add finished trials until the study has `size`."""
     memory = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(trials - len(study.get_trials(deepcopy=False))):
         one_trial(memory, reports)

@@ -1,8 +1,8 @@
-"""One of several workers that go through trials of nothing, as fast as the storage of the study lets them.
+"""One of several workers that run empty trials as fast as the storage of the study allows.
 
-Settings: url, storage (its kind), study, trials, reports, ready and go, the files that say so, and acknowledged, the
-file that gets a line of JSON for each write that the storage has acknowledged. Prints {"seconds": [one for each trial],
-"began", "ended" (seconds since 1970), "errors": [what was raised, a line each]}.
+Settings: url, storage (its kind), study, trials, reports, ready (file that this worker creates when it is ready), go
+(file that it waits for), and acknowledged (file that gets a line of JSON for each acknowledged write). Prints
+{"seconds": [one per trial], "began", "ended" (seconds since 1970), "errors": [one line each]}.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from study_trials import in_storage, one_trial
 
 
 def work(study: optuna.Study, trials: int, reports: int) -> dict[str, Any]:
-    """So many trials, one after the other; one that the storage refuses is counted among the errors, and lost."""
+    """Run the trials one after the other; a trial that the storage rejects counts as an error."""
     seconds, errors = [], []
     began = time.time()
     for _ in range(trials):
@@ -33,14 +33,14 @@ def work(study: optuna.Study, trials: int, reports: int) -> dict[str, Any]:
 
 
 def note(*write: Any) -> None:
-    """One call of the system for each line, so that a kill leaves whole lines."""
+    """Write each line with one system call, so that a kill leaves complete lines."""
     os.write(acknowledged, json.dumps(write).encode() + b"\n")
 
 
 settings = json.loads(sys.argv[1])
 acknowledged = os.open(settings["acknowledged"], os.O_WRONLY | os.O_CREAT | os.O_APPEND)
 optuna.logging.set_verbosity(optuna.logging.ERROR)
-sampler = optuna.samplers.RandomSampler()  # of no cost to speak of: the storage is what is measured
+sampler = optuna.samplers.RandomSampler()  # costs nothing: the storage is measured
 storage = in_storage(settings["url"], settings["storage"])
 opened = optuna.load_study(study_name=settings["study"], storage=storage, sampler=sampler)
 Path(settings["ready"]).touch()

@@ -1,10 +1,10 @@
-"""Images a second of a network in plain PyTorch: forward, backward and update. Runs in an environment of its own.
+"""Images per second of a network in plain PyTorch: forward, backward and update. Runs in its own environment.
 
 Settings: layers, trainable (as layers.py prints them), image_shape, classes, threads, precision, optimizer (the
-section of params.yaml), label_smoothing, batch_sizes, images (about so many are timed). Prints torch (its version) and
+section of params.yaml), label_smoothing, batch_sizes, images (about how many are timed). Prints torch (its version) and
 rows of batch_size and images_per_second.
 
-Batches lie ready in memory. Eager PyTorch, channels last, denormals flushed; bfloat16 by autocast.
+Batches are ready in memory. Eager PyTorch, channels last, denormals flushed; bfloat16 by autocast.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ LAYERS: dict[str, Callable[[dict[str, Any]], nn.Module]] = {
 
 
 def module(layer: dict[str, Any]) -> nn.Module:
-    """One layer; sizes of inputs are found out when the first batch comes. Ends the process where it is unknown."""
+    """One layer; the first batch determines input sizes. Exits if the kind is unknown."""
     try:
         return LAYERS[layer["kind"]](layer)
     except KeyError as unknown:
@@ -101,10 +101,10 @@ def module(layer: dict[str, Any]) -> nn.Module:
 
 
 def build(settings: dict[str, Any]) -> nn.Module:
-    """The network, untrained; ends the process where it has not as many trainable parameters as the other one."""
+    """The untrained network. Exits if its number of trainable parameters differs from the Keras network."""
     modules = [module(layer) for layer in settings["layers"]]
     network = nn.Sequential(*modules)
-    network(batch(settings, 2)[0])  # sizes found out
+    network(batch(settings, 2)[0])  # determines input sizes
     for layer, made in zip(settings["layers"], modules, strict=True):
         if not layer.get("trained", True) or not layer.get("scale_trained", True):
             made.weight.requires_grad = False

@@ -1,10 +1,10 @@
-"""One training in the current folder, which has data/processed, with as much around the loop as asked for.
+"""One training in the current folder, which has data/processed, with a choice of what surrounds the loop.
 
 Settings: params (the content of a params.yaml) and around:
 
 - nothing: the loop alone, which is Keras's `fit` on convtrack's network and batches, without callbacks;
-- files: what the stage `train` does: history, progress, early stopping, checkpoints, and the model saved;
-- everything: what `convtrack train` does: MLflow's run as well.
+- files: the stage `train`: history, progress, early stopping, checkpoints, saving the model;
+- everything: `convtrack train`, with its MLflow run.
 
 Prints seconds (of each epoch from the second on, callbacks included), fit_seconds, in_callbacks (seconds an epoch, of
 the same epochs), and images_per_second (of the last epoch's training part; files and everything alone).

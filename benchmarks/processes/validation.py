@@ -1,8 +1,8 @@
 """One training in the current folder, which has data/processed, validated twice after each epoch.
 
-Settings: params (the content of a params.yaml). Prints epochs (a list: moving and measured, the val accuracy with the
-averages of batch normalization that training kept and with those measured for the validation), seconds (of the whole
-training, without what was added here), measuring (those that measuring took), and test_accuracy.
+Settings: params (the content of a params.yaml). Prints epochs (a list of val accuracy with the moving averages of batch
+normalization, and with the measured statistics), seconds (of the training, without the second validation), measuring
+(seconds of measuring) and test_accuracy.
 """
 
 from __future__ import annotations
