@@ -38,11 +38,11 @@ def in_storage(url: str, kind: str) -> BaseStorage:
     return RDBStorage(url, engine_kwargs={"connect_args": {"timeout": seconds}})
 
 
-def nobody(*_: Any) -> None:
-    """Records nothing; the default for `acknowledge`."""
+def no_record(*_: Any) -> None:
+    """Keep no record of a write."""
 
 
-def one_trial(study: optuna.Study, reports: int, written: Callable[..., None] = nobody) -> None:
+def one_trial(study: optuna.Study, reports: int, written: Callable[..., None] = no_record) -> None:
     """Ask, suggest, report, note and tell, as a trial of a study does, without anything between.
 
     `written` is told of each write that the storage has acknowledged: trial number, what, and its key and value.
@@ -86,7 +86,7 @@ def missing(study: optuna.Study, acknowledged: list[list[Any]]) -> list[list[Any
 
 
 def fill(study: optuna.Study, trials: int, reports: int) -> None:
-    """Add finished trials until the study has `size`."""
+    """Add finished trials until the study has `trials`."""
     memory = optuna.create_study(sampler=optuna.samplers.RandomSampler(seed=0))
     for _ in range(trials - len(study.get_trials(deepcopy=False))):
         one_trial(memory, reports)
