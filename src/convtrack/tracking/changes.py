@@ -1,7 +1,7 @@
-"""What the working tree has that the commit has not, as a patch that `git apply` restores byte for byte.
+"""Uncommitted changes, as a patch that `git apply` restores byte for byte.
 
-The bytes are taken as they are in the working tree, past git's filters and line endings, and neither the index nor the
-objects of the repository are touched. A file is in the patch whole, or left out and named.
+It has the bytes of the working tree, without git's filters and line endings. The index and the objects of the
+repository stay untouched. A file is in the patch completely, or left out and named.
 """
 
 from __future__ import annotations
@@ -14,17 +14,17 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-LARGEST_FILE, LARGEST_PATCH = 1_000_000, 5_000_000  # bytes of the files, before they are packed
+LARGEST_FILE, LARGEST_PATCH = 1_000_000, 5_000_000  # bytes of the files, uncompressed
 MOST_NAMED = 10  # in a description
 WHOLE = ("--binary", "--full-index", "--submodule=short")
-# without what users set for their own eyes, and without other programs
+# independent of what the user has configured, and without other programs
 PLAIN = ("--no-ext-diff", "--no-textconv", "--no-color", "--no-renames", "--src-prefix=a/", "--dst-prefix=b/")
 GITLINK, LINK = "160000", "120000"
 
 
 @dataclass(frozen=True)
 class Changes:
-    """`patch` is empty where nothing changed; `left_out` has a line for each thing that is not in it, and why."""
+    """`patch` is empty if nothing changed; `left_out` has a line for each change that is not in it, and why."""
 
     patch: bytes = b""
     left_out: tuple[str, ...] = ()
@@ -37,7 +37,7 @@ class Changes:
         return {"git.patch": "incomplete" if self.left_out else "complete"} if self else {}
 
     def described(self) -> str:
-        """What can be restored, in words (Markdown); nothing where there are no changes."""
+        """What can be restored (Markdown); empty if there are no changes."""
         if not self:
             return ""
         lines = []
@@ -53,7 +53,7 @@ class Changes:
 
 @dataclass(frozen=True)
 class _Change:
-    """A path from the top of the repository on, as git has it, and its mode now; empty where it is no more."""
+    """A path relative to the top of the repository, and its mode now; empty if it was deleted."""
 
     path: bytes
     mode: str
@@ -61,11 +61,8 @@ class _Change:
 
 
 def collect(folder: Path, *pathspecs: str) -> Changes:
-    """All changes below `folder`, in the repository that it is in, except what `pathspecs` leave out.
-
-    Nothing, where there is no git or no repository.
-    """
-    git = _Git(folder)
+    """All changes below `folder`, except what `pathspecs` leave out; none without git or a repository."""
+    git = Git(folder)
     try:
         git("rev-parse", "--git-dir")
     except (OSError, subprocess.CalledProcessError):
@@ -76,20 +73,20 @@ def collect(folder: Path, *pathspecs: str) -> Changes:
         return Changes(left_out=("everything: there is no commit yet",))
     try:
         return _collect(git, pathspecs)
-    except OSError as error:  # as of a file that went meanwhile
+    except OSError as error:  # such as that of a file deleted meanwhile
         return Changes(left_out=(f"everything: {error}",))
     except subprocess.CalledProcessError as error:
         said = error.stderr.decode(errors="backslashreplace").strip()
         return Changes(left_out=(f"everything: git {error.cmd[5]} ended with {said[:300]}",))
 
 
-def _collect(git: _Git, pathspecs: tuple[str, ...]) -> Changes:
+def _collect(git: Git, pathspecs: tuple[str, ...]) -> Changes:
     top = Path(os.fsdecode(git("rev-parse", "--show-toplevel").removesuffix(b"\n")))
     options = ("--untracked-files=all", "--ignore-submodules=none", "--no-renames")
     listed = git("status", "--porcelain=v2", "-z", *options, "--", ".", *pathspecs)
     left_out: list[str] = []
     kept, size = [], 0
-    # the small ones first, tracked before untracked, so that what is too much leaves out as little as possible
+    # small before large and tracked before untracked, so that a full patch leaves out as little as possible
     changes = sorted(_changes(listed, top), key=lambda change: (change.submodule == "?", _size(top, change)))
     for change in changes:
         bytes_ = _size(top, change)
@@ -107,8 +104,8 @@ def _collect(git: _Git, pathspecs: tuple[str, ...]) -> Changes:
     return Changes(_patch(git, top, kept) if kept else b"", tuple(sorted(left_out)))
 
 
-class _Git:
-    """Runs git in a folder, its settings for people switched off. Raises CalledProcessError."""
+class Git:
+    """Runs git in a folder, with output for programs. Raises CalledProcessError."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -126,7 +123,7 @@ class _Git:
 
 
 def _changes(listed: bytes, top: Path) -> Iterator[_Change]:
-    """From `git status --porcelain=v2 -z`. A path that is deleted in the index and there untracked comes once."""
+    """From `git status --porcelain=v2 -z`. A path that is both deleted in the index and untracked comes once."""
     untracked = {line[2:] for line in listed.split(b"\0") if line.startswith(b"? ")}
     for path in untracked:
         yield _Change(path, _mode(top, path), "?")
@@ -156,7 +153,7 @@ def _named(change: _Change) -> str:
 
 
 def _obstacle(top: Path, change: _Change) -> str:
-    """Why the change cannot be in a patch, empty where it can."""
+    """Why the change cannot be in a patch; empty if it can."""
     path = top / os.fsdecode(change.path)
     if change.path.endswith(b"/"):
         return "a repository of its own"
@@ -165,23 +162,23 @@ def _obstacle(top: Path, change: _Change) -> str:
     return ""
 
 
-def _patch(git: _Git, top: Path, changes: list[_Change]) -> bytes:
-    """What `changes` make of HEAD, by an index and objects of our own."""
+def _patch(git: Git, top: Path, changes: list[_Change]) -> bytes:
+    """The difference that `changes` make to HEAD, computed with a temporary index and temporary objects."""
     objects = git("rev-parse", "--path-format=absolute", "--git-path", "objects").removesuffix(b"\n")
     with tempfile.TemporaryDirectory(prefix="convtrack-") as folder:
-        ours = _Git(top)
+        ours = Git(top)
         ours.environment |= {
             "GIT_INDEX_FILE": f"{folder}/index",
             "GIT_OBJECT_DIRECTORY": folder,
             "GIT_ALTERNATE_OBJECT_DIRECTORIES": os.fsdecode(objects),
         }
         ours("read-tree", "HEAD")
-        ours("update-index", "-z", "--index-info", given=_entries(ours, top, changes))
+        ours("update-index", "-z", "--index-info", given=_index_lines(ours, top, changes))
         return ours("diff-index", "--cached", "--patch", *WHOLE, *PLAIN, "HEAD")
 
 
-def _entries(git: _Git, top: Path, changes: list[_Change]) -> bytes:
-    """Lines of `git update-index --index-info`, what is no more first: a folder may stand where a file was."""
+def _index_lines(git: Git, top: Path, changes: list[_Change]) -> bytes:
+    """Lines of `git update-index --index-info`, deletions first: a folder may have replaced a file."""
     many = [change for change in changes if change.mode.startswith("100") and b"\n" not in change.path]
     listed = git("hash-object", "-w", "--no-filters", "--stdin-paths", given=b"".join(one.path + b"\n" for one in many))
     hashes = dict(zip(many, listed.split(), strict=True))
@@ -196,8 +193,8 @@ def _entries(git: _Git, top: Path, changes: list[_Change]) -> bytes:
     return b"".join(line + b"\0" for line in lines)
 
 
-def _hash(git: _Git, path: Path, mode: str) -> bytes:
+def _hash(git: Git, path: Path, mode: str) -> bytes:
     if mode == GITLINK:
-        return _Git(path)("rev-parse", "HEAD").strip()
+        return Git(path)("rev-parse", "HEAD").strip()
     content = os.fsencode(path.readlink()) if mode == LINK else path.read_bytes()
     return git("hash-object", "-w", "--no-filters", "--stdin", given=content).strip()

@@ -5,7 +5,6 @@ The store may be another one than during the training, or that of a clone whose 
 
 from __future__ import annotations
 
-import hashlib
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -67,7 +66,7 @@ def _params(params: Params) -> dict[str, str]:
     lock = provenance.project() / files.LOCK
     stages = schema.read_yaml(lock).get("stages", {}) if lock.exists() else {}
     locked: dict[str, Any] = {}
-    if _md5(files.RUN) in {out.get("md5") for out in stages.get("train", {}).get("outs", [])}:
+    if provenance.md5(files.RUN.read_bytes()) in {out.get("md5") for out in stages.get("train", {}).get("outs", [])}:
         for stage in ("download", "preprocess", "train"):
             locked |= stages.get(stage, {}).get("params", {}).get(PARAMS_FILE.name, {})
     try:  # dvc.lock also has parameters of networks and optimizers that were not chosen
@@ -78,7 +77,3 @@ def _params(params: Params) -> dict[str, str]:
 
 def _result() -> dict[str, Any]:
     return files.read_json(files.TRAINING) if files.TRAINING.exists() else {}
-
-
-def _md5(file: Path) -> str:
-    return hashlib.md5(file.read_bytes(), usedforsecurity=False).hexdigest()

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections.abc import Callable
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import click
 
@@ -19,6 +19,7 @@ from convtrack.tracking.replay import Replay
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
+T = TypeVar("T")
 FIRST_PAUSE, LONGEST_PAUSE = 30.0, 600.0  # seconds between two attempts after a failed one
 PATIENCE = 15.0  # seconds that a command waits while none of its records gets through, plus one for each MiB
 AWAY = 3.0  # the same, once the store was found to be away
@@ -64,21 +65,20 @@ class Flusher:
         if time.monotonic() >= self._next_try:
             self._begin(run)
 
-    def flush(self, run: str | None = None) -> None:
-        """Send the records of our run, or of another, and wait as long as they get through."""
-        run = run or self.run
+    def flush(self) -> None:
+        """Send the records of our run, and wait as long as they get through."""
         self._failed = False
-        self._blocked.discard(run)
+        self._blocked.discard(self.run)
         left, since = -1, time.monotonic()
-        while records := self.outbox.records(run):
-            if self._failed or run in self._blocked:
+        while records := self.outbox.records(self.run):
+            if self._failed or self.run in self._blocked:
                 return
             if len(records) != left:
                 left, since, limit = len(records), time.monotonic(), self._patience + records[0].size / 2**20
             elif time.monotonic() - since > limit:
                 self._warn(health.lock() or TimeoutError(f"nothing got through for {limit:.0f} s"))
                 return
-            self._begin(run)
+            self._begin(self.run)
             time.sleep(POLL)
 
     def close(self) -> None:
@@ -93,13 +93,16 @@ class Flusher:
         if self._owner:
             self._owner.release()
 
-    def ask(self, question: Callable[[MlflowClient], list[int]]) -> list[int]:
-        """The store's answer; nothing if none comes in time."""
-        answer: list[int] = []
+    def ask(self, question: Callable[[MlflowClient], list[T]]) -> list[T]:
+        """The store's answer; empty if none comes in time. Raises the TrackingErrors of `question`."""
+        answer: list[T] = []
+        wrong: list[TrackingError] = []
 
         def listen() -> None:
             try:
                 answer.extend(question(self._replay.client))
+            except TrackingError as error:
+                wrong.append(error)
             except Exception as error:  # whatever MLflow and its drivers raise
                 self._warn(error)
 
@@ -107,6 +110,8 @@ class Flusher:
             thread = threading.Thread(target=listen, daemon=True)
             thread.start()
             thread.join(PATIENCE)
+        if wrong:
+            raise wrong[0]
         return answer
 
     def _begin(self, run: str | None) -> None:

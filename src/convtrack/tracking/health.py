@@ -1,4 +1,4 @@
-"""Whether the store takes runs, and where it does not, what its error means and the way out."""
+"""Whether the store accepts runs; if not, what its error means and what to do."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 NO_ANSWER = "start that server, or unset MLFLOW_TRACKING_URI, which records in mlflow.db here"
 WHO = "MLFLOW_TRACKING_USERNAME and MLFLOW_TRACKING_PASSWORD, or MLFLOW_TRACKING_TOKEN"
-# what MLflow, SQLite and the network say, what that means, the next step
+# what an error of MLflow, SQLite or the network says; what that means; the next step
 SIGNS = [
     (
         "Invalid Host header",
@@ -41,15 +41,11 @@ SIGNS = [
         "does not allow you to write this (403)",
         f"ask whoever runs it for the permission to edit the experiment, or set {WHO}",
     ),
-    (
-        "database is locked",
-        "is locked: another program has been writing to it for longer than SQLite waits",
-        "end that program (`fuser {file}` names it)",
-    ),
+    ("database is locked", "is locked: another program writes to it", "end that program (`fuser {file}` names it)"),
     (
         "database or disk is full|disk I/O error|No space left|Disk quota|File too large",
-        "cannot grow: the disk is full, or a file may not become larger",
-        "make room (`df -h` tells where)",
+        "cannot grow: the disk is full, or a limit on file size is reached",
+        "make room (`df -h` shows where)",
     ),
     (
         "readonly database|unable to open database file|Read-only file system|Permission denied",
@@ -58,14 +54,10 @@ SIGNS = [
     ),
     (
         "[Cc]an't locate revision",
-        "has a schema that this MLflow does not know, of a newer one",
+        "has a schema that this MLflow does not know",
         "install the MLflow that made it, or name another store in MLFLOW_TRACKING_URI",
     ),
-    (
-        "out-of-date database schema",
-        "has an older schema than this MLflow",
-        "make a copy of it, then `mlflow db upgrade {uri}`",
-    ),
+    ("out-of-date database schema", "has an older schema than this MLflow", "copy it, then `mlflow db upgrade {uri}`"),
     ("Failed to establish a new connection|Name or service", "does not answer: nothing listens there", NO_ANSWER),
     ("timed out|nothing got through", "does not answer in time", NO_ANSWER),
     ("RemoteDisconnected|Connection aborted|Connection reset", "breaks off connections", NO_ANSWER),
@@ -74,11 +66,11 @@ SIGNS = [
 
 
 class BlockedError(TrackingError):
-    """What one run waits for until somebody mends it, and other runs do not."""
+    """A problem of one run, but not of others, that somebody has to repair."""
 
 
 def state() -> str:
-    """Whether runs can be recorded, in words. Raises TrackingError where the store does not answer."""
+    """The store and what is in it, in words. Raises TrackingError where it does not answer."""
     shown = redacted_uri(store.uri())
     if not store.exists():
         return f"{shown}, made by the first run"
@@ -90,7 +82,7 @@ def state() -> str:
 
 
 def trouble(error: Exception) -> TrackingError:
-    """The store's name, what is wrong with it in our words where we know them, and the next step."""
+    """Which store, what is wrong with it, and the next step."""
     shown, said = redacted_uri(store.uri()), str(error)
     if (found := re.search(r"found version (\w+),", said)) and not _is_known(found[1]):
         said = "can't locate revision"
@@ -102,13 +94,13 @@ def trouble(error: Exception) -> TrackingError:
 
 
 def is_forbidden(error: Exception) -> bool:
-    """Whether a server knows who asks, and does not allow it. `error` is of MLflow or of requests."""
+    """Whether `error`, of MLflow or of requests, says that a server knows the user and denies access."""
     response = getattr(error, "response", None)
     return getattr(error, "error_code", "") == "PERMISSION_DENIED" or getattr(response, "status_code", 0) == 403
 
 
 def deleted_experiment(experiment: Experiment) -> BlockedError:
-    """How to get back an experiment that is marked as deleted, and with it its runs."""
+    """How to restore an experiment that is marked as deleted, and its runs."""
     return BlockedError(
         f"MLflow's experiment {experiment.name} was deleted in {redacted_uri(store.uri())}",
         f"restore it: {_command(f'mlflow experiments restore -x {experiment.experiment_id}')}; "
@@ -117,23 +109,22 @@ def deleted_experiment(experiment: Experiment) -> BlockedError:
 
 
 def deleted_run(run: Run, waiting: Path) -> BlockedError:
-    """How to get back a run that is marked as deleted, or to give up what waits for it, all of `waiting`."""
+    """How to restore a run that is marked as deleted, or to give up its records, the glob `waiting`."""
     return BlockedError(
         f"MLflow's run {run.info.run_name} ({run.info.run_id}) was deleted in {redacted_uri(store.uri())}",
-        f"restore it: {_command(f'mlflow runs restore --run-id {run.info.run_id}')}; "
-        f"or delete {waiting}, which wait for it",
+        f"restore it: {_command(f'mlflow runs restore --run-id {run.info.run_id}')}; or delete its records, {waiting}",
     )
 
 
 def _command(command: str) -> str:
-    """`command` as it has to be typed in this shell, to meet the store."""
+    """`command` as it has to be typed in this shell, for the store in use."""
     if os.environ.get("MLFLOW_TRACKING_URI"):
         return f"`{command}`"
     return f"`MLFLOW_TRACKING_URI={shlex.quote(store.uri())} {command}`"
 
 
 def lock() -> Exception | None:
-    """SQLite's own error where another program holds the store: MLflow tells only after 20 seconds."""
+    """SQLite's error if another program locks the store; MLflow reports it only after 20 seconds."""
     scheme, _, file = store.uri().partition(":///")
     if scheme == "sqlite" and store.exists():
         try:
@@ -145,7 +136,7 @@ def lock() -> Exception | None:
 
 
 def _is_known(revision: str) -> bool:
-    """Whether this MLflow has the migration that makes schema `revision`."""
+    """Whether this MLflow has the migration to schema `revision`."""
     import mlflow.store.db_migrations
 
     (folder,) = mlflow.store.db_migrations.__path__

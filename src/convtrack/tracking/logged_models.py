@@ -1,4 +1,4 @@
-"""The model of a run in MLflow: there once and whole, however often it is written."""
+"""The model of a run in MLflow: exactly one, and complete, however often it is written."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ def _of_run(client: MlflowClient, run_id: str) -> list[LoggedModel]:
 
 
 def write(client: MlflowClient, run_id: str, folder: Path, scalars: list[Metric]) -> None:
-    """What MLflow's own Model.log does, from files that are there and with a model that may be there in part."""
+    """Log the model in `folder`, as MLflow's Model.log does, or complete one that an earlier attempt began."""
     from mlflow.entities import LoggedModelStatus
     from mlflow.models import Model
     from mlflow.tracking.context.registry import resolve_tags
@@ -50,7 +50,7 @@ def write(client: MlflowClient, run_id: str, folder: Path, scalars: list[Metric]
 
 
 def _link(client: MlflowClient, run_id: str, model_id: str) -> None:
-    """Name the model in its run. MLflow takes that once, and an earlier try may arrive at any time."""
+    """Name the model in its run. MLflow accepts that once, and an earlier attempt may arrive at any time."""
     from mlflow.entities import LoggedModelOutput
     from mlflow.exceptions import MlflowException
 

@@ -10,7 +10,6 @@ import math
 import os
 import re
 import shutil
-import time
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 from convtrack import files
 from convtrack.evaluation import bounds
 from convtrack.params.schema import PARAMS_FILE, Params
-from convtrack.tracking import outbox, provenance, store
+from convtrack.tracking import outbox, provenance, records, store
 from convtrack.tracking.changes import Changes
 from convtrack.tracking.outbox import Fill
 from convtrack.tracking.records import Dataset, Payload, Point
@@ -96,7 +95,7 @@ def as_params(values: dict[str, Any]) -> dict[str, str]:
 
 def points(values: dict[str, Any], step: int, at: int | None = None) -> list[Point]:
     """A point for each value that is a finite number, with the time `at` (milliseconds since 1970), or now."""
-    at = time.time_ns() // 1_000_000 if at is None else at
+    at = records.now() if at is None else at
     finite = {name: value for name, value in values.items() if isinstance(value, int | float) and math.isfinite(value)}
     return [Point(name, float(value), at, step) for name, value in finite.items()]
 

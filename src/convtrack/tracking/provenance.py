@@ -1,4 +1,4 @@
-"""What a run is traced back by: code, data, DVC's experiment, packages and host, as MLflow tags. Needs no MLflow."""
+"""The provenance of a run: code, data, DVC's experiment, packages and host, as MLflow tags. Needs no MLflow."""
 
 from __future__ import annotations
 
@@ -21,17 +21,17 @@ from convtrack.tracking.changes import Changes
 
 STAGES = ("download", "preprocess", "train", "evaluate")
 PACKAGES = ("convtrack", "tensorflow", "keras", "numpy", "dvc", "mlflow")
-NOT_CODE = ":(exclude)dvc.lock"  # what a repro itself rewrites does not make the code another one
+NOT_CODE = ":(exclude)dvc.lock"  # rewritten by every repro, and no change of the code
 
 
 def project() -> Path:
-    """The folder of dvc.yaml: this one, or one above, as for a trial, which has a folder of its own; else this one."""
+    """The folder of dvc.yaml: the current folder or one above it (a trial has its own folder), else the current one."""
     here = Path.cwd()
     return next((folder for folder in (here, *here.parents) if (folder / "dvc.yaml").is_file()), here)
 
 
 def collect() -> dict[str, str]:
-    """All tags of a run that starts now; those that cannot be known here are left out."""
+    """All tags of a run that starts now; unknown ones are left out."""
     tags = git() | dvc() | versions() | host()
     if "git.commit" in tags:
         tags["mlflow.source.git.commit"] = tags["git.commit"]  # the name that MLflow's pages show
@@ -43,7 +43,7 @@ def git() -> dict[str, str]:
     commit = _git("rev-parse", "HEAD")
     if not commit:
         return {}
-    options = ("--untracked-files=normal", "--ignore-submodules=none")  # whatever the user has set
+    options = ("--untracked-files=normal", "--ignore-submodules=none")  # regardless of the user's settings
     dirty = bool(_git("status", "--porcelain", *options, "--", ".", *_not_code()))
     return {"git.commit": commit, "git.dirty": str(dirty).lower()}
 
@@ -54,7 +54,7 @@ def uncommitted() -> Changes:
 
 
 def _not_code() -> list[str]:
-    """Pathspecs that leave out what a run itself writes: DVC's lock, and a database of MLflow in the project."""
+    """Pathspecs that leave out what a run itself writes: dvc.lock, and MLflow's database if it is in the project."""
     found = [NOT_CODE]
     with contextlib.suppress(TrackingError):
         file = store.database()
@@ -71,9 +71,9 @@ def dvc() -> dict[str, str]:
         "dvc.exp_baseline_rev": os.environ.get("DVC_EXP_BASELINE_REV", ""),
     }
     current, locked = os.environ.get("DVC_STAGE"), _locked_stages()
-    if current in STAGES:  # the lock's entries for this stage and later ones tell of an earlier run
+    if current in STAGES:  # the lock's entries for this stage and later ones are of an earlier run
         for stage in STAGES[: STAGES.index(current)]:
-            tags[f"dvc.stage.{stage}"] = _md5(json.dumps(locked.get(stage), sort_keys=True).encode())
+            tags[f"dvc.stage.{stage}"] = md5(json.dumps(locked.get(stage), sort_keys=True).encode())
     return {name: value for name, value in tags.items() if value}
 
 
@@ -89,7 +89,7 @@ def host() -> dict[str, str]:
 
 
 def cpu(cpu_info: Path = processor.CPU_INFO) -> str:
-    """The processor's name, as its maker gives it."""
+    """The processor's model name."""
     return processor.described(cpu_info).get("model name") or platform.processor() or platform.machine()
 
 
@@ -101,32 +101,27 @@ def data_digest() -> str:
             if out["path"] == str(files.PROCESSED):
                 return str(out["md5"])
     # dvc_data.hashfile.tree: the md5 of the sorted JSON list of the files' own
-    paths = sorted(path for path in files.PROCESSED.rglob("*") if path.is_file())
     entries = []
-    for path in paths:
+    for path in sorted(path for path in files.PROCESSED.rglob("*") if path.is_file()):
         with path.open("rb") as file:
-            md5 = hashlib.file_digest(file, "md5").hexdigest()
-        entries.append({"md5": md5, "relpath": path.relative_to(files.PROCESSED).as_posix()})
-    return _md5(json.dumps(entries, sort_keys=True).encode()) + ".dir"
+            digest = hashlib.file_digest(file, "md5").hexdigest()
+        entries.append({"md5": digest, "relpath": path.relative_to(files.PROCESSED).as_posix()})
+    return md5(json.dumps(entries, sort_keys=True).encode()) + ".dir"
 
 
 def _locked_stages() -> dict[str, Any]:
-    """The entries of dvc.lock, by stage; none where it has no stages, as after `dvc` removed the last one."""
+    """The entries of dvc.lock, by stage; none if it has no stages, as after `dvc remove` of the last one."""
     lock = project() / files.LOCK
     stages = schema.read_yaml(lock).get("stages") if lock.exists() else None
     return stages if isinstance(stages, dict) else {}
 
 
-def _md5(content: bytes) -> str:
+def md5(content: bytes) -> str:
     return hashlib.md5(content, usedforsecurity=False).hexdigest()
 
 
 def _git(*arguments: str) -> str:
-    """The output of a git command, empty where there is no repository, no commit or no git."""
-    try:
-        done = subprocess.run(
-            ["git", *arguments], cwd=project(), capture_output=True, text=True, errors="replace", check=True
-        )
-    except (OSError, subprocess.CalledProcessError):
-        return ""
-    return done.stdout.strip()
+    """The output of a git command; empty without a repository, a commit or git."""
+    with contextlib.suppress(OSError, subprocess.CalledProcessError):
+        return changes.Git(project())(*arguments).decode(errors="replace").strip()
+    return ""

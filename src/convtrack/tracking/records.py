@@ -6,6 +6,7 @@ unknown key, such as one of a later version, is rejected: to send only the known
 
 from __future__ import annotations
 
+import time
 from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal, NamedTuple, Self
@@ -25,11 +26,7 @@ def _encodable(value: object) -> object:
 Text = Annotated[str, BeforeValidator(_encodable)]
 
 
-class TrialState(StrEnum):
-    COMPLETE = "complete"
-    PRUNED = "pruned"
-    FAILED = "failed"
-    INTERRUPTED = "interrupted"
+TrialState = StrEnum("TrialState", ["COMPLETE", "PRUNED", "FAILED", "INTERRUPTED"])
 
 
 class BrokenRecordError(TrackingError):
@@ -111,6 +108,11 @@ class Payload(_Document):
         if self.status not in {None, "RUNNING"} and self.end_time is None:
             raise ValueError(f"status {self.status} needs an end_time")
         return self
+
+
+def now() -> int:
+    """Milliseconds since 1970."""
+    return time.time_ns() // 1_000_000
 
 
 def write(path: Path, payload: Payload) -> None:

@@ -1,4 +1,4 @@
-"""A repository that was moved or copied: MLflow's database has absolute addresses of artifacts, which follow it."""
+"""Moved and copied repositories: MLflow's database has absolute addresses of artifacts, which are updated here."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from urllib.parse import unquote, urlsplit
 import click
 
 ARTIFACTS = "mlartifacts"  # in the folder of the repository
-FOLDERS = {(ARTIFACTS,), ("mlruns",)}  # the second one is MLflow's own choice
-PATIENCE = 20.0  # seconds that another program may hold the database, as MLflow has it
-# where MLflow's schema keeps addresses of artifacts: table, column, and of which rows
+FOLDERS = {(ARTIFACTS,), ("mlruns",)}  # the second one is MLflow's default
+PATIENCE = 20.0  # seconds that another program may lock the database, as in MLflow
+# columns of MLflow's schema with addresses of artifacts: table, column, rows
 COLUMNS = (
     ("experiments", "artifact_location", "1"),
     ("runs", "artifact_uri", "1"),
@@ -25,14 +25,15 @@ COLUMNS = (
 
 
 def location(folder: Path) -> str:
-    """`folder` as MLflow's artifact location: a plain path, or a URI where MLflow would not take it for a path."""
+    """`folder` as MLflow's artifact location: a path, or a URI where MLflow would misread the path."""
     return folder.as_uri() if re.search(r"[%?#]", str(folder)) else str(folder)
 
 
 def follow(database: Path, home: Path) -> None:
-    """Have the artifacts of a database whose repository is in `home` by now looked for, and written, there.
+    """Let `database` address its artifacts in `home`, where its repository is now.
 
-    What is only in the old folder still is kept where it is. Raises sqlite3.Error where the database cannot be written.
+    Artifacts that are still in the old folder only keep their address. Raises sqlite3.Error where the database cannot
+    be written.
     """
     if not database.exists():
         return
@@ -40,7 +41,7 @@ def follow(database: Path, home: Path) -> None:
         if not _former_homes(connection, home):
             return
         connection.execute("BEGIN IMMEDIATE")
-        with connection:  # one transaction; another process may have been a moment faster
+        with connection:  # one transaction; another process may have been faster
             former = _former_homes(connection, home)
             for old in former:
                 _rewrite(connection, old, home)
@@ -51,7 +52,7 @@ def follow(database: Path, home: Path) -> None:
 
 
 def _former_homes(connection: sqlite3.Connection, home: Path) -> list[Path]:
-    """Other folders than `home` which the experiments that convtrack made take for the repository."""
+    """The folders, other than `home`, where convtrack's experiments expect the repository."""
     if "experiments" not in _tables(connection):
         return []
     found = set()
@@ -80,13 +81,13 @@ def _rewrite(connection: sqlite3.Connection, old: Path, home: Path) -> None:
     tables = _tables(connection)
     for table, column, rows in COLUMNS:
         if table in tables:
-            # an experiment is for runs to come, which belong here in any case
+            # later runs of an experiment belong here in any case
             new = f"moved({column}, {int(table == 'experiments')})"
             connection.execute(f"UPDATE {table} SET {column} = {new} WHERE {rows} AND {column} IS NOT {new}")
 
 
 def _path(address: str | None) -> Path | None:
-    """The folder on this machine that `address` means, None where it means none."""
+    """The folder of this machine at `address`, None where it is elsewhere."""
     if address is None:
         return None
     if address.startswith("file:"):

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convtrack import files
-from convtrack.errors import StorageError, TrackingError
+from convtrack.errors import StorageError
 from convtrack.params.schema import Params
 from convtrack.redact import redacted_uri
 from convtrack.system import interruption
@@ -21,13 +21,11 @@ from convtrack.system.interruption import Interruption
 from convtrack.tracking import payloads, provenance, store, trials
 from convtrack.tracking.changes import Changes
 from convtrack.tracking.flusher import Flusher
-from convtrack.tracking.records import Payload, Point, Start, Status, TrialState
+from convtrack.tracking.records import Payload, Point, Start, Status
 from convtrack.tracking.replay import TAG
 from convtrack.tracking.trials import TrialLink
 
 if TYPE_CHECKING:
-    from mlflow import MlflowClient
-
     from convtrack.tracking.system import Monitor
 
 FILES = "models/ and reports/"
@@ -125,10 +123,9 @@ class TrackedRun:
             self._keep_model()
 
     def log_outcome(self, state: str, reason: str) -> None:
-        """Log how the trial ended, as a TrialState. The run will end with the matching status."""
-        ended = TrialState(state)
-        self.status = trials.STATUS[ended]
-        self._flusher.keep(Payload(tags=trials.outcome(ended, reason)))
+        """Log how the trial ended (a TrialState). The run will end with the matching status."""
+        self.status = trials.STATUS[state]
+        self._flusher.keep(Payload(tags=trials.outcome(state, reason)))
 
     def log_evaluation(self, metrics: dict[str, Any]) -> None:
         """Log reports/evaluation.json, and the tables and pictures of reports/.
@@ -275,20 +272,8 @@ def _ending() -> contextlib.AbstractContextManager[None]:
 def check_experiment(flusher: Flusher) -> None:
     """Raise TrackingError if the store answers that it lacks the experiment of MLFLOW_EXPERIMENT_ID."""
     wanted = store.experiment("")
-    if isinstance(wanted, str):  # created if missing
-        return
-    wrong: list[TrackingError] = []
-
-    def look(client: MlflowClient) -> list[int]:
-        try:
-            store.experiment_id(client, wanted)
-        except TrackingError as error:
-            wrong.append(error)
-        return []
-
-    flusher.ask(look)
-    if wrong:
-        raise wrong[0]
+    if not isinstance(wanted, str):  # a name is created if missing
+        flusher.ask(lambda client: [store.experiment_id(client, wanted)])
 
 
 def _milliseconds(moment: datetime) -> int:

@@ -23,33 +23,29 @@ if TYPE_CHECKING:
 
 Experiment = str | ExperimentId  # by its name, or by its id
 
-# dialects as in mysql+pymysql:// count as their database
+# a dialect such as mysql+pymysql:// counts as its database
 SCHEMES = ("sqlite", "postgresql", "mysql", "mssql", "http", "https", "databricks")
 
-# MLflow's own patience with a server is minutes, and what does not arrive is sent again anyway; whoever sets these
-# variables goes first
+# MLflow itself retries for minutes, and the outbox sends again anyway; variables that the user has set take precedence
 PATIENCE = {"MLFLOW_HTTP_REQUEST_MAX_RETRIES": "0", "MLFLOW_HTTP_REQUEST_TIMEOUT": "10"}
 QUIET = {
     "MLFLOW_LOGGING_LEVEL": "WARNING",
     "MLFLOW_ENABLE_ARTIFACTS_PROGRESS_BAR": "false",
     "MLFLOW_DISABLE_TELEMETRY": "true",
 }
-# MLflow's pages then open with the table and the charts of training runs rather than with traces
+# lets MLflow's pages open with the table and charts of training runs instead of traces
 TRAINING_PAGES = {"mlflow.experimentKind": "custom_model_development"}
 
 
 def root() -> Path:
-    """The repository that keeps the store.
-
-    A temporary experiment of DVC runs in a folder that goes when it ends; DVC_ROOT names the repository it came from.
-    """
+    """The repository with the store: DVC_ROOT for a temporary experiment of DVC, whose own folder is deleted later."""
     return Path(os.environ.get("DVC_ROOT") or Path.cwd()).resolve()
 
 
 def uri() -> str:
-    """The tracking URI, a relative one resolved against the repository: processes have folders of their own.
+    """The tracking URI; a relative one is relative to the repository, since each process has its own folder.
 
-    Raises TrackingError for one that MLflow has no store for.
+    Raises TrackingError for a scheme that MLflow has no store for.
     """
     wanted = os.environ.get("MLFLOW_TRACKING_URI")
     if not wanted:
@@ -73,7 +69,7 @@ def _against_root(wanted: str) -> str:
     file = name.removeprefix(form)
     if file in {"", ":memory:"} or "mode=memory" in query:
         raise TrackingError(
-            f"MLFLOW_TRACKING_URI should name the file of a database, which other processes find. "
+            f"MLFLOW_TRACKING_URI should name the file of a database, so that other processes find it. "
             f"Received: {redacted_uri(wanted)}",
             "set it to sqlite:///runs.db, a file in the repository, or to sqlite:////path/to/runs.db",
         )
@@ -84,19 +80,19 @@ def _against_root(wanted: str) -> str:
 
 
 def _sqlite(path: Path) -> str:
-    """The URI of a database at `path`, in which SQLAlchemy takes ? for the beginning of options, and decodes %."""
+    """The URI of a database at `path`, with ? and % escaped for SQLAlchemy."""
     escaped = str(path).replace("%", "%25").replace("?", "%3F")
-    # MLflow makes the folder of what begins with sqlite:///, and takes the escaped name for that of the folder
+    # for sqlite:/// MLflow would create a folder with the escaped name
     return f"sqlite:///{path}" if escaped == str(path) else f"sqlite+pysqlite:///{escaped}"
 
 
 def in_short(error: Exception) -> str:
-    """What an error says, on one line and without a password."""
+    """An error on one line, without passwords."""
     return f"{type(error).__name__}: {' '.join(redacted(str(error), uri()).split())[:300]}"
 
 
 def exists() -> bool:
-    """False where the store is a file that the first run will make."""
+    """False if the store is a file that the first run will create."""
     file = database()
     return file is None or file.exists()
 
@@ -108,16 +104,16 @@ def portable_uri() -> str:
 
 
 def set_patience() -> None:
-    """Set MLflow's own variables, before it is loaded."""
+    """Set MLflow's own variables; call it before MLflow is imported."""
     for name, value in (PATIENCE | QUIET).items():
         os.environ.setdefault(name, value)
 
 
 def connect() -> MlflowClient:
-    """MLflow's client for `uri()`, which is made the default of this process. Loads MLflow (seconds)."""
+    """MLflow's client for `uri()`, which becomes the default of this process. Imports MLflow (seconds)."""
     set_patience()
-    logging.getLogger("alembic").setLevel(logging.WARNING)  # the steps in which a new database is made
-    logging.getLogger("mlflow.store").setLevel(logging.CRITICAL)  # what it logs with a traceback it also raises
+    logging.getLogger("alembic").setLevel(logging.WARNING)  # the migrations of a new database
+    logging.getLogger("mlflow.store").setLevel(logging.CRITICAL)  # it logs a traceback of what it also raises
     _make_database()
     follow_repository()
     import mlflow
@@ -127,7 +123,7 @@ def connect() -> MlflowClient:
 
 
 def database() -> Path | None:
-    """The file of a store that is one."""
+    """The store's file, if it is an SQLite database."""
     scheme, _, rest = uri().partition(":///")
     if scheme.partition("+")[0] != "sqlite":
         return None
@@ -135,12 +131,12 @@ def database() -> Path | None:
 
 
 def artifacts_folder(file: Path) -> Path:
-    """Where the runs of database `file` have their artifacts: in the repository, or beside a database elsewhere."""
+    """The folder of artifacts for the database `file`: in the repository, or beside a database elsewhere."""
     return (root() if _is_here(file) else file.parent) / relocation.ARTIFACTS
 
 
 def follow_repository() -> None:
-    """Where the store is a database in a repository that was moved, have it look for artifacts where they are now."""
+    """If the store is a database in a repository that was moved, let it find its artifacts there."""
     file = database()
     if file and _is_here(file):
         relocation.follow(file, root())
@@ -151,29 +147,29 @@ def _is_here(file: Path) -> bool:
 
 
 def _make_database() -> None:
-    """Where the store is to be a file that is not there, make it: whole or not at all, and never over another one.
+    """Create the store if it is a missing file: complete or not at all, and never in place of another one.
 
-    MLflow makes it in place, in more than fifty migrations. A kill would leave a schema between two of them, and
-    processes that do it at once trip over each other's.
+    MLflow itself creates it in place, in more than fifty migrations, which neither a kill nor a second process may
+    interrupt.
     """
     path = database()
     if path is None or path.exists() or "?" in uri():
         return
     lock = root() / files.STATE / "database.lock"
     lock.parent.mkdir(exist_ok=True)
-    with FileLock(lock), contextlib.suppress(FileExistsError):  # others would only slow it down
+    with FileLock(lock), contextlib.suppress(FileExistsError):
         if not path.exists():
             _make_whole(path)
 
 
 def _make_whole(path: Path) -> None:
-    """Raises FileExistsError where a program that knows nothing of our lock was faster."""
+    """Raises FileExistsError where a program without our lock was faster."""
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     with files.atomic_write(path) as temporary:
         SqlAlchemyStore(_sqlite(temporary), relocation.location(artifacts_folder(path))).engine.dispose()
         try:
-            os.link(temporary, path)  # a replacement would take what is there from whoever has it open
+            os.link(temporary, path)  # unlike a rename, it cannot replace a database that is in use
         except FileExistsError:
             raise
         except OSError:  # a file system without links
@@ -181,7 +177,7 @@ def _make_whole(path: Path) -> None:
 
 
 def experiment(name: str) -> Experiment:
-    """What MLFLOW_EXPERIMENT_ID and MLFLOW_EXPERIMENT_NAME choose, or `name`."""
+    """The experiment of MLFLOW_EXPERIMENT_ID and MLFLOW_EXPERIMENT_NAME, else `name`."""
     chosen, number = os.environ.get("MLFLOW_EXPERIMENT_NAME"), os.environ.get("MLFLOW_EXPERIMENT_ID")
     if number:
         return ExperimentId(id=number, name=chosen or None)
@@ -227,7 +223,7 @@ def _by_name(client: MlflowClient, name: str) -> str:
         artifacts = relocation.location(artifacts_folder(file)) if file else None
         return str(client.create_experiment(name, artifact_location=artifacts, tags=TRAINING_PAGES))
     except MlflowException:
-        found = client.get_experiment_by_name(name)  # another process was a moment faster
+        found = client.get_experiment_by_name(name)  # another process was faster
         if not found:
             raise
         return str(found.experiment_id)

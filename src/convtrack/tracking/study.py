@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -13,7 +12,7 @@ from convtrack import files
 from convtrack.params.schema import PARAMS_FILE, Params
 from convtrack.tracking import payloads, provenance, store, trials
 from convtrack.tracking.flusher import Flusher
-from convtrack.tracking.records import Payload, Settlement, Start, Status, TrialState
+from convtrack.tracking.records import Payload, Settlement, Start, Status, TrialState, now
 from convtrack.tracking.replay import TAG
 from convtrack.tracking.run import check_experiment, opened
 
@@ -45,7 +44,7 @@ class StudyRun:
 
     def trial_ended(self, number: int, state: str, reason: str, log: Path | None) -> None:
         """Close the run of a trial whose process is gone. `state` is a TrialState; a failed trial's `log` is kept."""
-        settlement = Settlement(state=TrialState(state), reason=reason, end_time=_now())
+        settlement = Settlement(state=TrialState(state), reason=reason, end_time=now())
         payload = Payload(settle=settlement, only_if_there=True)
         has_log = state == TrialState.FAILED and log is not None and log.exists()
         content = payloads.with_file(log, payload) if log and has_log else payload
@@ -73,7 +72,7 @@ class StudyRun:
     def end(self, status: Status) -> None:
         """Close the run; a later command may continue it."""
         if self._opened:
-            self._flusher.keep(Payload(status=status, end_time=_now()))
+            self._flusher.keep(Payload(status=status, end_time=now()))
             self._flusher.close()
 
     def _start(self, storage: str) -> Payload:
@@ -85,14 +84,12 @@ class StudyRun:
             "mlflow.note.content": f"Study `{self.name}`: `convtrack study show {self.name}`",
             TAG: self.study_id,
         }
-        start = Start(
-            name=self.name,
-            tags=payloads.with_context(provenance.collect() | tags),
-            start_time=_now(),
-            parent=None,
+        tags = payloads.with_context(provenance.collect() | tags)
+        return Payload(
+            start=Start(name=self.name, tags=tags, start_time=now(), parent=None),
+            experiment=store.experiment(self.params.tracking.experiment),
+            status="RUNNING",
         )
-        experiment = store.experiment(self.params.tracking.experiment)
-        return Payload(start=start, experiment=experiment, status="RUNNING")
 
     def _running(self, client: MlflowClient) -> list[int]:
         experiments = [experiment.experiment_id for experiment in client.search_experiments()]
@@ -129,8 +126,3 @@ def _setup(params: Params, folder: Path) -> Payload:
         for path, entry in space.items()
     }
     return Payload(params=payloads.as_params(values))
-
-
-def _now() -> int:
-    """Milliseconds since 1970."""
-    return time.time_ns() // 1_000_000

@@ -1,7 +1,4 @@
-"""MLflow's measurements of the machine, written down like everything else instead of sent by MLflow itself.
-
-They are worth a chart and no training: whatever goes wrong here costs a warning.
-"""
+"""MLflow's system metrics, which go through the outbox. Whatever goes wrong here costs a warning and no training."""
 
 from __future__ import annotations
 
@@ -21,15 +18,15 @@ from mlflow.system_metrics.metrics.rocm_monitor import ROCMMonitor
 from convtrack.tracking import store
 
 SHORTEST, USUAL = 0.1, 10.0  # seconds between two samples
-PATIENCE = 5.0  # seconds for a sample that is being taken when the training ends; a driver may hang
+PATIENCE = 5.0  # seconds to wait for the last sample when the training ends; a driver may hang
 KINDS = {"CPU and memory": CPUMonitor, "disk": DiskMonitor, "network": NetworkMonitor}
 
 
 class Monitor:
     """Hands `on_sample` a sample, by MLflow's names, every MLFLOW_SYSTEM_METRICS_SAMPLING_INTERVAL seconds (10).
 
-    It asks the store for nothing, unlike MLflow's own, which makes a database and ends where the store is away. A
-    counter that this machine lacks (in containers, psutil has none of the network or the disk) is left out.
+    Unlike MLflow's own monitor, it does not need the store. Counters that this machine lacks are left out, as those of
+    the network and the disk in some containers.
     """
 
     def __init__(self, on_sample: Callable[[dict[str, float], int], None]) -> None:
@@ -39,7 +36,7 @@ class Monitor:
         self._monitors: dict[str, BaseMetricsMonitor] = {}
 
     def start(self) -> None:
-        """Begin to measure."""
+        """Start measuring."""
         for name, kind in KINDS.items():
             with self._left_out(name):
                 self._monitors[name] = kind()
@@ -50,7 +47,7 @@ class Monitor:
         self._thread.start()
 
     def finish(self) -> None:
-        """Measure no more."""
+        """Stop measuring."""
         self._over.set()
         if self._thread.is_alive():
             self._thread.join(PATIENCE)

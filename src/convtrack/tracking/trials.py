@@ -4,17 +4,12 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from convtrack.tracking.records import Status, TrialState
+from convtrack.tracking.records import Status
 
 LONGEST_REASON = 5000  # characters; a tag of MLflow takes 8,000
 
 # the status of a trial's run; a pruned trial did not fail, it was stopped
-STATUS: dict[TrialState, Status] = {
-    TrialState.COMPLETE: "FINISHED",
-    TrialState.PRUNED: "KILLED",
-    TrialState.FAILED: "FAILED",
-    TrialState.INTERRUPTED: "KILLED",
-}
+STATUS: dict[str, Status] = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED", "interrupted": "KILLED"}
 
 
 @dataclass(frozen=True)
@@ -49,6 +44,6 @@ def run_of(study_id: str, number: int) -> str:
     return f"{study_id}-{number}"
 
 
-def outcome(state: TrialState, reason: str) -> dict[str, str]:
+def outcome(state: str, reason: str) -> dict[str, str]:
     """How a trial ended, as tags."""
     return {"study.state": state, "study.reason": reason[:LONGEST_REASON]}
