@@ -1,16 +1,20 @@
-"""A store of its own for each module, made once, since making its tables takes seconds."""
+"""A folder and a store for each module. MLflow's tables are made once and copied: its migrations take seconds."""
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
+import sqlite3
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import mlflow
+import mlflow.store.db.utils
 import numpy as np
 import pytest
+from sqlalchemy import Engine, create_engine
 
 from convtrack import files
 from convtrack.params import schema
@@ -18,6 +22,24 @@ from convtrack.params.schema import Params
 
 ROOT = Path(__file__).parent.parent.parent
 RESULT = {"epochs_run": 2, "best_epoch": 1, "stopped_epoch": None, "precision": "float32", "seconds": 3.5}
+
+
+@pytest.fixture(scope="session", autouse=True)
+def tables(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """A database with MLflow's tables and no rows, of which every new store of this process is a copy."""
+    template = tmp_path_factory.mktemp("tables") / "tables.db"
+    engine = create_engine(f"sqlite:///{template}")
+    mlflow.store.db.utils._initialize_tables(engine)
+    engine.dispose()
+
+    def copy(engine: Engine) -> None:
+        source, target = sqlite3.connect(template), sqlite3.connect(str(engine.url.database))
+        with contextlib.closing(source), contextlib.closing(target):
+            source.backup(target)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(mlflow.store.db.utils, "_initialize_tables", copy)
+        yield template
 
 
 @pytest.fixture(scope="module")

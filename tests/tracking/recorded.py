@@ -1,4 +1,4 @@
-"""All that a store has of a run, and the trainings that make one."""
+"""What a store has of a run, and trainings and evaluations that make one."""
 
 from __future__ import annotations
 
@@ -39,9 +39,9 @@ def runs(client: MlflowClient, name: str | None = None) -> list[Any]:
 
 
 def recorded(client: MlflowClient, name: str, served: Path | None = None) -> dict[str, Any]:
-    """All of the one run with convtrack's `name`, but for what is the store's own: ids and places.
+    """Everything of the run with convtrack's `name`, except what depends on the store: ids and addresses.
 
-    `served` is where a server keeps artifacts.
+    `served` is a server's folder of artifacts.
     """
     (run,) = runs(client, name)
     run_id = run.info.run_id
@@ -63,7 +63,7 @@ def recorded(client: MlflowClient, name: str, served: Path | None = None) -> dic
             (model.name, str(model.status), sorted((one.key, one.value, one.timestamp) for one in model.metrics or []))
             for model in models
         ],
-        # MLmodel has ids in it, all of the same length
+        # by their sizes: MLmodel has ids in it, of a fixed length
         "files of models": [_files(model.artifact_location, served) for model in models],
     }
 

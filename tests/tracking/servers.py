@@ -19,7 +19,7 @@ from pathlib import Path
 
 # requests that pass before one that was held arrives, as if it had been under way for long
 HELD_FOR = 4
-SERVED = "files"  # the folder of artifacts, in that of a server
+DATABASE, SERVED = "server.db", "files"  # in the folder of a server; the second one has its artifacts
 REFUSALS = {
     "error": (500, b"broken", "text/plain"),
     # as MLflow's own server says it with --app-name basic-auth, and where its --allowed-hosts lacks the name
@@ -66,7 +66,7 @@ def serving(*arguments: str, port: int) -> Iterator[str]:
 
 def server(folder: Path) -> tuple[str, ...]:
     """What to serve: a store in `folder`."""
-    backend = f"sqlite:///{folder / 'server.db'}"
+    backend = f"sqlite:///{folder / DATABASE}"
     return ("server", "--backend-store-uri", backend, "--artifacts-destination", str(folder / SERVED))
 
 

@@ -1,4 +1,4 @@
-"""What is kept of the working tree comes back byte for byte, and what is not kept is named."""
+"""Uncommitted changes are restored byte for byte; those that are left out are named."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ def commit(folder: Path) -> None:
 
 
 def tree(folder: Path) -> dict[str, tuple[str, bytes]]:
-    """Every file below `folder` with its kind and its bytes, but git's own."""
+    """Every file below `folder`, except git's, with its kind and bytes."""
     found = {}
     for path in folder.rglob("*"):
         name = os.fsencode(path.relative_to(folder)).decode(errors="backslashreplace")
@@ -145,7 +145,7 @@ def change_everything(folder: Path) -> None:
 
 
 @pytest.mark.parametrize("settings", [{}, HOSTILE], ids=["plain", "hostile"])
-def test_a_dirty_tree_is_restored_byte_for_byte_whatever_git_is_set_to(
+def test_a_dirty_tree_is_restored_byte_for_byte_whatever_gits_configuration(
     settings: dict[str, str], repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     change_everything(repository)
@@ -219,7 +219,7 @@ def test_a_submodules_commit_is_kept_and_what_changed_inside_it_is_named(reposit
     assert kept.left_out[0] in kept.described()
 
 
-def test_what_is_too_large_or_not_ours_is_left_out_whole_and_named(
+def test_files_that_are_too_large_and_nested_repositories_are_left_out_and_named(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(changes, "LARGEST_FILE", 1000)
@@ -244,7 +244,7 @@ def test_what_is_too_large_or_not_ours_is_left_out_whole_and_named(
     assert "- `photo.png`: 1,001 bytes" in kept.described()
 
 
-def test_of_many_things_left_out_some_are_named_and_a_file_has_the_rest(repository: Path) -> None:
+def test_the_description_names_the_first_of_many_changes_left_out(repository: Path) -> None:
     left_out = tuple(f"`{number}.npy`: too large" for number in range(40))
     said = changes.Changes(left_out=left_out).described()
     assert "40 in all" in said
@@ -252,7 +252,7 @@ def test_of_many_things_left_out_some_are_named_and_a_file_has_the_rest(reposito
     assert "uncommitted_left_out.txt" in said
 
 
-def test_without_a_repository_or_changes_there_is_nothing_and_without_a_commit_that_is_said(
+def test_there_is_no_patch_without_a_repository_a_commit_or_changes(
     repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     assert not changes.collect(repository)

@@ -45,7 +45,7 @@ def elsewhere(store_folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatc
     return path
 
 
-def test_a_store_without_the_run_gets_one_with_the_record_of_the_training(
+def test_a_store_without_the_run_gets_a_copy_of_it(
     elsewhere: Path,
     trained: dict[str, Any],
     params: Params,
@@ -98,7 +98,7 @@ def test_a_store_without_the_run_gets_one_with_the_record_of_the_training(
     }
 
 
-def test_a_run_that_the_store_has_is_gone_on_with_and_no_other_is_made(
+def test_a_run_that_the_store_has_is_continued_and_not_copied(
     trained: dict[str, Any], params: Params, mlflow_client: MlflowClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     count = len(runs(mlflow_client))
@@ -110,7 +110,7 @@ def test_a_run_that_the_store_has_is_gone_on_with_and_no_other_is_made(
     assert len(recorded(mlflow_client, trained[TAG])["points"]["test_accuracy"]) == 4
 
 
-def test_in_a_clone_the_params_are_those_that_the_model_was_trained_with(
+def test_in_a_clone_the_params_are_those_of_the_training(
     trained: dict[str, Any], params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for folder in ("data", "models"):

@@ -1,4 +1,4 @@
-"""Stores that are there and don't take runs: a message names store, cause and way out, and nothing is lost."""
+"""Stores that reject runs: the message names store, cause and next step, and nothing is lost."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def database(params: Params, result: dict[str, Any], tmp_path: Path, monkeypatch
 
 
 def arrives(name: str, path: Path) -> None:
-    """See to it that the run is there, whole, after a sync."""
+    """Assert that the run is complete after a sync."""
     tracking.sync()
     found = recorded(MlflowClient(f"sqlite:///{path}"), name)
     assert found["status"] == "FINISHED"
@@ -43,7 +43,7 @@ def arrives(name: str, path: Path) -> None:
 
 
 def refused(database: Path, *words: str) -> None:
-    """See to it that sync says these words and the store's name."""
+    """Assert that the error of sync has these words and the store's name."""
     with pytest.raises(TrackingError) as caught:
         tracking.sync()
     for word in (str(database), *words):
@@ -58,7 +58,7 @@ def test_a_locked_store_is_named_and_gets_the_run_later(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    monkeypatch.setattr(flusher, "PATIENCE", 0.5)  # MLflow's own is 20 s, which is why this test is slow
+    monkeypatch.setattr(flusher, "PATIENCE", 0.5)  # MLflow waits 20 s, which makes this test slow
     other = sqlite3.connect(database)
     other.execute("BEGIN EXCLUSIVE")
     name = train(params, result)
@@ -136,7 +136,7 @@ def test_a_store_without_room_is_named_and_gets_the_run_later(
         ("host", ("does not accept requests under this host name", "--allowed-hosts")),
     ],
 )
-def test_a_server_that_refuses_who_asks_is_no_server_that_is_away(
+def test_a_server_that_denies_access_is_not_reported_as_away(
     fault: str,
     words: tuple[str, ...],
     params: Params,
@@ -171,7 +171,7 @@ def test_a_server_that_refuses_who_asks_is_no_server_that_is_away(
         ("run", "between"),
     ],
 )
-def test_what_was_deleted_in_mlflow_can_be_restored_and_gets_everything_then(
+def test_a_deleted_run_or_experiment_gets_everything_once_it_is_restored(
     deleted: str,
     moment: str,
     database: Path,
@@ -209,7 +209,7 @@ def test_what_was_deleted_in_mlflow_can_be_restored_and_gets_everything_then(
     )
     assert f"was deleted in sqlite:///{database}" in said
     assert f"restore it: `{command}`" in said
-    with training_run(with_experiment(params, "another")) as other:  # which does not wait
+    with training_run(with_experiment(params, "another")) as other:  # which is not blocked
         pass
     assert [found.info.status for found in runs(client, other.name)] == ["FINISHED"]
     assert f"an earlier run waits. MLflow's {deleted} " in capsys.readouterr().err
@@ -225,7 +225,7 @@ def test_what_was_deleted_in_mlflow_can_be_restored_and_gets_everything_then(
         assert "test_accuracy" in recorded(client, run.name)["points"]
 
 
-def test_a_run_that_was_deleted_for_good_holds_up_nothing_and_is_told_once(
+def test_a_permanently_deleted_run_blocks_nothing_and_is_reported_once(
     database: Path, params: Params, result: dict[str, Any], capsys: pytest.CaptureFixture[str]
 ) -> None:
     client = MlflowClient(f"sqlite:///{database}")
@@ -243,7 +243,7 @@ def test_a_run_that_was_deleted_for_good_holds_up_nothing_and_is_told_once(
     assert waiting(run.name) == []
 
 
-def test_a_stopped_training_whose_run_was_deleted_has_a_new_one_and_restoring_the_old_one_loses_neither(
+def test_a_stopped_training_whose_run_was_deleted_gets_a_new_one_and_both_survive_a_restore(
     database: Path, params: Params, result: dict[str, Any], tmp_path: Path
 ) -> None:
     client = MlflowClient(f"sqlite:///{database}")
@@ -265,12 +265,12 @@ def with_experiment(params: Params, name: str) -> Params:
 
 
 def waiting(name: str) -> list[Path]:
-    """The entries of a run, for whichever store."""
+    """The records of a run, for any store."""
     return sorted(files.STATE.glob(f"tracking/*/{name}@*"))
 
 
 def _schema(database: Path, version: str) -> str:
-    """Write that the tables are of `version`; returns what stood there."""
+    """Set the schema version; returns the previous one."""
     with sqlite3.connect(database) as connection:
         ((known,),) = connection.execute("SELECT version_num FROM alembic_version")
         connection.execute("UPDATE alembic_version SET version_num = ?", (version,))

@@ -38,7 +38,7 @@ def test_a_run_is_named_after_network_data_and_time_unless_dvc_names_it(
     assert payloads.run_name(params, now) == "quick-fox"
 
 
-def test_a_value_that_is_not_finite_is_no_point_of_a_curve() -> None:
+def test_values_that_are_not_finite_are_left_out_of_curves() -> None:
     row = payloads.row({"epoch": 2, "loss": 0.5, "val_loss": float("nan"), "learning_rate": float("inf")})
     assert [(point.name, point.value, point.step) for point in row.curve] == [("loss", 0.5, 2)]
 

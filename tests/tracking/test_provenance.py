@@ -1,4 +1,4 @@
-"""What a run is traced back by."""
+"""The provenance of a run."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def test_the_patch_holds_what_was_not_committed(repository: Path) -> None:
     assert b"-a: 1\n+a: 2\n" in provenance.uncommitted().patch
 
 
-def test_untracked_files_count_though_git_is_told_to_be_silent_about_them(repository: Path) -> None:
+def test_untracked_files_count_though_git_is_configured_to_hide_them(repository: Path) -> None:
     subprocess.run(["git", "config", "status.showUntrackedFiles", "no"], check=True)
     (repository / "new.py").write_text("")
     assert provenance.git()["git.dirty"] == "true"
@@ -56,7 +56,7 @@ def test_a_database_of_mlflow_in_the_repository_is_no_change_of_the_code(
     assert provenance.git()["git.dirty"] == "true"
 
 
-def test_outside_a_repository_nothing_is_said_of_git(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_outside_a_repository_there_are_no_git_tags(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GIT_CEILING_DIRECTORIES", str(tmp_path.parent))
     assert provenance.git() == {}
@@ -78,7 +78,7 @@ def test_stages_up_to_the_current_one_have_a_hash_that_follows_their_entry_in_dv
 
 
 @pytest.mark.parametrize("lock", ["schema: '2.0'\n", "stages:\n", "stages: []\n", "stages: {preprocess: }\n"])
-def test_a_dvc_lock_without_stages_says_nothing(lock: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_dvc_lock_without_stages_is_accepted(lock: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DVC_STAGE", "evaluate")
     Path("dvc.lock").write_text(lock)
@@ -87,7 +87,7 @@ def test_a_dvc_lock_without_stages_says_nothing(lock: str, tmp_path: Path, monke
     assert provenance.data_digest() == "d751713988987e9331980363e24189ce.dir"  # computed: DVC's hash of an empty folder
 
 
-def test_the_processor_has_the_name_its_maker_gave_it(tmp_path: Path) -> None:
+def test_the_processor_has_its_model_name(tmp_path: Path) -> None:
     cpu_info = tmp_path / "cpuinfo"
     cpu_info.write_text("processor\t: 0\nmodel name\t: Fast: 9000\n")
     assert provenance.cpu(cpu_info) == "Fast: 9000"

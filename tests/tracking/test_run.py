@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
-import resource
 import signal
 import subprocess
 import sys
@@ -21,6 +21,9 @@ from convtrack.params.schema import Params
 from convtrack.system import interruption
 from convtrack.tracking import changes, evaluation_run, study_run, training_run
 from convtrack.tracking.run import opened
+from tests.limits import files_of_at_most
+from tests.tracking import recorded
+from tests.tracking.recorded import evaluate
 
 HOUR = 3_600_000  # milliseconds
 
@@ -31,21 +34,9 @@ def status(client: MlflowClient, run_id: str | None) -> str:
 
 
 def train(params: Params, result: dict[str, Any]) -> str:
-    """A finished training; returns the id of its run."""
-    with training_run(params) as run:
-        run.log_epoch({"epoch": 1, "loss": 0.5})
-        run.log_epoch({"epoch": 2, "loss": 0.25})
-        run.log_training(result)
-    assert run.id is not None
-    return run.id
-
-
-def evaluate(params: Params) -> None:
-    """An evaluation of two images, one of them wrong."""
-    files.CONFUSION.parent.mkdir(exist_ok=True)
-    files.CONFUSION.write_text("actual,predicted\ncat,dog\ndog,dog\n")
-    with evaluation_run(params) as run:
-        run.log_evaluation({"accuracy": 0.5, "recall": {"cat": 0.0, "dog": 1.0}})
+    """A finished training; returns MLflow's id of its run."""
+    recorded.train(params, result)
+    return str(files.read_json(files.RUN)["run_id"])
 
 
 def test_a_training_that_succeeds_is_finished_and_named_in_run_json(
@@ -84,9 +75,7 @@ def _raising(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.usefixtures("_raising")
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
 @pytest.mark.parametrize(("moment", "status"), [("open", "KILLED"), ("end", "FINISHED")])
-def test_a_signal_while_mlflow_is_told_of_a_beginning_or_an_end_waits_for_that(
-    number: signal.Signals, moment: str, status: str
-) -> None:
+def test_a_signal_waits_until_a_run_has_begun_or_ended(number: signal.Signals, moment: str, status: str) -> None:
     heard: list[str] = []
 
     def tell(now: str, told: str) -> None:
@@ -102,7 +91,7 @@ def test_a_signal_while_mlflow_is_told_of_a_beginning_or_an_end_waits_for_that(
     assert heard == ["RUNNING", status]
 
 
-def test_a_training_that_was_stopped_goes_on_with_its_run(
+def test_a_stopped_training_continues_its_run(
     params: Params, result: dict[str, Any], mlflow_client: MlflowClient, tmp_path: Path
 ) -> None:
     with pytest.raises(KeyboardInterrupt), training_run(params, beside=tmp_path / "checkpoints") as stopped:
@@ -110,7 +99,7 @@ def test_a_training_that_was_stopped_goes_on_with_its_run(
         raise KeyboardInterrupt
     assert status(mlflow_client, stopped.id) == "KILLED"
     with training_run(params, beside=tmp_path / "checkpoints") as run:
-        run.log_epoch({"epoch": 1, "loss": 0.5})  # the stage tells all of its epochs again
+        run.log_epoch({"epoch": 1, "loss": 0.5})  # the stage logs all of its epochs again
         run.log_epoch({"epoch": 2, "loss": 0.25})
         run.log_training(result)
     assert run.id == stopped.id
@@ -118,16 +107,13 @@ def test_a_training_that_was_stopped_goes_on_with_its_run(
     assert [point.step for point in mlflow_client.get_metric_history(run.id, "loss")] == [1, 2]
 
 
-def test_where_the_disk_has_no_room_for_the_end_either_one_hears_of_what_went_wrong_first(
+def test_an_error_takes_precedence_over_a_disk_that_is_full_at_the_end(
     params: Params, result: dict[str, Any], mlflow_client: MlflowClient, tmp_path: Path
 ) -> None:
-    soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
-    try:
-        with pytest.raises(RuntimeError, match="first"), training_run(params, beside=tmp_path) as stopped:
-            resource.setrlimit(resource.RLIMIT_FSIZE, (10, hard))
-            raise RuntimeError("first")
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
+    limits = contextlib.ExitStack()
+    with limits, pytest.raises(RuntimeError, match="first"), training_run(params, beside=tmp_path) as stopped:
+        limits.enter_context(files_of_at_most(10))
+        raise RuntimeError("first")
     assert status(mlflow_client, stopped.id) == "RUNNING"
     with training_run(params, beside=tmp_path) as run:
         run.log_training(result)
@@ -168,7 +154,7 @@ def test_an_evaluation_reopens_the_run_and_adds_its_own_time_only(
     assert yesterday <= run.info.end_time < yesterday + 12 * HOUR
 
 
-def test_an_evaluation_that_fails_marks_the_run_and_a_good_one_mends_it(
+def test_a_failed_evaluation_marks_the_run_until_one_succeeds(
     params: Params, result: dict[str, Any], mlflow_client: MlflowClient
 ) -> None:
     run_id = train(params, result)
@@ -179,7 +165,7 @@ def test_an_evaluation_that_fails_marks_the_run_and_a_good_one_mends_it(
     assert status(mlflow_client, run_id) == "FINISHED"
 
 
-def test_an_evaluation_of_a_training_without_a_run_says_so_and_goes_on(
+def test_an_evaluation_of_a_training_without_a_run_warns_and_continues(
     params: Params, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files.write_json(files.RUN, {"run_id": None})
@@ -187,7 +173,7 @@ def test_an_evaluation_of_a_training_without_a_run_says_so_and_goes_on(
     assert "has no MLflow run" in capsys.readouterr().err
 
 
-def test_an_evaluation_of_a_run_that_the_store_does_not_know_says_so_and_has_a_new_one(
+def test_an_evaluation_of_a_run_that_the_store_does_not_know_gets_a_new_one(
     params: Params, mlflow_client: MlflowClient, capsys: pytest.CaptureFixture[str]
 ) -> None:
     files.write_json(files.RUN, {"run_id": "0" * 32})
@@ -216,7 +202,7 @@ def test_a_server_that_is_down_costs_one_warning(
     assert "secret" not in "".join(kept)
 
 
-def test_a_tracking_uri_that_mlflow_has_no_store_for_is_refused_before_the_training(
+def test_a_tracking_uri_without_a_store_is_rejected_before_the_training(
     params: Params, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "file:///tmp/mlruns")
@@ -234,7 +220,7 @@ def test_the_experiment_is_that_of_the_environment_variable_if_set(
     assert experiment.artifact_location == str(Path.cwd() / "mlartifacts")
 
 
-def test_the_experiment_is_that_of_an_id_and_an_unknown_one_ends_the_command_before_the_training(
+def test_the_experiment_is_that_of_an_id_and_an_unknown_id_is_rejected_before_the_training(
     params: Params, result: dict[str, Any], mlflow_client: MlflowClient, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     train(params, result)
@@ -254,7 +240,7 @@ def test_the_experiment_is_that_of_an_id_and_an_unknown_one_ends_the_command_bef
     assert kept() == waiting
 
 
-def test_uncommitted_changes_are_with_the_run_and_told_in_its_description(
+def test_uncommitted_changes_are_artifacts_of_the_run_and_in_its_description(
     params: Params, mlflow_client: MlflowClient, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     for name in ("data", "models"):

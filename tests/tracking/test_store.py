@@ -1,4 +1,4 @@
-"""Where runs go, whatever the folder of a process, and the path of the repository, are."""
+"""Where runs are recorded, for any folder of a process and any path of the repository."""
 
 from __future__ import annotations
 
@@ -92,7 +92,7 @@ def test_all_processes_record_in_the_database_that_a_relative_address_names(
 @pytest.mark.parametrize(
     "given", ["sqlite://", "sqlite:///:memory:", "sqlite:///file::memory:?uri=true", "sqlite:runs.db"]
 )
-def test_a_database_that_no_other_process_finds_is_refused(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_database_that_other_processes_cannot_find_is_rejected(given: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("MLFLOW_TRACKING_URI", given)
     with pytest.raises(TrackingError, match="should name the file of a database") as raised:
         store.uri()
@@ -117,7 +117,7 @@ def test_a_repository_with_an_odd_name_keeps_its_records_and_may_be_moved_to_and
     assert {path.name for path in odd.iterdir()} == {"mlflow.db", "mlartifacts", ".convtrack", "f.txt"}
     assert [path.name for path in tmp_path.iterdir()] == [ODD]
     assert content(store.connect(), first) == "kept"
-    assert store.portable_uri() == "sqlite:///./mlflow.db"  # what waits is found again after a move
+    assert store.portable_uri() == "sqlite:///./mlflow.db"  # records are found again after a move
 
     for here in (plain, odd):
         Path.cwd().rename(here)
@@ -206,7 +206,7 @@ def test_artifacts_that_did_not_come_along_and_folders_of_ones_own_stay_where_th
     assert client.get_run(later).info.artifact_uri.startswith(str(copy))
 
 
-def test_every_place_of_mlflows_schema_that_holds_addresses_is_known() -> None:
+def test_every_column_of_mlflows_schema_with_addresses_is_known() -> None:
     import mlflow.store.model_registry.dbmodels.models
     import mlflow.store.tracking.dbmodels.models  # noqa: F401
     from mlflow.store.db.base_sql_model import Base

@@ -24,7 +24,7 @@ def status(client: MlflowClient, run_id: str | None) -> tuple[str, str]:
     return run.info.status, run.data.tags.get("study.state", "")
 
 
-def test_a_study_goes_on_with_its_run_and_another_of_its_name_has_another(
+def test_a_study_continues_its_run_and_another_study_of_that_name_has_its_own(
     params: Params, mlflow_client: MlflowClient
 ) -> None:
     with study_run(params, "mine", "goes-on", "sqlite:///a.db") as first:
@@ -38,7 +38,7 @@ def test_a_study_goes_on_with_its_run_and_another_of_its_name_has_another(
         assert other.id != first.id
 
 
-def test_a_studys_run_tells_space_sampler_and_storage(params: Params, mlflow_client: MlflowClient) -> None:
+def test_a_studys_run_has_its_space_sampler_and_storage(params: Params, mlflow_client: MlflowClient) -> None:
     with study_run(params, "mine", "told", "postgresql://db/x") as run:
         run.progress({"complete": 3, "pruned": 1, "failed": 2}, {"val_accuracy": 0.5, "latency": float("inf")})
     assert run.id is not None
@@ -69,7 +69,7 @@ def test_a_trials_run_is_a_child_and_ends_as_the_trial_does(
     assert "convtrack study apply mine --trial 3" in tags["mlflow.note.content"]
 
 
-def test_a_trial_that_was_interrupted_goes_on_with_its_run_and_counts_no_epoch_twice(
+def test_an_interrupted_trial_continues_its_run_and_logs_no_epoch_twice(
     params: Params, result: dict[str, Any], mlflow_client: MlflowClient
 ) -> None:
     with training_run(params, link(0, None, "interrupted")) as first:

@@ -46,7 +46,7 @@ def two_samples() -> tuple[dict[str, float], dict[str, float]]:
     return first[0], second[0]
 
 
-def test_samples_of_the_machine_come_without_a_store(tmp_path: Path) -> None:
+def test_system_metrics_need_no_store(tmp_path: Path) -> None:
     before = mlflow.get_tracking_uri()
     mlflow.set_tracking_uri(f"sqlite:///{tmp_path / 'mlflow.db'}")  # which is for others to make, whole
     try:
@@ -83,7 +83,7 @@ def test_a_counter_that_this_machine_lacks_is_left_out_with_one_line(
     assert f"system metrics leave out {name}: " in line
 
 
-def test_a_driver_that_hangs_does_not_hold_up_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_driver_that_hangs_does_not_delay_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(system, "PATIENCE", 0.1)
     called, over = threading.Event(), threading.Event()
 
@@ -119,7 +119,7 @@ def test_no_training_ends_because_of_its_measurements(
     assert "Traceback" not in capsys.readouterr().err
 
 
-def test_a_machine_without_a_thread_to_spare_trains_all_the_same(
+def test_a_training_does_without_system_metrics_where_no_thread_can_start(
     params: Params, mlflow_client: MlflowClient, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     def refuse(_: Monitor) -> None:
