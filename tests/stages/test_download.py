@@ -15,7 +15,7 @@ from convtrack.errors import DataError
 from convtrack.params.data import Data
 from convtrack.stages import download
 
-# the stage in a process of its own, for the sake of what is done to that process: ./images into ./data/raw
+# the stage in a process of its own, for the sake of what is done to that process: in each folder, with a section `data`
 RUN = """
 import json, os, sys
 from convtrack.params.data import Data
@@ -23,22 +23,31 @@ from convtrack.errors import ConvtrackError
 from convtrack.datasets import SOURCES, source
 from convtrack.stages import download
 loaded = [source(name) for name in SOURCES]  # the others may not read Python's own files
-if "nobody" in sys.argv and os.geteuid() == 0:  # nothing is read-only for root
+if sys.argv[1] == "nobody" and os.geteuid() == 0:  # nothing is read-only for root
     os.setgroups([])
     os.setgid(65534)
     os.setuid(65534)
-knobs = {"path": "images", "archive": None, "image_size": None, "test_fraction": 0.2, "seed": 0}
-given = json.loads(sys.argv[-1]) if sys.argv[-1].startswith("{") else {}
-try:
-    download.run(Data(**{"name": "image_folder", "unreadable": "refuse", **knobs, **given}))
-except ConvtrackError as error:
-    sys.exit(f"{type(error).__name__}: {error}")
+for folder, given in json.loads(sys.argv[2]):
+    os.chdir(folder)
+    try:
+        download.run(Data.model_validate(given))
+    except ConvtrackError as error:
+        print(json.dumps(f"{type(error).__name__}: {error}"))
 """
 
 
+def errors(folders, *, user="us", **options):
+    """What a process of `user` says that downloads in each folder, with what the section `data` has there."""
+    given = [(str(folder), data(**{"name": "image_folder"} | changes).model_dump()) for folder, changes in folders]
+    command = [sys.executable, "-B", "-c", RUN, user, json.dumps(given)]
+    done = subprocess.run(command, capture_output=True, text=True, check=False, **options)
+    assert done.returncode == 0, done.stderr
+    return [json.loads(line) for line in done.stdout.splitlines()]
+
+
 def data(name="digits", **changes):
-    knobs = {"path": "images", "archive": None, "image_size": None, "test_fraction": 0.25, "seed": 0}
-    return Data.model_validate({"name": name, "unreadable": "refuse", **knobs, **changes})
+    parameters = {"path": "images", "archive": None, "image_size": None, "test_fraction": 0.25, "seed": 0}
+    return Data.model_validate({"name": name, "unreadable": "refuse", **parameters, **changes})
 
 
 @pytest.fixture(autouse=True)
@@ -120,60 +129,48 @@ def test_with_no_space_left_the_error_names_the_place_and_nothing_is_written(ima
     def little_space():
         resource.setrlimit(resource.RLIMIT_FSIZE, (200, 200))
 
-    done = subprocess.run(
-        [sys.executable, "-B", "-c", RUN], preexec_fn=little_space, capture_output=True, text=True, check=False
-    )
-    assert done.returncode == 1
-    assert "StorageError: data/raw cannot be written: File too large" in done.stderr
-    assert "a first copy of the decoded images takes 73,728 bytes" in done.stderr
-    assert "next: raise the limit on the size of files" in done.stderr
+    (said,) = errors([(".", {})], preexec_fn=little_space)
+    assert said.startswith("StorageError: data/raw cannot be written: File too large")
+    assert "a first copy of the decoded images takes 73,728 bytes" in said
+    assert "next: raise the limit on the size of files" in said
     assert list((tmp_path / "data").iterdir()) == []
 
 
-def test_a_read_only_data_folder_is_named_and_nothing_is_written():
+CLOSED = [
+    ({"name": "cifar10", "archive": "data/raw.tar.gz"}, "data/raw.tar.gz", "data.archive: data/raw.tar.gz"),
+    ({"name": "cifar10", "archive": "own/a.tar.gz"}, "own", "data.archive: own/a.tar.gz"),
+    ({"path": "data/raw.tar.gz"}, "data/raw.tar.gz", "data/raw.tar.gz"),
+    ({"path": "own/images"}, "own", "data.path: own/images"),
+    ({"path": "own"}, "own/train", "own/train"),
+    ({"path": "linked"}, "own", "linked has train, a link to ../own/train: Permission denied"),
+]
+
+
+def test_what_may_not_be_read_or_written_is_named():
     with tempfile.TemporaryDirectory() as folder:  # pytest's own folders are closed to others
+        folders = []
         Path(folder).chmod(0o755)
-        (Path(folder) / "data").mkdir(mode=0o555)
-        done = subprocess.run(
-            [sys.executable, "-c", RUN, "nobody"], cwd=folder, capture_output=True, text=True, check=False
-        )
-        assert done.returncode == 1
-        assert "StorageError: data/raw cannot be written: Permission denied" in done.stderr
-        assert "next: make data writable" in done.stderr
-        assert list((Path(folder) / "data").iterdir()) == []
-
-
-@pytest.mark.parametrize(
-    ("given", "closed", "said"),
-    [
-        ({"name": "cifar10", "archive": "data/raw.tar.gz"}, "data/raw.tar.gz", "data.archive: data/raw.tar.gz"),
-        ({"name": "cifar10", "archive": "own/a.tar.gz"}, "own", "data.archive: own/a.tar.gz"),
-        ({"path": "data/raw.tar.gz"}, "data/raw.tar.gz", "data/raw.tar.gz"),
-        ({"path": "own/images"}, "own", "data.path: own/images"),
-        ({"path": "own"}, "own/train", "own/train"),
-        ({"path": "linked"}, "own", "linked has train, a link to ../own/train: Permission denied"),
-    ],
-    ids=["archive", "folder of archive", "packed images", "folder of images", "train", "link"],
-)
-def test_what_cannot_be_read_is_named_and_not_what_was_to_be_written(given, closed, said):
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        root.chmod(0o755)
-        (root / "data").mkdir(mode=0o777)
-        (root / "data").chmod(0o777)
-        (root / "data/raw.tar.gz").write_bytes(b"packed")
-        (root / "own/train/cat").mkdir(parents=True)
-        (root / "linked").mkdir()
-        (root / "linked/train").symlink_to("../own/train")
-        (root / closed).chmod(0)
-        command = [sys.executable, "-c", RUN, "nobody", json.dumps(given)]
-        done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-        (root / closed).chmod(0o755)
-        assert done.returncode == 1
-        assert f"DataError: {said}" in done.stderr
-        assert "Permission denied" in done.stderr
-        assert "data/raw cannot be written" not in done.stderr
-        assert "Traceback" not in done.stderr
+        for number, (given, closed, _) in enumerate(CLOSED):
+            root = Path(folder) / str(number)
+            (root / "own/train/cat").mkdir(parents=True)
+            (root / "data").mkdir()
+            (root / "data").chmod(0o777)
+            (root / "data/raw.tar.gz").write_bytes(b"packed")
+            (root / "linked").mkdir()
+            (root / "linked/train").symlink_to("../own/train")
+            (root / closed).chmod(0)
+            folders.append((root, given))
+        (read_only := Path(folder) / "read-only" / "data").mkdir(parents=True)
+        read_only.chmod(0o555)
+        *unread, unwritten = errors([*folders, (read_only.parent, {})], user="nobody")
+        for (root, _), (_, closed, expected), said in zip(folders, CLOSED, unread, strict=True):
+            (root / closed).chmod(0o755)
+            assert said.startswith(f"DataError: {expected}")
+            assert "Permission denied" in said
+            assert "data/raw cannot be written" not in said
+        assert unwritten.startswith("StorageError: data/raw cannot be written: Permission denied")
+        assert "next: make data writable" in unwritten
+        assert list(read_only.iterdir()) == []
 
 
 def test_a_val_folder_is_said_to_be_unused_and_recorded(images, capsys):

@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import contextlib
+import shutil
 import signal
 import subprocess
 import sys
 import time
-from collections.abc import Iterator
 from pathlib import Path
 
 import psutil
 import pytest
 
 from convtrack.system import watchdog
+from tests import processes
 
 STAGES = """
 stages:
@@ -41,25 +42,39 @@ COMMAND = [
 ]
 
 
+@pytest.fixture(scope="module")
+def initialised(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("repository")
+    subprocess.run(["git", "init", "-q"], cwd=folder, check=True)
+    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], cwd=folder, check=True)
+    (folder / "dvc.yaml").write_text(STAGES.format(python=sys.executable, wait=WAIT))
+    return folder
+
+
 @pytest.fixture
-def repository(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+def repository(initialised: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    shutil.copytree(initialised, tmp_path, dirs_exist_ok=True)
     monkeypatch.chdir(tmp_path)
-    subprocess.run(["git", "init", "-q"], check=True)
-    subprocess.run([sys.executable, "-m", "dvc", "init", "-q"], check=True)
-    (tmp_path / "dvc.yaml").write_text(STAGES.format(python=sys.executable, wait=WAIT))
     return tmp_path
 
 
 @pytest.fixture
-def command(repository: Path) -> Iterator[subprocess.Popen[bytes]]:
+def command(repository: Path) -> subprocess.Popen[bytes]:
     """`repro` in the middle of a stage that takes ten minutes."""
-    process = subprocess.Popen([*COMMAND, "slow"], start_new_session=True)
+    process = processes.start([*COMMAND, "slow"])
     while not sleeping(process):
         assert process.poll() is None
         time.sleep(0.05)
-    yield process
-    process.kill()
-    process.wait()
+    return process
+
+
+def repro(stage: str, repository: Path) -> subprocess.Popen[bytes]:
+    """DVC in the middle of a stage."""
+    dvc = processes.start([sys.executable, "-m", "dvc", "repro", stage])
+    while not (repository / "begun").exists():
+        assert dvc.poll() is None
+        time.sleep(0.05)
+    return dvc
 
 
 def sleeping(process: subprocess.Popen[bytes]) -> bool:
@@ -73,57 +88,40 @@ def sleeping(process: subprocess.Popen[bytes]) -> bool:
 def test_dvc_and_its_stage_end_with_a_command_that_is_killed(command: subprocess.Popen[bytes]) -> None:
     children = psutil.Process(command.pid).children(recursive=True)
     command.kill()
-    try:
-        _, alive = psutil.wait_procs(children, timeout=60)
-        assert not alive
-        assert subprocess.run([*COMMAND, "quick"], check=False).returncode == 0  # nobody holds DVC's lock
-    finally:
-        for child in children:
-            if child.is_running():
-                child.kill()
-
-
-def test_dvcs_exit_code_is_that_of_the_command(repository: Path) -> None:
-    assert subprocess.run([*COMMAND, "quick"], check=False).returncode == 0
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert not alive
+    assert subprocess.run([*COMMAND, "quick"], check=False).returncode == 0  # nobody holds DVC's lock
     assert subprocess.run([*COMMAND, "unknown"], check=False).returncode != 0
 
 
 def test_a_stage_whose_dvc_may_not_be_read_goes_on(repository: Path) -> None:
-    dvc = subprocess.Popen([sys.executable, "-m", "dvc", "repro", "ours_unreadable"], start_new_session=True)
-    try:
-        while not (repository / "begun").exists():
-            assert dvc.poll() is None
-            time.sleep(0.05)
-        with pytest.raises(subprocess.TimeoutExpired):
-            dvc.wait(3 * watchdog.POLL)
-    finally:
-        children = psutil.Process(dvc.pid).children(recursive=True)
-        dvc.kill()
-        dvc.wait()
-        _, alive = psutil.wait_procs(children, timeout=60)
-        for child in alive:
-            child.kill()
+    dvc = repro("ours_unreadable", repository)
+    with pytest.raises(subprocess.TimeoutExpired):
+        dvc.wait(3 * watchdog.POLL)
+    children = psutil.Process(dvc.pid).children(recursive=True)
+    dvc.kill()
+    dvc.wait()
+    _, alive = psutil.wait_procs(children, timeout=60)
     assert not alive
 
 
 # with the shell between, with a shell that became it, and with a DVC that is gone before the stage looks for it
-@pytest.mark.parametrize("stage", ["ours", "ours_alone", "ours_later"])
-@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
+@pytest.mark.parametrize(
+    ("stage", "number"),
+    [
+        ("ours", signal.SIGTERM),
+        ("ours", signal.SIGKILL),
+        ("ours_alone", signal.SIGTERM),
+        ("ours_later", signal.SIGKILL),
+    ],
+)
 def test_a_stage_of_ours_ends_with_its_dvc(repository: Path, stage: str, number: signal.Signals) -> None:
-    dvc = subprocess.Popen([sys.executable, "-m", "dvc", "repro", stage], start_new_session=True)
-    while not (repository / "begun").exists():
-        assert dvc.poll() is None
-        time.sleep(0.05)
+    dvc = repro(stage, repository)
     children = psutil.Process(dvc.pid).children(recursive=True)
     dvc.send_signal(number)
     dvc.wait()
-    try:
-        _, alive = psutil.wait_procs(children, timeout=60)
-        assert not alive
-    finally:
-        for child in children:
-            if child.is_running():
-                child.kill()
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert not alive
 
 
 TRIAL = """
