@@ -15,8 +15,8 @@ from convtrack.params.data import Data
 
 def data(name: str = "image_folder", **changes: object) -> Data:
     """The data section with everything at its simplest."""
-    knobs = {"path": "images", "archive": None, "image_size": None, "test_fraction": 0.25, "seed": 0}
-    return Data.model_validate({"name": name, "unreadable": "refuse", **knobs, **changes})
+    parameters = {"path": "images", "archive": None, "image_size": None, "test_fraction": 0.25, "seed": 0}
+    return Data.model_validate({"name": name, "unreadable": "refuse", **parameters, **changes})
 
 
 def drawn(seed: int, mode: str = "RGB", size: tuple[int, int] = (6, 5), kind: str = "PNG") -> bytes:

@@ -64,7 +64,7 @@ def test_a_second_repro_runs_nothing(clone: Clone) -> None:
     assert len(runs(clone)) == 1
 
 
-def test_a_run_has_its_params_flat_and_its_evaluation_knobs_as_tags(clone: Clone) -> None:
+def test_a_run_has_its_params_flat_and_its_evaluation_parameters_as_tags(clone: Clone) -> None:
     (run,) = runs(clone)
     flat = schema.load(clone.path / "params.yaml").flat()
     assert run.info.status == "FINISHED"
@@ -189,8 +189,8 @@ def test_a_queued_experiment_with_a_list_is_recorded_here_under_its_name(clone: 
     clone.run("git", "commit", "-qam", "fewer bins", "--allow-empty")
     (before,) = runs(clone)
     clone.activate()  # the queue's worker is a `dvc` that DVC looks up in PATH; without one it waits for ever
-    knobs = ("-S", "model.filters=[4,4,4]", "-S", "train.epochs=1", "-S", "train.optimizer.name=adam")
-    clone.run("dvc", "exp", "run", "--queue", "--name", "three-blocks", *knobs)
+    parameters = ("-S", "model.filters=[4,4,4]", "-S", "train.epochs=1", "-S", "train.optimizer.name=adam")
+    clone.run("dvc", "exp", "run", "--queue", "--name", "three-blocks", *parameters)
     clone.run("dvc", "exp", "run", "--run-all")
     added = [run for run in runs(clone) if run.info.run_id != before.info.run_id]
     assert [run.data.tags["dvc.exp_name"] for run in added] == ["three-blocks"]

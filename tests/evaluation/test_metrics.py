@@ -7,7 +7,9 @@ from hypothesis.extra import numpy as hnp
 from convtrack.evaluation import metrics
 from convtrack.params.evaluate import Evaluate
 
-KNOBS = Evaluate(batch_size=4, calibration_bins=10, confused_pairs=3, ambiguous_images=2, test_time_augmentation="none")
+PARAMETERS = Evaluate(
+    batch_size=4, calibration_bins=10, confused_pairs=3, ambiguous_images=2, test_time_augmentation="none"
+)
 
 # four images of three classes, none of the last; the third image is a cat taken for a dog
 CLASSES = ["cat", "dog", "eel"]
@@ -140,7 +142,7 @@ def test_an_image_that_could_be_anything_or_is_clearly_one_class_is_not_partly_t
 
 @given(judged())
 def test_every_scalar_stays_in_its_range(case: tuple[np.ndarray, np.ndarray]) -> None:
-    scalars = {name: metric(*case, KNOBS) for name, metric in metrics.METRICS.items()}
+    scalars = {name: metric(*case, PARAMETERS) for name, metric in metrics.METRICS.items()}
     assert scalars.pop("loss") >= 0
     assert all(-1e-6 <= value <= 1 + 1e-6 for value in scalars.values())
     assert scalars["accuracy_low"] <= scalars["accuracy"] <= scalars["accuracy_high"]

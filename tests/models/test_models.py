@@ -84,7 +84,7 @@ def test_vgg_normalises_pixels_by_channel():
     assert np.allclose(scaled, [(0.2 - 0.1) / 0.5, (0.4 - 0.2) / 0.25, (0.6 - 0.3) / 0.2], atol=1e-5)
 
 
-def test_vgg_follows_every_knob_of_its_blocks():
+def test_vgg_follows_every_parameter_of_its_blocks():
     network = build(VGG, classes=7)
     kinds = [type(layer).__name__ for layer in network.layers]
     assert [layer.filters for layer in network.layers if isinstance(layer, keras.layers.Conv2D)] == [4, 6, 6]

@@ -11,20 +11,20 @@ from convtrack.stages import evaluate
 
 
 @pytest.fixture
-def knobs() -> Evaluate:
+def parameters() -> Evaluate:
     return Evaluate(
         batch_size=4, calibration_bins=5, confused_pairs=10, ambiguous_images=5, test_time_augmentation="none"
     )
 
 
 @pytest.fixture
-def write_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, knobs: Evaluate) -> Callable[..., None]:
+def write_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parameters: Evaluate) -> Callable[..., None]:
     """Go to an empty folder; the function writes into it what preprocess, train and evaluate write."""
     monkeypatch.chdir(tmp_path)
 
     def write(classes: list[str], labels: list[int], probabilities: np.ndarray, image_shape: tuple[int, ...]) -> None:
         names = [f"test/{number}.png" for number in range(len(labels))]
-        found = evaluate.assess(np.array(labels), probabilities, names, classes, knobs)
+        found = evaluate.assess(np.array(labels), probabilities, names, classes, parameters)
         for path, table in found.tables.items():
             files.write_table(path, table)
         files.write_json(files.EVALUATION, found.metrics)

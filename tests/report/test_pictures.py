@@ -11,34 +11,34 @@ from convtrack.report import pictures
 
 
 @pytest.mark.usefixtures("cats_and_dogs")
-def test_every_picture_is_drawn_and_the_same_each_time(knobs: Evaluate) -> None:
-    pictures.draw(knobs)
+def test_every_picture_is_drawn_and_the_same_each_time(parameters: Evaluate) -> None:
+    pictures.draw(parameters)
     drawn = {path.name: path.read_bytes() for path in files.PICTURES.iterdir()}
     assert set(drawn) == set(pictures.PICTURES)
     for path in files.PICTURES.iterdir():
         with Image.open(path) as image:
             assert image.format == "PNG"
             assert len(np.unique(np.asarray(image.convert("L")))) > 10  # not an empty page
-    pictures.draw(knobs)
+    pictures.draw(parameters)
     assert {path.name: path.read_bytes() for path in files.PICTURES.iterdir()} == drawn
 
 
 def test_class_names_that_are_no_valid_formula_are_drawn_without_a_warning(
-    write_results: Callable[..., None], knobs: Evaluate, recwarn: pytest.WarningsRecorder
+    write_results: Callable[..., None], parameters: Evaluate, recwarn: pytest.WarningsRecorder
 ) -> None:
     write_results([r"$\frac$", "_猫\n"], [0, 0, 1], np.array([[0.9, 0.1], [0.4, 0.6], [0.3, 0.7]]), (4, 4, 1))
-    pictures.draw(knobs)
+    pictures.draw(parameters)
     assert {path.name for path in files.PICTURES.iterdir()} == set(pictures.PICTURES)
     # connections that other tests left open are collected at any moment
     assert [str(found.message) for found in recwarn if not issubclass(found.category, ResourceWarning)] == []
 
 
 @pytest.mark.usefixtures("cats_and_dogs")
-def test_when_a_table_is_missing_the_older_pictures_stay(knobs: Evaluate) -> None:
+def test_when_a_table_is_missing_the_older_pictures_stay(parameters: Evaluate) -> None:
     files.PICTURES.mkdir()
     (files.PICTURES / "curves.png").write_bytes(b"older")
     files.HISTORY.unlink()
     with pytest.raises(StorageError, match=r"models/history\.csv is missing"):
-        pictures.draw(knobs)
+        pictures.draw(parameters)
     assert (files.PICTURES / "curves.png").read_bytes() == b"older"
     assert [path.name for path in files.PICTURES.parent.iterdir() if path.name.startswith(".")] == []

@@ -17,9 +17,9 @@ def pictures(figure: Figure) -> list[np.ndarray]:
 
 
 @pytest.mark.usefixtures("cats_and_dogs")
-def test_confused_shows_the_surest_mistakes_first(knobs: Evaluate) -> None:
+def test_confused_shows_the_surest_mistakes_first(parameters: Evaluate) -> None:
     found = results.read()
-    figure = thumbnails.confused(found, knobs)
+    figure = thumbnails.confused(found, parameters)
     assert words(figure) == ["cat\nread as\ndog: 2\n(50.0% of cat)"]
     assert [panel.get_title() for panel in figure.axes][1:3] == ["80% sure\n3.png", "60% sure\n2.png"]
     first, second = pictures(figure)
@@ -28,9 +28,9 @@ def test_confused_shows_the_surest_mistakes_first(knobs: Evaluate) -> None:
 
 
 @pytest.mark.usefixtures("cats_and_dogs")
-def test_ambiguous_shows_both_classes_with_the_actual_one_in_bold(knobs: Evaluate) -> None:
+def test_ambiguous_shows_both_classes_with_the_actual_one_in_bold(parameters: Evaluate) -> None:
     found = results.read()
-    figure = thumbnails.ambiguous(found, knobs)
+    figure = thumbnails.ambiguous(found, parameters)
     undecided, less_undecided = pictures(figure)
     np.testing.assert_array_equal(undecided, found.images[5])
     np.testing.assert_array_equal(less_undecided, found.images[2])
@@ -42,27 +42,29 @@ def test_ambiguous_shows_both_classes_with_the_actual_one_in_bold(knobs: Evaluat
 
 
 @pytest.mark.usefixtures("cats_and_dogs")
-def test_no_more_ambiguous_images_are_shown_than_asked_for(knobs: Evaluate) -> None:
-    one = knobs.model_copy(update={"ambiguous_images": 1})
+def test_no_more_ambiguous_images_are_shown_than_asked_for(parameters: Evaluate) -> None:
+    one = parameters.model_copy(update={"ambiguous_images": 1})
     assert len(pictures(thumbnails.ambiguous(results.read(), one))) == 1
 
 
-def test_an_ambiguous_image_of_a_third_class_says_so(write_results: Callable[..., None], knobs: Evaluate) -> None:
+def test_an_ambiguous_image_of_a_third_class_says_so(write_results: Callable[..., None], parameters: Evaluate) -> None:
     write_results(["cat", "dog", "eel"], [2], np.array([[0.45, 0.44, 0.11]]), (4, 4, 3))
-    assert words(thumbnails.ambiguous(results.read(), knobs)) == ["cat 0.45", "dog 0.44", "is eel", "0.png"]
+    assert words(thumbnails.ambiguous(results.read(), parameters)) == ["cat 0.45", "dog 0.44", "is eel", "0.png"]
 
 
-def test_grey_images_are_shown_in_grey(write_results: Callable[..., None], knobs: Evaluate) -> None:
+def test_grey_images_are_shown_in_grey(write_results: Callable[..., None], parameters: Evaluate) -> None:
     write_results(["cat", "dog"], [0], np.array([[0.4, 0.6]]), (4, 4, 1))
-    (image,) = thumbnails.ambiguous(results.read(), knobs).axes[0].get_images()
+    (image,) = thumbnails.ambiguous(results.read(), parameters).axes[0].get_images()
     assert image.get_cmap().name == "gray"
     assert image.get_clim() == (0, 255)
 
 
-def test_without_mistakes_or_doubts_the_picture_says_so(write_results: Callable[..., None], knobs: Evaluate) -> None:
+def test_without_mistakes_or_doubts_the_picture_says_so(
+    write_results: Callable[..., None], parameters: Evaluate
+) -> None:
     classes = [f"class {index}" for index in range(10)]
     undecided = np.full((1, 10), 0.1)
     write_results(classes, [0], undecided, (4, 4, 3))
     found = results.read()
-    assert "No test image was read as another class" in thumbnails.confused(found, knobs).texts[0].get_text()
-    assert "No test image is partly two classes" in thumbnails.ambiguous(found, knobs).texts[0].get_text()
+    assert "No test image was read as another class" in thumbnails.confused(found, parameters).texts[0].get_text()
+    assert "No test image is partly two classes" in thumbnails.ambiguous(found, parameters).texts[0].get_text()

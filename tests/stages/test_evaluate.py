@@ -14,7 +14,9 @@ from convtrack.params.evaluate import Evaluate
 from convtrack.stages import evaluate
 from tests.limits import files_of_at_most
 
-KNOBS = Evaluate(batch_size=4, calibration_bins=5, confused_pairs=3, ambiguous_images=2, test_time_augmentation="none")
+PARAMETERS = Evaluate(
+    batch_size=4, calibration_bins=5, confused_pairs=3, ambiguous_images=2, test_time_augmentation="none"
+)
 CLASSES = ["01", "1", "null", 'a, "b"']  # as folders may be called; the last has no test image
 SHAPE = (3, 3, 1)
 
@@ -59,17 +61,17 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_metrics_json_holds_the_few_numbers_that_dvc_compares_test_accuracy_first(workplace: Path) -> None:
-    found = evaluate.run(KNOBS)
+    found = evaluate.run(PARAMETERS)
     few = {"test_accuracy": 0.6, "test_loss": found["loss"], "val_accuracy": 0.75, "best_epoch": 2}
     assert list(files.read_json(files.METRICS).items()) == list(few.items())
     files.write_json(files.TRAINING, {"epochs_run": 3, "best_epoch": 3, "restored_epoch": None})
-    found = evaluate.run(KNOBS.model_copy(update={"test_time_augmentation": "mirror"}))
+    found = evaluate.run(PARAMETERS.model_copy(update={"test_time_augmentation": "mirror"}))
     few |= {"val_accuracy": 0.5, "best_epoch": 3, "test_tta_accuracy": found["tta_accuracy"]}
     assert list(files.read_json(files.METRICS).items()) == list(few.items())
 
 
 def test_evaluation_json_holds_the_scalars_and_the_recall_of_each_class_that_has_images(workplace: Path) -> None:
-    returned = evaluate.run(KNOBS)
+    returned = evaluate.run(PARAMETERS)
     assert returned == json.loads(files.EVALUATION.read_text())
     assert list(returned) == ["images", *metrics.METRICS, "recall"]
     assert (returned["images"], returned["accuracy"]) == (10, 0.6)
@@ -79,7 +81,7 @@ def test_evaluation_json_holds_the_scalars_and_the_recall_of_each_class_that_has
 
 
 def test_confusion_has_one_row_of_class_names_per_image(workplace: Path) -> None:
-    evaluate.run(KNOBS)
+    evaluate.run(PARAMETERS)
     table = files.read_table(files.CONFUSION, text=("actual", "predicted"))
     assert list(table.columns) == ["actual", "predicted"]
     assert table["actual"].tolist() == ["01"] * 4 + ["1"] * 3 + ["null"] * 3
@@ -87,7 +89,7 @@ def test_confusion_has_one_row_of_class_names_per_image(workplace: Path) -> None
 
 
 def test_predictions_give_a_probability_for_each_class_of_each_image(workplace: Path) -> None:
-    evaluate.run(KNOBS)
+    evaluate.run(PARAMETERS)
     table = files.read_table(files.PREDICTIONS, text=("actual", "predicted"))
     columns = [f"probability_{name}" for name in CLASSES]
     assert list(table.columns) == ["index", "name", "actual", "predicted", "margin", *columns]
@@ -99,7 +101,7 @@ def test_predictions_give_a_probability_for_each_class_of_each_image(workplace: 
 
 
 def test_val_has_the_same_table_of_predictions_and_no_part_in_the_metrics(workplace: Path) -> None:
-    evaluate.run(KNOBS)
+    evaluate.run(PARAMETERS)
     table = files.read_table(files.VAL_PREDICTIONS, text=("actual", "predicted"))
     assert list(table.columns) == list(files.read_table(files.PREDICTIONS).columns)
     assert table["name"].tolist() == ["val/01/0.png", "val/1/1.png"]
@@ -122,7 +124,7 @@ def test_any_file_name_can_be_read_back_from_predictions(workplace: Path) -> Non
         "\U0001f408",
     ]
     files.write_names(files.PROCESSED, "test", odd)
-    evaluate.run(KNOBS)
+    evaluate.run(PARAMETERS)
     written = files.read_table(files.PREDICTIONS, text=("name",))["name"].tolist()
     escaped = re.compile(r"\\(?:(\\)|u([0-9a-f]{4}))")
     read_back = [escaped.sub(lambda found: found[1] or chr(int(found[2], 16)), name) for name in written]
@@ -131,7 +133,7 @@ def test_any_file_name_can_be_read_back_from_predictions(workplace: Path) -> Non
 
 
 def test_confused_pairs_and_per_class_are_tables(workplace: Path) -> None:
-    evaluate.run(KNOBS)
+    evaluate.run(PARAMETERS)
     pairs = files.read_table(files.CONFUSED_PAIRS, text=("actual", "predicted"))
     assert pairs["actual"].tolist() == ["01", "1"]
     assert pairs["predicted"].tolist() == ["1", "null"]
@@ -152,8 +154,8 @@ def test_batches_do_not_change_the_probabilities(workplace: Path) -> None:
 
 
 def test_test_time_augmentation_adds_an_accuracy_and_changes_no_other_number(workplace: Path) -> None:
-    plain = evaluate.run(KNOBS)
-    augmented = evaluate.run(KNOBS.model_copy(update={"test_time_augmentation": "mirror"}))
+    plain = evaluate.run(PARAMETERS)
+    augmented = evaluate.run(PARAMETERS.model_copy(update={"test_time_augmentation": "mirror"}))
     assert {name: augmented[name] for name in plain} == plain
     # mirrored, the brightest of the first three pixels is the third where it was the first
     model = files.load_model(files.MODEL)
@@ -166,7 +168,7 @@ def test_test_time_augmentation_adds_an_accuracy_and_changes_no_other_number(wor
 
 def test_two_classes_all_told_apart_leave_no_confused_pair() -> None:
     labels = np.array([0, 1])
-    found = evaluate.assess(labels, np.array([[0.9, 0.1], [0.2, 0.8]]), ["1.png", "2.png"], ["cat", "dog"], KNOBS)
+    found = evaluate.assess(labels, np.array([[0.9, 0.1], [0.2, 0.8]]), ["1.png", "2.png"], ["cat", "dog"], PARAMETERS)
     assert (found.metrics["accuracy"], found.metrics["top2_accuracy"]) == (1, 1)
     assert found.tables[files.CONFUSED_PAIRS].empty
     assert list(found.tables[files.CONFUSED_PAIRS].columns) == ["actual", "predicted", "count", "share"]
@@ -183,7 +185,7 @@ def test_two_classes_all_told_apart_leave_no_confused_pair() -> None:
 def test_a_model_of_other_data_is_refused(workplace: Path, model: Any, received: str) -> None:
     files.save_model(files.MODEL, model())
     with pytest.raises(DataError, match=received) as error:
-        evaluate.run(KNOBS)
+        evaluate.run(PARAMETERS)
     assert "the images there are 3x3x1, of 4 classes" in error.value.message
     assert "dvc repro" in error.value.hint
     assert not files.METRICS.parent.exists()
@@ -194,17 +196,17 @@ def test_probabilities_that_are_not_numbers_are_refused(workplace: Path) -> None
     model.layers[-1].set_weights([np.full((9, 4), np.nan, dtype=np.float32)])
     files.save_model(files.MODEL, model)
     with pytest.raises(TrainingError, match="not numbers for 10 of 10 test images"):
-        evaluate.run(KNOBS)
+        evaluate.run(PARAMETERS)
     assert not files.METRICS.parent.exists()
 
 
 def test_a_missing_model_is_named(workplace: Path) -> None:
     files.MODEL.unlink()
     with pytest.raises(StorageError, match=r"models/model\.keras is missing"):
-        evaluate.run(KNOBS)
+        evaluate.run(PARAMETERS)
 
 
 def test_when_one_file_finds_no_room_none_appears(workplace: Path) -> None:
     with files_of_at_most(500), pytest.raises(StorageError, match="cannot be written"):
-        evaluate.run(KNOBS)
+        evaluate.run(PARAMETERS)
     assert list(files.METRICS.parent.iterdir()) == []

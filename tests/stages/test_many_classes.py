@@ -21,7 +21,7 @@ from convtrack.tracking import payloads
 
 CLASSES = [f"{number:04x}" for number in range(320)]  # some of them look like numbers, as 0010 and 00e1 do
 SHAPE = (3, 3, 1)
-KNOBS = Evaluate(
+PARAMETERS = Evaluate(
     batch_size=500, calibration_bins=5, confused_pairs=10, ambiguous_images=4, test_time_augmentation="none"
 )
 
@@ -61,7 +61,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
         files.write_json(files.TRAINING, training | {"images_per_second": 1.0, "precision": "float32"})
         history = "epoch,loss,accuracy,val_loss,val_accuracy,learning_rate\n1,0.5,0.5,0.5,0.5,0.1\n"
         files.HISTORY.write_text(history)
-        evaluate.run(KNOBS)
+        evaluate.run(PARAMETERS)
     return folder
 
 
@@ -90,7 +90,7 @@ def test_predictions_have_the_most_probable_classes_of_each_image() -> None:
 
 
 def test_pictures_open_anywhere_and_say_what_they_leave_out() -> None:
-    pictures.draw(KNOBS)
+    pictures.draw(PARAMETERS)
     assert {path.name for path in files.PICTURES.iterdir()} == set(pictures.PICTURES)
     for path in files.PICTURES.iterdir():
         with Image.open(path) as image:
@@ -98,8 +98,8 @@ def test_pictures_open_anywhere_and_say_what_they_leave_out() -> None:
     found = results.read()
     wrong = int(np.sum(found.labels != found.predicted))
     title = f"{wrong} of 329 test images wrong; the 50 most confused of 320 classes"
-    assert title in charts.confusion(found, KNOBS).get_suptitle()
-    figure = charts.per_class(found, KNOBS)
+    assert title in charts.confusion(found, PARAMETERS).get_suptitle()
+    figure = charts.per_class(found, PARAMETERS)
     assert "the 50 of 320 classes with the lowest F1" in figure.get_suptitle()
     assert len(figure.axes[0].get_yticklabels()) == 50
 

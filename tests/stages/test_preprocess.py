@@ -19,7 +19,7 @@ TEST = np.frombuffer(hashlib.shake_256(b"test").digest(9 * 60), np.uint8).reshap
 TRAIN_LABELS, TEST_LABELS = np.arange(30) % 3, np.arange(9) % 3
 
 
-def knobs(**changes):
+def parameters(**changes):
     return Preprocess.model_validate({"seed": 0, "val_fraction": 0.2, "duplicates": "keep", **changes})
 
 
@@ -38,7 +38,7 @@ def raw(folder, train=TRAIN, labels=TRAIN_LABELS, test=TEST, test_labels=TEST_LA
 
 def prepared(tmp_path, *, name="out", **changes):
     """What the stage makes of tmp_path/raw: dataset.json, and the arrays by split."""
-    dataset = preprocess.prepare(tmp_path / "raw", tmp_path / name, knobs(**changes))
+    dataset = preprocess.prepare(tmp_path / "raw", tmp_path / name, parameters(**changes))
     return dataset, {split: files.read_arrays(tmp_path / name, split) for split in ("train", "val", "test")}
 
 
@@ -221,7 +221,7 @@ def test_the_stage_says_how_many_images_each_split_has(with_duplicates, monkeypa
     monkeypatch.chdir(with_duplicates)
     files.RAW.parent.mkdir()
     (with_duplicates / "raw").rename(files.RAW)
-    preprocess.run(knobs(duplicates="drop"))
+    preprocess.run(parameters(duplicates="drop"))
     printed = capsys.readouterr().out
     assert "train: 22 images, val: 6 images, test: 9 images" in printed
     assert "1 train in val, 1 train in test, 1 val in test, 1 repeated in train, 2 dropped from train" in printed
