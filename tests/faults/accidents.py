@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import contextlib
-import resource
 import struct
-from collections.abc import Iterator, Sequence
-from pathlib import Path
+from collections.abc import Sequence
 
 from hypothesis import HealthCheck, settings
 from hypothesis import strategies as st
@@ -14,20 +11,7 @@ from hypothesis import strategies as st
 from convtrack.errors import ConvtrackError
 from tests.soak import ROUNDS
 
-MEMORY = 2**30
 fuzzed = settings(max_examples=50 * ROUNDS, suppress_health_check=list(HealthCheck))
-
-
-@contextlib.contextmanager
-def little_memory() -> Iterator[None]:
-    """A block in which this process may take MEMORY bytes beyond what it has."""
-    taken = int(Path("/proc/self/statm").read_text().split()[0]) * resource.getpagesize()
-    soft, hard = resource.getrlimit(resource.RLIMIT_AS)
-    resource.setrlimit(resource.RLIMIT_AS, (taken + MEMORY, hard))
-    try:
-        yield
-    finally:
-        resource.setrlimit(resource.RLIMIT_AS, (soft, hard))
 
 
 def is_usable(error: ConvtrackError) -> None:

@@ -10,7 +10,7 @@ import io
 import tarfile
 import tempfile
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,15 +23,9 @@ from convtrack.errors import DataError
 from convtrack.stages import download
 from tests.datasets.cifar10_batches import BATCH, LABELS, PIXELS, pickled, records, small
 from tests.datasets.samples import as_tar, as_zip, data, tree
-from tests.faults.accidents import changed, fuzzed, is_usable, little_memory
+from tests.faults.accidents import changed, fuzzed, is_usable
 
-pytestmark = [pytest.mark.slow, pytest.mark.soak, pytest.mark.timeout(14400)]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _little_memory() -> Iterator[None]:
-    with little_memory():
-        yield
+pytestmark = [pytest.mark.slow, pytest.mark.soak, pytest.mark.timeout(14400), pytest.mark.usefixtures("little_memory")]
 
 
 def with_right_sums(tar: bytes) -> bytes:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import io
 import warnings
 import zlib
-from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -16,15 +15,9 @@ from PIL import Image
 from convtrack.datasets import images
 from convtrack.errors import DataError
 from tests.datasets.samples import drawn
-from tests.faults.accidents import changed, fuzzed, is_usable, little_memory
+from tests.faults.accidents import changed, fuzzed, is_usable
 
-pytestmark = [pytest.mark.slow, pytest.mark.soak, pytest.mark.timeout(14400)]
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _little_memory() -> Iterator[None]:
-    with little_memory():
-        yield
+pytestmark = [pytest.mark.slow, pytest.mark.soak, pytest.mark.timeout(14400), pytest.mark.usefixtures("little_memory")]
 
 
 def with_right_crcs(png: bytes) -> bytes:

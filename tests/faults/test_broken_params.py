@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import re
 import tempfile
-from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -15,17 +14,11 @@ from hypothesis import strategies as st
 from convtrack.errors import ConfigError
 from convtrack.params import schema
 from convtrack.study import problems
-from tests.faults.accidents import fuzzed, is_usable, little_memory
+from tests.faults.accidents import fuzzed, is_usable
 
-pytestmark = [pytest.mark.slow, pytest.mark.soak, pytest.mark.timeout(14400)]
+pytestmark = [pytest.mark.slow, pytest.mark.soak, pytest.mark.timeout(14400), pytest.mark.usefixtures("little_memory")]
 
 ROOT = Path(__file__).parent.parent.parent
-
-
-@pytest.fixture(autouse=True, scope="module")
-def _little_memory() -> Iterator[None]:
-    with little_memory():
-        yield
 
 
 LINES = (ROOT / "params.yaml").read_text(encoding="utf-8").splitlines()
