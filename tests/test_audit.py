@@ -84,7 +84,7 @@ def test_a_lock_file_with_a_known_vulnerability_is_reported(place: Path, databas
     assert status == 2  # make's own
     assert "pillow" in said
     assert KNOWN["id"] in said
-    assert "make audit: not passed" in said
+    assert "make audit: failed" in said
     assert not OUT_OF_REACH.search(said), said
 
 
@@ -92,7 +92,7 @@ def test_a_lock_file_with_a_known_vulnerability_is_reported(place: Path, databas
 def test_without_the_service_nothing_is_passed(place: Path) -> None:
     status, said = made(place, "audit", CLEAN, "--vulnerability-service osv --osv-url http://127.0.0.1:9")
     assert status == 2
-    assert "What could not be looked up counts as that" in said
+    assert "A failed look-up counts as a failure" in said
     assert OUT_OF_REACH.search(said), said
 
 
