@@ -79,7 +79,7 @@ def test_a_file_that_was_to_be_read_is_not_taken_for_what_was_to_be_written(othe
     within = files.atomic_folder(tmp_path / "data/raw")
     with pytest.raises(StorageError) as raised, within:
         raise PermissionError(errno.EACCES, "Permission denied", str(tmp_path / other))
-    assert raised.value.message.startswith(f"{tmp_path / other} cannot be used: Permission denied")
+    assert raised.value.message.startswith(f"{tmp_path / other} cannot be read: Permission denied")
     assert "data/raw was not written" in raised.value.message
     assert str(tmp_path / other) in raised.value.hint
 
@@ -135,13 +135,13 @@ def test_a_limit_on_the_size_of_files_is_not_mended_by_making_room(tmp_path: Pat
     with pytest.raises(StorageError) as raised, files.atomic_write(tmp_path / "table.csv"):
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
     assert raised.value.hint == (
-        "raise the limit on the size of files (ulimit -f shows it) and run the same command again"
+        "raise the limit on file sizes (ulimit -f shows it), then run the same command again"
     )
 
 
 def test_how_much_is_needed_is_said_where_it_is_known(tmp_path: Path) -> None:
-    full = pytest.raises(StorageError, match=r"free there; it takes 12,345 bytes\)\. What stood there")
-    with full, files.atomic_write(tmp_path / "table.csv"), files.taking(12_345, "it"):
+    full = pytest.raises(StorageError, match=r"free; it takes 12,345 bytes\)\. Its former content")
+    with full, files.atomic_write(tmp_path / "table.csv"), files.noting_size(12_345, "it"):
         raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
 
 
@@ -181,7 +181,7 @@ def test_a_broken_document_is_a_storage_error(content: str, tmp_path: Path) -> N
 
 
 def test_a_missing_document_is_a_storage_error_that_names_what_makes_it(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match=r"dvc repro makes it"):
+    with pytest.raises(StorageError, match=r"dvc repro creates it"):
         files.read_json(tmp_path / "source.json")
 
 

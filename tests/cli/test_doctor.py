@@ -77,7 +77,7 @@ def test_a_broken_params_yaml_a_missing_folder_of_images_and_no_git_are_found(
     params.write_text(
         valid.replace("name: digits", "name: image_folder").replace("path: data/images", "path: /nowhere")
     )
-    assert "data.path: there is nothing at /nowhere" in findings()["data"].value
+    assert "data.path: /nowhere does not exist" in findings()["data"].value
     assert "set data.path in params.yaml" in findings()["data"].remedy
 
 

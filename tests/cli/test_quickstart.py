@@ -13,17 +13,17 @@ from rich.console import Console
 from convtrack import files
 from convtrack.cli import quickstart
 from convtrack.datasets import cifar10
-from convtrack.datasets.cifar import Reach
+from convtrack.datasets.cifar import Availability
 from convtrack.errors import ConfigError, DataError
 from convtrack.params import schema
 from convtrack.params.editor import edit
 
-NOWHERE = Reach("", {"http://127.0.0.1:9/": "connection refused"})
+NOWHERE = Availability("", {"http://127.0.0.1:9/": "connection refused"})
 
 
 def decide(reach: Reach, monkeypatch: pytest.MonkeyPatch) -> str:
     """Let it choose the data, where CIFAR-10 can be had as `reach` says; returns what it said."""
-    monkeypatch.setattr(cifar10, "reachable", lambda data: reach)
+    monkeypatch.setattr(cifar10, "availability", lambda data: reach)
     said = io.StringIO()
     quickstart._cifar10_or_digits(schema.load().data, Console(file=said, width=200))
     return said.getvalue()
@@ -48,7 +48,7 @@ def test_a_batch_that_is_small_enough_for_digits_stays(workplace: Path, monkeypa
 
 def test_where_cifar10_is_in_reach_params_stay(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     before = (workplace / "params.yaml").read_bytes()
-    assert "using a mirror" in decide(Reach("a mirror", {}), monkeypatch)
+    assert "using a mirror" in decide(Availability("a mirror", {}), monkeypatch)
     assert (workplace / "params.yaml").read_bytes() == before
 
 
@@ -83,7 +83,7 @@ def test_a_data_path_that_is_not_there_is_said_before_dvc_is_asked(
         params.read_text().replace("name: cifar10", "name: image_folder").replace("path: data/images", "path: nowhere")
     )
     params.write_text(text)
-    with pytest.raises(DataError, match="data.path: there is nothing at nowhere"):
+    with pytest.raises(DataError, match="data.path: nowhere does not exist"):
         quickstart.run()
     files.PROCESSED.mkdir(parents=True)  # as after dvc pull: what is made of the images is here
     monkeypatch.setattr(quickstart, "repro", lambda: 3)

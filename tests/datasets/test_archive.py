@@ -60,13 +60,13 @@ def test_a_truncated_archive_is_refused(suffix, tmp_path):
     whole = path.read_bytes()
     for part in (0.5, 0.9):
         path.write_bytes(whole[: int(len(whole) * part)])
-        assert "is not a whole .tar, .tar.gz or .zip archive" in refused(path)
+        assert "is not a complete .tar, .tar.gz or .zip archive" in refused(path)
 
 
 def test_a_tar_cut_between_two_members_is_refused(tmp_path):
     path = as_tar({"a.png": b"a", "b.png": b"b"}, tmp_path / "a.tar")
     path.write_bytes(path.read_bytes()[:1024])
-    assert "ends without an end mark" in refused(path)
+    assert "no end mark" in refused(path)
 
 
 def test_a_tar_with_a_broken_header_in_the_middle_is_refused(tmp_path):
@@ -79,7 +79,7 @@ def test_a_tar_with_a_broken_header_in_the_middle_is_refused(tmp_path):
 
 def test_a_web_page_is_no_archive(tmp_path):
     (tmp_path / "a.tar.gz").write_bytes(b"<!DOCTYPE html><title>404</title>" * 40)
-    assert "is not a whole" in refused(tmp_path / "a.tar.gz")
+    assert "is not a complete" in refused(tmp_path / "a.tar.gz")
 
 
 @pytest.mark.parametrize("name", ["../evil.png", "train/../../evil.png", "/etc/evil.png"])
@@ -126,7 +126,7 @@ def test_more_members_than_the_cap_are_refused(suffix, tmp_path):
 def test_a_tar_that_says_megabytes_about_one_member_is_refused(tmp_path):
     name = info("././@LongLink", tarfile.GNUTYPE_LONGNAME, 2**21)
     path = tar_with(tmp_path / "a.tar.gz", info("1.png", size=2**21), info("2.png", size=600), name, info("3.png"))
-    assert "says more than 1,048,576 bytes about one member" in refused(path)
+    assert "has more than 1,048,576 bytes of headers for one member" in refused(path)
     assert len(contents(tar_with(path, info("1.png", size=2**21), info("2.png")))) == 2
 
 
@@ -147,11 +147,11 @@ def test_a_tar_that_is_cut_within_a_sparse_header_is_refused(tmp_path):
     header[482] = 1  # there is more of it, which does not come
     header[148:156] = b"%06o\0 " % (sum(header[:148]) + 8 * 32 + sum(header[156:]))
     (tmp_path / "a.tar").write_bytes(header)
-    assert "is not a whole" in refused(tmp_path / "a.tar")
+    assert "is not a complete" in refused(tmp_path / "a.tar")
 
 
 def test_an_archive_that_is_not_there_is_named(tmp_path):
-    assert "is not here" in refused(tmp_path / "missing.zip")
+    assert "does not exist" in refused(tmp_path / "missing.zip")
 
 
 def test_a_failing_disk_is_not_taken_for_a_broken_archive(tmp_path):

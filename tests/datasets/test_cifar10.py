@@ -76,7 +76,7 @@ def test_what_was_fetched_once_needs_no_network_again(binary, server, tmp_path):
     form = with_urls(form, server.serve("/a", path.read_bytes()))
     written(tmp_path, [form])
     server.answers.clear()
-    assert cifar10.reachable(data("cifar10"), [form], LIMITS).where == f".convtrack/downloads/{form.name}"
+    assert cifar10.availability(data("cifar10"), [form], LIMITS).source == f".convtrack/downloads/{form.name}"
     (tmp_path / "again").mkdir()
     written(tmp_path / "again", [form])
 
@@ -121,7 +121,7 @@ def test_a_mirror_of_ones_own_goes_first_as_url(binary, server, tmp_path, monkey
     with_password = server.address.replace("http://", "http://ann:geheim@")
     monkeypatch.setenv("CONVTRACK_CIFAR10_MIRROR", f"{with_password}/mine/")
     # where it is shown, the password is not
-    assert cifar10.reachable(data("cifar10"), [form], LIMITS).where == f"{server.address}/mine/{form.name}"
+    assert cifar10.availability(data("cifar10"), [form], LIMITS).source == f"{server.address}/mine/{form.name}"
     server.ranges.clear()
     written(tmp_path, [form])
     assert [path for path, asked in server.ranges if asked is None] == [f"/mine/{form.name}"]
@@ -130,7 +130,7 @@ def test_a_mirror_of_ones_own_goes_first_as_url(binary, server, tmp_path, monkey
 def test_a_mirror_of_ones_own_may_be_a_folder(binary, tmp_path, monkeypatch):
     form, path = binary
     monkeypatch.setenv("CONVTRACK_CIFAR10_MIRROR", str(path.parent))
-    assert cifar10.reachable(data("cifar10"), [form], LIMITS).where == str(path)
+    assert cifar10.availability(data("cifar10"), [form], LIMITS).source == str(path)
     assert len(written(tmp_path, [form])[0].labels) == 60
 
 
@@ -144,13 +144,13 @@ def test_with_all_mirrors_out_of_reach_each_is_named_with_its_cause_and_three_wa
     message, hint = raised.value.message, raised.value.hint
     assert f"{gone}: answers 404 Not Found" in message
     assert f"{refused}: " in message
-    assert f"{page}: sent a web page in place of the file" in message
+    assert f"{page}: sent a web page instead of the file" in message
     assert f"{tmp_path / 'cifar-10-binary.tar.gz'}: not there" in message
-    for way_out in ("data.archive", "CONVTRACK_CIFAR10_MIRROR", "dvc exp run -S data.name=digits"):
+    for way_out in ("data.archive", "CONVTRACK_CIFAR10_MIRROR", "data.name: digits"):
         assert way_out in hint
     assert message.count("\n") + hint.count("\n") < 24  # one screen
-    reach = cifar10.reachable(data("cifar10"), forms, LIMITS)
-    assert reach.where == ""
+    reach = cifar10.availability(data("cifar10"), forms, LIMITS)
+    assert reach.source == ""
     assert reach.causes[gone] == "answers 404 Not Found"
 
 
@@ -170,21 +170,21 @@ def test_an_archive_of_ones_own_with_a_wrong_hash_is_refused_and_left_alone(bina
     assert "1,000 bytes" in raised.value.message
     assert f"{form.size:,} bytes, {form.sha256}" in raised.value.message
     assert truncated.stat().st_size == 1000
-    assert cifar10.reachable(data("cifar10", archive=str(truncated)), [form]).causes["data.archive"]
+    assert cifar10.availability(data("cifar10", archive=str(truncated)), [form]).causes["data.archive"]
 
 
 def test_an_archive_of_ones_own_that_is_not_there_is_named(binary, tmp_path):
-    with pytest.raises(DataError, match=r"data\.archive: there is no file missing\.tar\.gz"):
+    with pytest.raises(DataError, match=r"data\.archive: missing\.tar\.gz is not a file"):
         written(tmp_path, [binary[0]], archive="missing.tar.gz")
 
 
 def test_an_archive_or_a_mirror_of_ones_own_is_reachable_without_network_in_the_home_folder_too(binary, monkeypatch):
     form, path = binary
-    assert cifar10.reachable(data("cifar10", archive=str(path)), [form]).where.startswith("data.archive")
+    assert cifar10.availability(data("cifar10", archive=str(path)), [form]).source.startswith("data.archive")
     monkeypatch.setenv("HOME", str(path.parent))
-    assert "data.archive" in cifar10.reachable(data("cifar10", archive=f"~/{path.name}"), [form]).where
+    assert "data.archive" in cifar10.availability(data("cifar10", archive=f"~/{path.name}"), [form]).source
     monkeypatch.setenv("CONVTRACK_CIFAR10_MIRROR", "~")
-    assert cifar10.reachable(data("cifar10"), [form], LIMITS).where == str(path)
+    assert cifar10.availability(data("cifar10"), [form], LIMITS).source == str(path)
 
 
 def test_what_cannot_be_looked_at_is_not_reachable_and_says_why(binary, server, tmp_path, monkeypatch):
@@ -192,26 +192,26 @@ def test_what_cannot_be_looked_at_is_not_reachable_and_says_why(binary, server, 
     impossible = "n" * 300  # no file system has names of that length
     with pytest.raises(DataError, match=r"data.archive: n+ cannot be read: File name too long"):
         written(tmp_path, [form], archive=impossible)
-    reach = cifar10.reachable(data("cifar10", archive=impossible), [form])
-    assert reach.where == ""
+    reach = cifar10.availability(data("cifar10", archive=impossible), [form])
+    assert reach.source == ""
     assert f"{impossible} cannot be read: File name too long" in reach.causes["data.archive"]
     monkeypatch.setenv("CONVTRACK_CIFAR10_MIRROR", impossible)
-    assert "cannot be read" in cifar10.reachable(data("cifar10"), [form]).causes[f"{impossible}/{form.name}"]
+    assert "cannot be read" in cifar10.availability(data("cifar10"), [form]).causes[f"{impossible}/{form.name}"]
     public = with_urls(form, server.serve(f"/{form.name}", path.read_bytes()))
-    assert cifar10.reachable(data("cifar10"), [public], LIMITS).where == public.urls[0]
+    assert cifar10.availability(data("cifar10"), [public], LIMITS).source == public.urls[0]
     path.chmod(0)
     monkeypatch.setenv("CONVTRACK_CIFAR10_MIRROR", str(path.parent))
     user = os.geteuid()
     try:
         if user == 0:  # who may read everything
             os.seteuid(65534)
-        own = cifar10.reachable(data("cifar10", archive=str(path)), [form])
-        mirror = cifar10.reachable(data("cifar10"), [form])
+        own = cifar10.availability(data("cifar10", archive=str(path)), [form])
+        mirror = cifar10.availability(data("cifar10"), [form])
     finally:
         os.seteuid(user)
-    assert own.where == ""
+    assert own.source == ""
     assert f"{path} cannot be read: Permission denied" in own.causes["data.archive"]
-    assert mirror.where == ""
+    assert mirror.source == ""
     assert mirror.causes[str(path)] == "cannot be read: Permission denied"
 
 
@@ -235,13 +235,13 @@ def test_a_pickle_that_would_run_code_runs_nothing(tmp_path):
             return os.system, (f"touch {tmp_path}/ran",)
 
     form, path = small(cifar10.PYTHON, tmp_path, lambda pixels, labels: pickle.dumps(Evil(), protocol=2))
-    with pytest.raises(DataError, match=r"system has no place in a batch of images"):
+    with pytest.raises(DataError, match=r"system is not allowed in a batch of images"):
         written(tmp_path, [form], archive=str(path))
     assert not (tmp_path / "ran").exists()
 
 
 def test_what_a_terminal_would_obey_is_not_in_a_message_about_a_pickle():
-    with pytest.raises(DataError, match="has no place") as raised:
+    with pytest.raises(DataError, match="is not allowed") as raised:
         cifar10.python_batch(b"\x80\x02c\x1b[2J\nname\n.")
     assert raised.value.message.isprintable()
 
@@ -258,5 +258,5 @@ def test_an_archive_with_a_link_is_refused_even_with_the_right_hash(tmp_path):
         link.type, link.linkname = tarfile.SYMTYPE, "/etc/passwd"
         tar.addfile(link, io.BytesIO())
     digest = hashlib.sha256(path.read_bytes()).hexdigest()
-    with pytest.raises(DataError, match="holds a link"):
+    with pytest.raises(DataError, match="contains a link"):
         written(tmp_path, [dataclasses.replace(cifar10.BINARY, sha256=digest)], archive=str(path))

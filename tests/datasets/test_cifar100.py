@@ -70,22 +70,22 @@ def test_a_mirror_and_an_archive_of_ones_own_are_taken(server, tmp_path, monkeyp
     assert written(tmp_path / "archive", form, archive=str(path))["counts"] == COUNTS
     monkeypatch.setenv("CONVTRACK_CIFAR100_MIRROR", f"{server.address}/mine/")
     server.serve("/mine/cifar-100-binary.tar.gz", path.read_bytes())
-    assert cifar100.reachable(data("cifar100"), [form], LIMITS).where == f"{server.address}/mine/{form.name}"
+    assert cifar100.availability(data("cifar100"), [form], LIMITS).source == f"{server.address}/mine/{form.name}"
     assert written(tmp_path / "mirror", form)["counts"] == COUNTS
     broken = tmp_path / "broken.tar.gz"
     broken.write_bytes(path.read_bytes()[:-1])
-    reach = datasets.reach(data("cifar100", archive=str(broken)))
+    reach = datasets.availability(data("cifar100", archive=str(broken)))
     assert reach is not None
     assert f"{cifar100.BINARY.size:,} bytes" in reach.causes["data.archive"]
-    assert datasets.reach(data("digits")) is None
+    assert datasets.availability(data("digits")) is None
 
 
 def test_where_no_mirror_has_it_the_ways_out_are_its_own(tmp_path):
     form, _ = small(tmp_path, "http://127.0.0.1:9/a")
-    with pytest.raises(DownloadError, match="no mirror gives cifar100") as raised:
+    with pytest.raises(DownloadError, match="cifar100 cannot be downloaded") as raised:
         written(tmp_path / "out", form)
     assert "http://127.0.0.1:9/a: " in raised.value.message
-    assert "data.archive to a cifar-100-binary.tar.gz" in raised.value.hint
+    assert "data.archive to your own copy of cifar-100-binary.tar.gz" in raised.value.hint
     assert "CONVTRACK_CIFAR100_MIRROR" in raised.value.hint
 
 
@@ -97,7 +97,7 @@ def test_what_is_wrong_in_the_archive_is_named(tmp_path):
         written(tmp_path / "label", form, archive=str(path))
     for name in ("test.bin", "fine_label_names.txt"):
         form, path = small(tmp_path, without=name)
-        with pytest.raises(DataError, match=f"lacks cifar-100-binary/{name}"):
+        with pytest.raises(DataError, match=f"does not contain cifar-100-binary/{name}"):
             written(tmp_path / name, form, archive=str(path))
     form, path = small(tmp_path)
     form = dataclasses.replace(form, read=cifar.binary_batch)  # one label a record

@@ -42,7 +42,7 @@ def cause(url, folder, known=KNOWN, limits=LIMITS):
     (folder := folder / "empty").mkdir(exist_ok=True)
     with pytest.raises(FetchError) as raised:
         fetch.fetch(url, folder / "a.tar.gz", **known, limits=limits)
-    assert f"could not be fetched: {raised.value.cause}" in raised.value.message
+    assert f"cannot be downloaded: {raised.value.cause}" in raised.value.message
     assert raised.value.cause.isprintable()
     assert len(raised.value.cause) <= 300
     assert os.listdir(folder) == []
@@ -77,12 +77,12 @@ ANSWERS = {
     "answers 500 Internal Server Error": hostile.status(500),
     "answers 404 Not Found": hostile.status(404),
     "answers 206 Partial Content": hostile.other_part,  # which nobody asked for
-    "sent a web page in place of the file": hostile.web_page,
+    "sent a web page instead of the file": hostile.web_page,
     "on": hostile.reset,  # "Connection reset by peer" or "Remote end closed connection"
     "IncompleteRead(50000 bytes read, 52400 more expected)": hostile.cut_after(50_000),
-    "offers 7 bytes, expected 102,400": hostile.length("7"),
+    "the file has 7 bytes, expected 102,400": hostile.length("7"),
     "cut off after 50,000 of 102,400 bytes": hostile.without_length(50_000),
-    "sends more than the 102,400 bytes expected": hostile.endless,
+    "sent more than the 102,400 bytes expected": hostile.endless,
     f"expected {SHA256} but got {hashlib.sha256(BODY[::-1]).hexdigest()}": hostile.other_bytes,
 }
 
@@ -94,12 +94,12 @@ def test_what_a_server_does_wrong_is_the_cause(server, tmp_path, said):
 
 @pytest.mark.parametrize("answer", [hostile.silent, hostile.stalled_after(100)])
 def test_a_server_that_goes_silent_is_given_up(server, tmp_path, answer):
-    assert cause(server.serve("/a", BODY, answer), tmp_path, limits=IMPATIENT) == "silent for too long"
+    assert cause(server.serve("/a", BODY, answer), tmp_path, limits=IMPATIENT) == "no data before the timeout"
 
 
 def test_a_web_page_under_another_type_is_called_that(server, tmp_path):
     url = server.serve("/a", b"", hostile.disguised_web_page)
-    assert cause(url, tmp_path, UNKNOWN) == "sent a web page in place of the file"
+    assert cause(url, tmp_path, UNKNOWN) == "sent a web page instead of the file"
 
 
 def test_a_server_that_calls_a_packed_file_packed_for_the_way_sends_it_as_it_is(server, tmp_path):
@@ -183,8 +183,8 @@ def test_asking_tells_who_answers_and_why_others_do_not(server):
     assert answers[good] == answers[redirect] == ""
     assert "Connection refused" in answers[closed]
     assert answers[gone] == "answers 404 Not Found"
-    assert answers[page] == "sent a web page in place of the file"
-    assert answers[mute] == "silent for too long"
+    assert answers[page] == "sent a web page instead of the file"
+    assert answers[mute] == "no data before the timeout"
     assert answers[headers] == "no answer in time"
     assert "no-such-host.invalid" in answers[unknown]
     assert answers["http://"]
@@ -220,7 +220,7 @@ def test_what_never_ends_leaves_others_some_of_the_disk(server, tmp_path, monkey
         monkeypatch.setattr(fetch, "RESERVE", free - room)
         with pytest.raises(OSError, match="No space left on device") as raised:
             fetch.fetch(url, tmp_path / "a.tar.gz", limits=LIMITS)
-        assert "the server does not say how many bytes are to come" in raised.value.__notes__[0]
+        assert "the server does not announce the size" in raised.value.__notes__[0]
         assert os.listdir(tmp_path) == []
 
 

@@ -128,7 +128,7 @@ def test_broken_images_are_all_named_and_refused(tmp_path):
     files = {**tree(train=20), "train/cat/3.png": b"no image", "train/dog/4.png": drawn(0)[:60]}
     message = refused(tmp_path, files)
     assert "2 unreadable images" in message
-    assert "train/cat/3.png: no PNG, JPEG, WebP, BMP, GIF or TIFF inside" in message
+    assert "train/cat/3.png: not a PNG, JPEG, WebP, BMP, GIF or TIFF file" in message
     assert "train/dog/4.png: broken" in message
     many = {f"train/cat/{number}.png": b"" for number in range(15)}
     assert "and 6 more" in refused(tmp_path, many)
@@ -158,16 +158,16 @@ def test_an_image_twice_in_an_archive_is_refused(again, tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("change", "said"), [("add", "train/cat/9.png is new"), ("remove", "1 of 6 images are no longer there")]
+    ("change", "said"), [("add", "train/cat/9.png is new"), ("remove", "1 of 6 images have disappeared")]
 )
 def test_a_folder_that_changes_while_it_is_read_is_refused(change, said, tmp_path):
     path = as_folder(tree(train=3), tmp_path / "images")
-    stage = image_folder.Stage(tmp_path / "decoded.raw", image_folder._listed(path, "images"))
+    stage = image_folder.DecodedImages(tmp_path / "decoded.raw", image_folder._listed(path, "images"))
     if change == "add":
         (path / "train/cat/9.png").write_bytes(drawn(0))
     else:
         (path / "train/cat/1.png").unlink()
-    with pytest.raises(DataError, match=f"changed while it was read: {said}"):
+    with pytest.raises(DataError, match=f"changed while it was being read: {said}"):
         image_folder._decode(path, stage, data())
 
 

@@ -16,8 +16,8 @@ HEIC = {f"train/{name}/{number}.heic": b"" for name in "ab" for number in range(
 @pytest.mark.parametrize(
     ("images", "said"),
     [
-        ({**tree(train=3), **NOTHING}, ["class folders without an image: train/cat"]),
-        (tree(train=5, classes=("cat",)), ["there is a single class, cat"]),
+        ({**tree(train=3), **NOTHING}, ["class folders without images: train/cat"]),
+        (tree(train=5, classes=("cat",)), ["only one class, cat"]),
         (
             {**tree(train=3), "train/emu/1.png": drawn(0)},
             ["fewer than 3 images, one of them for val and one for test: train/emu (1)"],
@@ -30,12 +30,12 @@ HEIC = {f"train/{name}/{number}.heic": b"" for name in "ab" for number in range(
             {**tree(train=3, classes=("a", "b")), **tree(0, 2, classes=("b", "c"))},
             ["classes in train/ but not in test/: a", "classes in test/ but not in train/: c"],
         ),
-        ({"cats/1.png": drawn(0), "dogs/1.png": drawn(1)}, ["no train/<class>/ folders; at its top: 'cats', 'dogs'"]),
-        ({"\x1b[2J/1.png": drawn(0)}, [r"at its top: '\x1b[2J'"]),
-        ({**tree(train=3), **{f"old/{name}": content for name, content in tree(train=3).items()}}, ["in two places"]),
+        ({"cats/1.png": drawn(0), "dogs/1.png": drawn(1)}, ["no train/<class>/ folders, but 'cats', 'dogs'"]),
+        ({"\x1b[2J/1.png": drawn(0)}, [r"but '\x1b[2J'"]),
+        ({**tree(train=3), **{f"old/{name}": content for name, content in tree(train=3).items()}}, ["in two folders"]),
         (
             {**HEIC, "train/a/notes.txt": b""},
-            ["no images in a format that is read, but 6 .heic, 1 .txt, in train/a, train/b (read: PNG, JPEG"],
+            ["no supported images, but 6 .heic, 1 .txt, in train/a, train/b (supported: PNG, JPEG"],
         ),
     ],
     ids=["all broken", "one class", "one image", "one for val", "other classes", "no train", "escape", "twice", "HEIC"],
@@ -47,7 +47,7 @@ def test_a_folder_that_cannot_be_trained_on_is_refused_in_the_first_lines(images
 
 def test_an_empty_class_folder_is_named(tmp_path):
     (tmp_path / "images/train/emu").mkdir(parents=True)
-    assert "class folders without an image: train/emu" in refused(tmp_path, tree(train=3))
+    assert "class folders without images: train/emu" in refused(tmp_path, tree(train=3))
 
 
 @pytest.mark.parametrize("pack", [as_folder, as_tar, as_zip])
@@ -61,7 +61,7 @@ def test_images_one_folder_too_deep_are_named_in_the_first_line(pack, tmp_path):
 def test_a_train_folder_further_down_is_named_in_the_first_line(pack, tmp_path):
     files = {f"set/v1/{name}": content for name, content in tree(train=3).items()}
     path = pack(files, tmp_path / "set")
-    with pytest.raises(DataError, match=r"has train/ further down, in set/v1/\.") as raised:
+    with pytest.raises(DataError, match=r"has train/ too deep, in set/v1/\.") as raised:
         written(tmp_path, path=str(path))
     assert f"set data.path to {path}/set/v1" in raised.value.hint
     if pack is as_folder:
@@ -76,13 +76,13 @@ def test_a_class_without_an_image_is_seen_in_archives_that_do_not_name_folders_t
 
 
 def test_a_path_with_nothing_there_is_named(tmp_path):
-    assert refused(tmp_path, path="nowhere").startswith("data.path: there is nothing at nowhere")
+    assert refused(tmp_path, path="nowhere").startswith("data.path: nowhere does not exist")
     (tmp_path / "file").touch()
-    assert "there is nothing at file/images" in refused(tmp_path, path="file/images")
-    assert "there is nothing at a\\x00b" in refused(tmp_path, path="a\0b")
+    assert "file/images does not exist" in refused(tmp_path, path="file/images")
+    assert "a\\x00b does not exist" in refused(tmp_path, path="a\0b")
     assert "cannot be read: File name too long" in refused(tmp_path, path="x" * 300)
     (tmp_path / "link").symlink_to("/nowhere")
-    assert "data.path: link is a link to /nowhere, which is not there" in refused(tmp_path, path="link")
+    assert "data.path: link is a link to /nowhere, which does not exist" in refused(tmp_path, path="link")
 
 
 def test_a_data_path_with_a_tilde_is_in_the_home_folder(tmp_path, monkeypatch):
@@ -91,15 +91,15 @@ def test_a_data_path_with_a_tilde_is_in_the_home_folder(tmp_path, monkeypatch):
     as_tar(tree(train=3), tmp_path / "home/a.tar")
     for path in ("~/pictures", "~/a.tar"):
         assert written(tmp_path, name=f"out {path[2:]}", path=path)[2]["counts"] == {"train": 4, "test": 2}
-    assert "there is nothing at ~/nowhere" in refused(tmp_path, path="~/nowhere")
-    assert "there is nothing at ~nobody-of-this-name/x" in refused(tmp_path, path="~nobody-of-this-name/x")
+    assert "~/nowhere does not exist" in refused(tmp_path, path="~/nowhere")
+    assert "~nobody-of-this-name/x does not exist" in refused(tmp_path, path="~nobody-of-this-name/x")
 
 
 @pytest.mark.parametrize("name", ["train/dog", "train", "test", "train/cat.d"])
 def test_a_folder_that_is_a_dead_link_is_named_in_the_first_line(name, tmp_path):
     as_folder({"train/cat/1.png": drawn(0)} if name.count("/") else {"notes.txt": b""}, tmp_path / "images")
     (tmp_path / "images" / name).symlink_to(tmp_path / "disk/elsewhere")
-    assert f"has {name}, a link to {tmp_path}/disk/elsewhere, which is not there" in refused(tmp_path)
+    assert f"has {name}, a link to {tmp_path}/disk/elsewhere, which does not exist" in refused(tmp_path)
 
 
 def test_a_link_in_a_circle_is_no_folder_and_no_traceback(tmp_path):
@@ -124,5 +124,5 @@ def test_a_dead_link_and_a_pipe_are_unreadable_images(tmp_path):
     (tmp_path / "images/train/cat/dead.png").symlink_to(tmp_path / "nothing")
     os.mkfifo(tmp_path / "images/train/cat/pipe.png")
     message = refused(tmp_path)
-    assert f"train/cat/dead.png: cannot be read: a link to {tmp_path}/nothing, which is not there" in message
+    assert f"train/cat/dead.png: cannot be read: a link to {tmp_path}/nothing, which does not exist" in message
     assert "train/cat/pipe.png: cannot be read: neither a file nor a folder" in message

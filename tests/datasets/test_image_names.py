@@ -81,11 +81,11 @@ def test_names_are_taken_whatever_they_are_made_of(pack, tmp_path):
 
 def test_names_are_escaped_in_messages(tmp_path):
     files = {**tree(train=3, classes=("a", "b\u202e")), "train/a/9.41\u202fAM.png": b"broken"}
-    assert "train/a/9.41\\u202fAM.png: no PNG" in refused(tmp_path, files)
+    assert "train/a/9.41\\u202fAM.png: not a PNG" in refused(tmp_path, files)
     (tmp_path / "images/train/a/9.41\u202fAM.png").write_bytes(drawn(0, size=(3, 3)))
     assert "train/a/9.41\\u202fAM.png is 3 x 3" in refused(tmp_path)
     (tmp_path / "images/train/c\u2028").mkdir()
-    assert "without an image: train/c\\u2028" in refused(tmp_path)
+    assert "without images: train/c\\u2028" in refused(tmp_path)
     (tmp_path / "images/train/c\u2028/1.png").write_bytes(drawn(0))
     assert "train/c\\u2028 (1)" in refused(tmp_path)
 
@@ -98,7 +98,7 @@ def test_names_in_another_encoding_are_refused_with_the_way_out(pack, tmp_path):
         path.write_bytes(path.read_bytes().replace(b"caf?", b"caf\xe9"))
     else:
         path = pack(files, tmp_path / "set")
-    with pytest.raises(DataError, match=r"'train/caf\\udce9/\d?\.?p?n?g?', a name that is not in UTF-8") as raised:
+    with pytest.raises(DataError, match=r"'train/caf\\udce9/\d?\.?p?n?g?', a name that is not UTF-8") as raised:
         written(tmp_path, None, path=str(path))
     assert "unzip -O cp437" in raised.value.hint
     assert "convmv" in raised.value.hint

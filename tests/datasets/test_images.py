@@ -230,13 +230,13 @@ def test_a_truncated_image_is_refused(kind):
 
 @pytest.mark.parametrize("content", [b"", b"plain text", b"GIF89a"])
 def test_what_is_no_image_is_refused(content):
-    with pytest.raises(UnreadableImageError, match="no PNG, JPEG, WebP, BMP, GIF or TIFF inside"):
+    with pytest.raises(UnreadableImageError, match="not a PNG, JPEG, WebP, BMP, GIF or TIFF file"):
         decode(BytesIO(content))
 
 
 @pytest.mark.parametrize("kind", ["PPM", "ICO", "EPS", "JPEG2000", "AVIF"])
 def test_another_format_under_the_name_of_a_png_is_refused(kind):
-    with pytest.raises(UnreadableImageError, match="no PNG, JPEG, WebP, BMP, GIF or TIFF inside"):
+    with pytest.raises(UnreadableImageError, match="not a PNG, JPEG, WebP, BMP, GIF or TIFF file"):
         decode(BytesIO(drawn(0, "RGB", (16, 16), kind)))
 
 

@@ -33,7 +33,7 @@ def clone(make_clone: Callable[[Path], Clone], tmp_path_factory: pytest.TempPath
     as_folder(tree(60, classes=("cat", "dog", "fox"), size=(16, 16)), clone.path / IMAGES)
     output = clone.run("dvc", "exp", "run", "--temp", "-n", "first")
     assert ran(output) == ["inspect", "download", "preprocess", "train", "evaluate"]
-    assert "129 images in batches of 16 make an epoch of 8 steps" in output
+    assert "129 images in batches of 16 make 8 steps per epoch" in output
     assert "better set train.batch_size: 8 " in output
     assert not (clone.path / "data/raw").exists()
     clone.run("dvc", "exp", "apply", "first")
@@ -97,7 +97,7 @@ def test_a_path_that_leads_nowhere_is_named_and_costs_nothing(clone: Clone) -> N
     raw = clone.json(files.RAW / files.SOURCE)
     output = clone.run("dvc", "exp", "run", "-S", "data.path=/nonexistent", expect=255)
     said = [line for line in output.splitlines() if line and not line.startswith((">", "Re", "Running", "WARNING"))]
-    assert said[0].startswith("convtrack: data.path: there is nothing at /nonexistent")
+    assert said[0].startswith("convtrack: data.path: /nonexistent does not exist")
     assert "next: set data.path in params.yaml" in said[1]
     assert "Errno" not in output
     clone.run("git", "checkout", "-q", "params.yaml")
@@ -134,7 +134,7 @@ def test_a_colleague_without_the_images_goes_on_from_what_was_made_of_them(
     assert ran(other.run("dvc", "repro", "--allow-missing")) == []
     output = other.run("dvc", "repro")
     assert ran(output) == ["inspect"]
-    assert "data/images is not here: going on with what was made of its 180 files before" in output
+    assert "data/images does not exist: using the earlier import of its 180 files" in output
     assert ran(other.run("dvc", "repro")) == []
     assert trained(other) == first
     space = {"model.dropout": {"type": "float", "low": 0.0, "high": 0.5}}

@@ -36,7 +36,7 @@ def test_a_training_that_fails_says_why_and_marks_its_run_failed(clone: Clone, m
     clone.change({"train.batch_size": 100_000})
     client = prepare(clone, monkeypatch)
     output = clone.run("convtrack", "train", expect=2)
-    assert "train.batch_size: 100000 is more than" in output
+    assert "train.batch_size: 100000 is larger than" in output
     assert "Traceback" not in output
     assert states(client) == ["FAILED"]
     assert not files.RUN.exists()
@@ -51,7 +51,7 @@ def test_ctrl_c_in_a_training_ends_dvc_and_marks_the_run_killed(clone: Clone, mo
     assert states(client) == ["KILLED"]
     assert not files.RUN.exists()
     seen = clone.stop(signal.SIGTERM, "convtrack", "train", expect=143)
-    assert "going on after" in seen
+    assert "resuming after" in seen
     assert "Traceback" not in seen
     assert states(client) == ["KILLED"]  # the same run
 

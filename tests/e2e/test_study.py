@@ -283,7 +283,7 @@ def test_ctrl_c_keeps_what_was_trained_and_the_same_command_goes_on(clone: Clone
     assert runs(clone, "stopped", "study")[0].info.status == "KILLED"
     run(clone, "stopped", 1)
     assert states(clone, "stopped") == ["COMPLETE"]
-    assert "going on after " in log(clone, "stopped", 0)
+    assert "resuming after " in log(clone, "stopped", 0)
     assert recorded(clone, "stopped") == ["FINISHED"]
     (child,) = runs(clone, "stopped", "trial")
     client = MlflowClient(f"sqlite:///{clone.path / 'mlflow.db'}")
@@ -301,7 +301,7 @@ def test_a_study_that_is_killed_leaves_no_process_and_the_same_command_does_the_
     process.wait()
     run(clone, "dead", 2)
     assert states(clone, "dead") == ["COMPLETE", "COMPLETE"]
-    assert "going on after " in log(clone, "dead", 0)
+    assert "resuming after " in log(clone, "dead", 0)
     assert study(clone, "dead").trials[0].user_attrs["process"]["pid"] != orphan
     assert recorded(clone, "dead") == ["FINISHED", "FINISHED"]
     assert [run.info.status for run in runs(clone, "dead", "study")] == ["FINISHED"]

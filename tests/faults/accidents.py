@@ -18,7 +18,7 @@ def is_usable(error: ConvtrackError) -> None:
     """Whether a person can read that and go on from it."""
     assert error.message.strip()
     assert error.hint.strip()
-    assert "readable for you" not in error.hint, "it could be read"
+    assert "permission to read" not in error.hint, "it could be read"
     assert all(line.isprintable() for line in str(error).splitlines())
     assert max(map(len, str(error).splitlines())) < 6000
     assert "Traceback" not in str(error)

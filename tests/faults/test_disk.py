@@ -121,7 +121,7 @@ def test_a_training_that_had_no_room_for_its_record_alone_does_not_train_again(u
         with full_from(clone, record, 0):
             output = clone.run("dvc", "repro", "--single-item", "train", expect=255)
         assert failed(output)
-        assert f"going on after epoch {EPOCHS}" in as_undisturbed(undisturbed, "train")
+        assert f"resuming after epoch {EPOCHS}" in as_undisturbed(undisturbed, "train")
 
 
 def test_an_archive_from_an_address_of_ones_own(undisturbed: Undisturbed, tmp_path: Path) -> None:

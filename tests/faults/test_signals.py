@@ -152,8 +152,8 @@ def test_a_stage_that_is_stopped_and_run_again_makes_what_it_would_have_made(
         assert made(clone.path / OUTS[stage]) == undisturbed.made[stage], told
         if stage in {"train", "evaluate"}:
             assert recorded(clone) == ["FINISHED"], told
-        if stage == "train" and "to go on from there later" in said:
-            assert "going on after" in again, told
+        if stage == "train" and "resumes from there" in said:
+            assert "resuming after" in again, told
 
 
 @pytest.mark.soak
@@ -205,7 +205,7 @@ def test_a_stage_that_is_killed_and_run_again_makes_what_it_would_have_made(
         assert made(clone.path / OUTS[stage]) == undisturbed.made[stage], f"killed after {after:.2f} s"
         if stage == "train":
             assert recorded(clone) == ["FINISHED"]
-        print(f"{stage}: killed after {after:.2f} s, {'going on after' in output=}")  # noqa: T201
+        print(f"{stage}: killed after {after:.2f} s, {'resuming after' in output=}")  # noqa: T201
 
 
 def test_a_lock_file_that_a_kill_has_cut_is_refused_by_dvc_and_may_be_deleted(undisturbed: Undisturbed) -> None:

@@ -126,7 +126,9 @@ def changed(model=VGG, **values):
 def test_the_smallest_images_that_a_network_states_will_do_and_a_pixel_less_is_refused(model, side):
     assert model.smallest_side == side
     assert build(model, side=side).output_shape == (None, 10)
-    with pytest.raises(ConfigError, match=rf"{side - 1}x{side - 1} .*{model.name}\), which needs {side} a side"):
+    with pytest.raises(
+        ConfigError, match=rf"{side - 1}x{side - 1} .*{model.name}\), which needs at least {side}x{side}"
+    ):
         build(model, side=side - 1)
 
 

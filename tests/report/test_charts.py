@@ -47,9 +47,9 @@ def test_curves_of_a_single_epoch_can_be_seen(parameters: Evaluate) -> None:
 @pytest.mark.usefixtures("cats_and_dogs")
 def test_confusion_shows_images_and_shares_side_by_side(parameters: Evaluate) -> None:
     figure = charts.confusion(results.read(), parameters)
-    assert "2 of 6 test images wrong" in figure.get_suptitle()
+    assert "2 of 6 test images are wrong" in figure.get_suptitle()
     assert cells(titled(figure, "images")) == ["2", "2", "2"]  # no dog was taken for a cat
-    assert cells(titled(figure, "share")) == ["0.50", "0.50", "1.00"]
+    assert cells(titled(figure, "fraction")) == ["0.50", "0.50", "1.00"]
 
 
 def test_confusion_of_a_hundred_classes_stays_a_picture_that_opens_anywhere(
@@ -77,7 +77,7 @@ def test_classes_come_with_the_best_on_top_and_those_without_test_images_at_the_
 def test_calibration_says_whether_the_model_is_overconfident(parameters: Evaluate) -> None:
     figure = charts.calibration(results.read(), parameters)
     # confidences 0.9, 0.8, 0.6, 0.8, 0.9 and 0.51; four of six are right
-    assert "75.2% confident, 66.7% right: overconfident" in figure.get_suptitle()
+    assert "mean confidence 75.2%, accuracy 66.7%: overconfident" in figure.get_suptitle()
     assert bars(figure.axes[1]) == [0, 0, 2, 2, 2]
 
 

@@ -21,7 +21,7 @@ def test_confused_shows_the_surest_mistakes_first(parameters: Evaluate) -> None:
     found = results.read()
     figure = thumbnails.confused(found, parameters)
     assert words(figure) == ["cat\nread as\ndog: 2\n(50.0% of cat)"]
-    assert [panel.get_title() for panel in figure.axes][1:3] == ["80% sure\n3.png", "60% sure\n2.png"]
+    assert [panel.get_title() for panel in figure.axes][1:3] == ["80%\n3.png", "60%\n2.png"]
     first, second = pictures(figure)
     np.testing.assert_array_equal(first, found.images[3])
     np.testing.assert_array_equal(second, found.images[2])
@@ -67,4 +67,4 @@ def test_without_mistakes_or_doubts_the_picture_says_so(
     write_results(classes, [0], undecided, (4, 4, 3))
     found = results.read()
     assert "No test image was read as another class" in thumbnails.confused(found, parameters).texts[0].get_text()
-    assert "No test image is partly two classes" in thumbnails.ambiguous(found, parameters).texts[0].get_text()
+    assert "No test image is ambiguous" in thumbnails.ambiguous(found, parameters).texts[0].get_text()

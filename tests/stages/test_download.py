@@ -131,8 +131,8 @@ def test_with_no_space_left_the_error_names_the_place_and_nothing_is_written(ima
 
     (said,) = errors([(".", {})], preexec_fn=little_space)
     assert said.startswith("StorageError: data/raw cannot be written: File too large")
-    assert "a first copy of the decoded images takes 73,728 bytes" in said
-    assert "next: raise the limit on the size of files" in said
+    assert "a temporary copy of the decoded images takes 73,728 bytes" in said
+    assert "next: raise the limit on file sizes" in said
     assert list((tmp_path / "data").iterdir()) == []
 
 
@@ -169,7 +169,7 @@ def test_what_may_not_be_read_or_written_is_named():
             assert "Permission denied" in said
             assert "data/raw cannot be written" not in said
         assert unwritten.startswith("StorageError: data/raw cannot be written: Permission denied")
-        assert "next: make data writable" in unwritten
+        assert "next: give yourself permission to write data" in unwritten
         assert list(read_only.iterdir()) == []
 
 
@@ -188,7 +188,7 @@ def test_files_of_formats_that_are_not_read_are_named_by_the_end_of_their_name(i
     (images / "train/cat/1.heic").touch()
     (images / "train/dog/2.heic").touch()
     download.run(data("image_folder"))
-    assert "skipped 2 files of formats that are not read (.heic)" in capsys.readouterr().out
+    assert "skipped 2 files in unsupported formats (.heic)" in capsys.readouterr().out
 
 
 def test_neither_tensorflow_nor_mlflow_is_loaded():

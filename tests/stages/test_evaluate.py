@@ -177,8 +177,8 @@ def test_two_classes_all_told_apart_leave_no_confused_pair() -> None:
 @pytest.mark.parametrize(
     ("model", "received"),
     [
-        (lambda: brightest_of_first_pixels(shape=(4, 4, 3)), "takes images of 4x4x3 and gives 4"),
-        (lambda: brightest_of_first_pixels(classes=7), "takes images of 3x3x1 and gives 7"),
+        (lambda: brightest_of_first_pixels(shape=(4, 4, 3)), "takes images of 4x4x3 and returns 4"),
+        (lambda: brightest_of_first_pixels(classes=7), "takes images of 3x3x1 and returns 7"),
     ],
     ids=["other images", "other classes"],
 )
@@ -186,7 +186,7 @@ def test_a_model_of_other_data_is_refused(workplace: Path, model: Any, received:
     files.save_model(files.MODEL, model())
     with pytest.raises(DataError, match=received) as error:
         evaluate.run(PARAMETERS)
-    assert "the images there are 3x3x1, of 4 classes" in error.value.message
+    assert "the images are 3x3x1 with 4 classes" in error.value.message
     assert "dvc repro" in error.value.hint
     assert not files.METRICS.parent.exists()
 
@@ -195,7 +195,7 @@ def test_probabilities_that_are_not_numbers_are_refused(workplace: Path) -> None
     model = brightest_of_first_pixels()
     model.layers[-1].set_weights([np.full((9, 4), np.nan, dtype=np.float32)])
     files.save_model(files.MODEL, model)
-    with pytest.raises(TrainingError, match="not numbers for 10 of 10 test images"):
+    with pytest.raises(TrainingError, match="not finite for 10 of 10 test images"):
         evaluate.run(PARAMETERS)
     assert not files.METRICS.parent.exists()
 

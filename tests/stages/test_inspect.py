@@ -96,9 +96,9 @@ def test_missing_images_are_named_before_anything_is_written(here: Path) -> None
     as_folder(tree(), Path("images"))
     first = inspected()
     for path, message in {
-        "/nonexistent": "data.path: there is nothing at /nonexistent ",
+        "/nonexistent": "data.path: /nonexistent does not exist ",
         "../../../../../../images": "data.path: ../../../../../../images ",
-        "~/pics": "data.path: there is nothing at ~/pics ",
+        "~/pics": "data.path: ~/pics does not exist ",
     }.items():
         with pytest.raises(DataError, match=message) as raised:
             inspect.run(data(path=path))
@@ -111,6 +111,6 @@ def test_images_that_are_gone_since_are_not_missed(capsys: pytest.CaptureFixture
     first = inspected()
     Path("images").rename("away")
     assert inspected() == first
-    assert "images is not here: going on with what was made of its 8 files before" in capsys.readouterr().err
-    with pytest.raises(DataError, match="there is nothing at images"):
+    assert "images does not exist: using the earlier import of its 8 files" in capsys.readouterr().err
+    with pytest.raises(DataError, match="images does not exist"):
         inspect.run(data(image_size=4))  # download would have to read them

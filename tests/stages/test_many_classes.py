@@ -97,7 +97,7 @@ def test_pictures_open_anywhere_and_say_what_they_leave_out() -> None:
             assert max(image.size) < 3000
     found = results.read()
     wrong = int(np.sum(found.labels != found.predicted))
-    title = f"{wrong} of 329 test images wrong; the 50 most confused of 320 classes"
+    title = f"{wrong} of 329 test images are wrong; the 50 most confused of 320 classes"
     assert title in charts.confusion(found, PARAMETERS).get_suptitle()
     figure = charts.per_class(found, PARAMETERS)
     assert "the 50 of 320 classes with the lowest F1" in figure.get_suptitle()
@@ -115,5 +115,5 @@ def test_mlflow_gets_few_metrics_and_a_small_confusion_matrix_and_both_say_so(tm
     console = Console(width=500, color_system=None)
     with console.capture() as capture:
         console.print(tables.summary())
-    assert "MLflow has no recall by class. reports/per_class.csv has them all." in capture.get()
+    assert "MLflow has no recall by class. reports/per_class.csv has all classes." in capture.get()
     assert len(files.read_table(files.PER_CLASS)) == 320

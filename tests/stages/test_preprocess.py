@@ -121,7 +121,7 @@ def test_any_name_comes_back_as_it_was(tmp_path):
 def test_names_that_are_too_few_are_refused(tmp_path):
     raw(tmp_path / "raw")
     files.write_names(tmp_path / "raw", "train", ["only one"])
-    with pytest.raises(DataError, match=r"train_names\.jsonl holds 1 names for 30 images"):
+    with pytest.raises(DataError, match=r"train_names\.jsonl has 1 names for 30 images"):
         prepared(tmp_path)
 
 
@@ -182,7 +182,7 @@ def test_a_class_that_dropping_would_empty_is_named(tmp_path):
 def test_a_class_of_one_train_image_is_named_with_its_count(tmp_path):
     keep = (TRAIN_LABELS != 2) | (np.arange(30) == 2)
     raw(tmp_path / "raw", TRAIN[keep], TRAIN_LABELS[keep])
-    with pytest.raises(DataError, match=r"at least 2 images in every class.*cow \(1\)"):
+    with pytest.raises(DataError, match=r"at least 2 images of every class.*cow \(1\)"):
         prepared(tmp_path)
 
 

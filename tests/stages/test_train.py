@@ -73,7 +73,7 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit_and_another_does_not()
 @pytest.mark.usefixtures("data")
 def test_an_infinite_loss_names_step_and_rate_and_leaves_no_model_where_no_epoch_was_good():
     wild = changed(TRAIN, epochs=2, batch_size=2, optimizer=rate(100.0) | {"name": "sgd"})
-    said = r"loss became (nan|inf) at step \d+ of epoch 1, learning rate 100; no epoch was finished"
+    said = r"loss became (nan|inf) at step \d+ of epoch 1, learning rate 100; no epoch was completed"
     with pytest.raises(TrainingError, match=said):
         stage.run(changed(MODEL, batch_norm=False), wild)
     assert not files.MODEL.exists()
@@ -126,7 +126,7 @@ def test_a_network_that_branches_learns_with_muon_whitening_and_growing_images_t
     ("model", "scale", "said"),
     [
         ({"head": "flatten"}, 0.5, "takes images of any size, which this one .*vgg.* does not"),
-        ({"head": "max", "filters": [4, 4]}, 0.3, "makes images of 2x2 pixels, and the network needs 4 a side"),
+        ({"head": "max", "filters": [4, 4]}, 0.3, "reduces images to 2x2 pixels, but the network needs at least 4x4"),
     ],
 )
 def test_images_that_the_network_cannot_take_are_refused(model, scale, said):
@@ -139,7 +139,7 @@ def test_images_that_the_network_cannot_take_are_refused(model, scale, said):
 def test_a_batch_larger_than_the_train_split_is_refused_and_an_older_model_is_gone():
     files.write_json(files.TRAINING, {})
     files.MODEL.touch()
-    with pytest.raises(ConfigError, match="batch_size: 71 is more than the 70 images"):
+    with pytest.raises(ConfigError, match="batch_size: 71 is larger than the training split of 70 images"):
         stage.run(MODEL, changed(TRAIN, batch_size=71))
     assert not files.MODEL.exists()
     assert not files.TRAINING.exists()

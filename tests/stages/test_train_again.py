@@ -83,7 +83,7 @@ def test_a_float16_training_whose_gradients_overflow_goes_on_with_the_right_batc
 
 @pytest.mark.usefixtures("data")
 def test_a_signal_that_was_swallowed_while_the_network_was_built_ends_a_training_before_its_first_step(monkeypatch):
-    monkeypatch.setattr(interruption, "_came", [signal.SIGTERM])
+    monkeypatch.setattr(interruption, "_received", [signal.SIGTERM])
     with pytest.raises(SystemExit):
         stage.run(MODEL, TRAIN)
     assert not files.HISTORY.exists()
@@ -109,9 +109,9 @@ def test_a_signal_ends_a_training_behind_its_step_and_it_goes_on_from_there(monk
     finally:
         signal.signal(number, before)
     assert int(max(checkpoint.FOLDER.rglob("*.npz")).stem) == step
-    assert "stopping when this step is done" in capfd.readouterr().err
+    assert "stopping after this step" in capfd.readouterr().err
     assert outcome(stage.run(MODEL, settings)) == expected
-    assert f"going on after {place}," in capfd.readouterr().err
+    assert f"resuming after {place}" in capfd.readouterr().err
 
 
 @pytest.mark.usefixtures("data")
@@ -133,7 +133,7 @@ def test_a_long_epoch_is_saved_within_it_and_a_kill_there_costs_no_more(monkeypa
         if int(path.stem) > 5:
             path.unlink()
     assert outcome(stage.run(MODEL, TRAIN)) == expected
-    assert "going on after step 1 of epoch 2" in capsys.readouterr().err
+    assert "resuming after step 1 of epoch 2" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("data")
@@ -153,7 +153,7 @@ def test_under_dvc_a_training_that_came_to_its_end_is_gone_on_with_until_dvc_loc
     first = outcome(stage.run(MODEL, TRAIN))
     lock.write_text("stages: {}")
     assert outcome(stage.run(MODEL, TRAIN)) == first
-    assert "going on after epoch 3" in capsys.readouterr().err
+    assert "resuming after epoch 3" in capsys.readouterr().err
     (folder,) = checkpoint.FOLDER.iterdir()
     lock.write_text(f"md5: {hashlib.md5(files.TRAINING.read_bytes()).hexdigest()}")
     assert stage.checkpoints(MODEL, changed(TRAIN, seed=7)) != folder
@@ -204,7 +204,7 @@ def test_another_configuration_never_takes_up_a_checkpoint(capsys):
     stage.run(MODEL, changed(TRAIN, label_smoothing=0.2))
     assert "going on" not in capsys.readouterr().err
     stage.run(MODEL, TRAIN)
-    assert "going on after epoch 1" in capsys.readouterr().err
+    assert "resuming after epoch 1" in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("data")

@@ -103,7 +103,7 @@ def test_a_signal_that_comes_back_from_a_destructor_is_put_off_as_any_other(numb
         {textwrap.indent(DROPPED, " " * 8)}
         def body():
             Dropped()
-            with Interruption("soon").put_off():
+            with Interruption("soon").deferred():
                 time.sleep(0.5)
                 print("done", flush=True)
             print("went on")
@@ -162,7 +162,7 @@ def test_a_signal_while_python_loads_the_command_ends_it_without_a_word(module: 
 def test_a_signal_in_an_import_ends_the_process_where_it_stands() -> None:
     given, said = run("""
         def body():
-            with interruption.nothing_to_tidy():
+            with interruption.exiting_on_signals():
                 try:
                     send(signal.SIGTERM)
                 finally:
@@ -189,15 +189,15 @@ def test_a_second_sigterm_adds_nothing_and_ctrl_c_ends_what_was_put_off(second: 
     given, printed = run(f"""
         def body():
             try:
-                with Interruption("soon").put_off():
+                with Interruption("soon").deferred():
                     send(signal.SIGTERM)
                     send(signal.{second})
                     print("first done", flush=True)
             finally:
-                if not interruption._came or interruption._came[0] == signal.SIGTERM:
+                if not interruption._received or interruption._received[0] == signal.SIGTERM:
                     send(signal.SIGTERM)
                     print("then", flush=True)
-                    with Interruption("soon").put_off():
+                    with Interruption("soon").deferred():
                         send(signal.SIGTERM)
                         print("end done", flush=True)
         command(body)
@@ -219,10 +219,10 @@ def test_a_signal_that_the_shell_has_ignored_for_a_background_process_stays_igno
 ALLOWED = """
 def body():
     line = Interruption("the trial")
-    with line.put_off():
+    with line.deferred():
         {before}
         try:
-            with line.allowed():
+            with line.immediate():
                 {within}
         except BaseException as error:
             print(type(error).__name__)
@@ -241,7 +241,7 @@ command(body)
         ("send({}); print('in peace')", "print('never')", ["in peace"]),
         (
             "",
-            "with Interruption('').put_off(): send({}); print('written')\n                print('never')",
+            "with Interruption('').deferred(): send({}); print('written')\n                print('never')",
             ["written"],
         ),
     ],

@@ -26,7 +26,7 @@ def test_a_path_in_which_no_stage_could_run_is_refused_at_once(
     inside = repository(tmp_path / name / "convtrack", root)
     (inside / "src").mkdir()
     monkeypatch.chdir(inside / "src")
-    with pytest.raises(ConfigError, match="the path of the repository should have no") as raised:
+    with pytest.raises(ConfigError, match="the path of the repository must not contain") as raised:
         go_to_root()
     assert "Nothing was run" in raised.value.message
     str(raised.value).encode()  # it can be printed

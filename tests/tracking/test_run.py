@@ -67,7 +67,7 @@ def _raising(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
     before = {one: signal.getsignal(one) for one in (signal.SIGINT, signal.SIGTERM)}
     interruption.raise_on_signals()
     yield
-    interruption._came.clear()
+    interruption._received.clear()
     for one, handler in before.items():
         signal.signal(one, handler)
 

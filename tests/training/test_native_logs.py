@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from convtrack.training.native_logs import _stderr_held_back
+from convtrack.training.native_logs import _stderr_buffered
 
 LOAD = "from convtrack.training.native_logs import load_tensorflow_quietly as load; load()"
 
@@ -19,7 +19,7 @@ def test_tensorflow_starts_without_a_word():
 
 def test_what_was_said_is_shown_when_the_start_fails(capfd):
     def fail_to_start():
-        with _stderr_held_back():
+        with _stderr_buffered():
             sys.stderr.write("a library is missing")
             raise ImportError
 

@@ -1,7 +1,7 @@
-"""The networks: one file per architecture, each with a `build` that is a pure function of its section of Params.
+"""The networks: one module per architecture, each with a pure function `build`.
 
-Every network is a graph of layers (keras.Model), which may branch. It takes uint8 images, carries its own scaling as
-layers and ends in logits; `with_probabilities` adds the softmax that a saved model has.
+A network is a keras.Model, which may branch. It takes uint8 images, scales them in its own layers and returns logits.
+`with_probabilities` adds the softmax of a saved model.
 """
 
 from __future__ import annotations
@@ -19,18 +19,18 @@ from convtrack.params.model import Model
 def build(
     model: Model, image_shape: Sequence[int], classes: int, mean: Sequence[float], std: Sequence[float]
 ) -> keras.Model:
-    """The network that `model` describes, untrained, from uint8 images of `image_shape` to logits of (n, classes).
+    """Build the untrained network `model`, from uint8 images of `image_shape` to logits of (n, classes).
 
-    `image_shape` is (height, width, channels); `mean` and `std` are those of the training pixels in 0..1, by channel.
-    Raises ConfigError where the images are too small for the network.
+    image_shape: (height, width, channels). mean, std: of the training pixels in 0..1, by channel.
+    Raises ConfigError if the images are too small for the network.
     """
     needed = model.smallest_side
     if min(image_shape[:2]) < needed:
         raise ConfigError(
             f"images of {image_shape[0]}x{image_shape[1]} pixels are too small for this network (model.name: "
-            f"{model.name}), which needs {needed} a side",
-            f"set data.image_size to {needed} or more, or choose a network for smaller images (model.name, or fewer "
-            "entries in model.filters)",
+            f"{model.name}), which needs at least {needed}x{needed}",
+            f"set data.image_size to {needed} or more, or choose a network for smaller images (another model.name, or "
+            "fewer entries in model.filters)",
         )
     architecture = importlib.import_module(f"{__name__}.{model.name}")
     network: keras.Model = architecture.build(model, tuple(image_shape), classes, mean, std)
@@ -38,7 +38,7 @@ def build(
 
 
 def with_probabilities(network: keras.Model) -> keras.Model:
-    """`network` in Keras's own layers, followed by a softmax in float32: probabilities of shape (n, classes)."""
+    """`network` with Keras's own layers and a final softmax in float32: probabilities of shape (n, classes)."""
     network = fused.portable(network)
     softmax = keras.layers.Softmax(dtype="float32", name="probabilities")
     return keras.Model(network.input, softmax(network.output), name=network.name)

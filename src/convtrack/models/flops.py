@@ -1,4 +1,4 @@
-"""What a network costs to run, in floating-point operations."""
+"""The cost of a network in floating-point operations."""
 
 from __future__ import annotations
 
@@ -11,15 +11,14 @@ from keras import layers
 
 from convtrack.models import graph
 
-BACKWARD = 2  # times the forward operations: one for the gradient of the inputs, one for that of the weights
+BACKWARD = 2  # cost relative to the forward pass: gradients of the inputs and of the weights
 
 
 def forward_flops(network: keras.Model, image_shape: Sequence[int] | None = None) -> int:
-    """Operations of the convolutions and dense layers for one image, a multiplication and an addition counting two.
+    """Operations of the convolutions and dense layers for one image; a multiply-add counts as two.
 
-    image_shape: (height, width, channels), by default the one that `network` was built for. A layer that is used
-    several times counts each time. What is left out (normalisation, activation, pooling, sums) is a hundredth or two of
-    them in these networks.
+    image_shape: (height, width, channels), by default the one that `network` was built for. A layer counts each time it
+    is used. Other layers (normalisation, activation, pooling, sums) are left out; they are 1 to 2 % in these networks.
     """
     total = 0
 
@@ -35,5 +34,5 @@ def forward_flops(network: keras.Model, image_shape: Sequence[int] | None = None
 
 
 def training_flops(network: keras.Model, image_shape: Sequence[int] | None = None) -> int:
-    """Operations of one training step for one image, forward and backward."""
+    """Operations of a training step per image, forward and backward."""
     return (1 + BACKWARD) * forward_flops(network, image_shape)

@@ -1,9 +1,9 @@
-"""Batch normalisation, GELU and max pooling that take less time on a CPU, for networks in training.
+"""Faster batch normalisation, GELU and max pooling for training on a CPU.
 
-Keras computes the first two from many small operations, each of which reads and writes the whole activation, and
-TensorFlow the gradient of max pooling in one thread. These compute the same numbers: by TensorFlow's fused operation
-for the first, by loops that XLA compiles for the others. With a GPU, for which XLA wants a compiler of CUDA's, the
-others are Keras's own. Saved models get Keras's own layers (`portable`), so that they load without convtrack.
+Keras computes the first two with many small operations, each of which reads and writes the whole activation. TensorFlow
+computes the gradient of max pooling in one thread. The layers here compute the same numbers: batch normalisation with
+TensorFlow's fused operation, the others with loops compiled by XLA. With a GPU, GELU and max pooling are Keras's own,
+since XLA would need a CUDA compiler. Saved models have Keras's own layers (`portable`), so they load without convtrack.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ from convtrack.models import graph
 
 
 class BatchNormalization(layers.BatchNormalization):
-    """Keras's layer, over the channels of (n, height, width, channels), its training step fused."""
+    """Keras's layer for inputs of (n, height, width, channels), with a fused training step."""
 
     def call(self, inputs: Any, training: bool | None = None, mask: Any = None) -> Any:
         if not (training and self.trainable):
@@ -28,7 +28,7 @@ class BatchNormalization(layers.BatchNormalization):
         ones = tf.ones_like(self.moving_mean.value)
         gamma, beta = (self.gamma.value if self.scale else ones), (self.beta.value if self.center else 0 * ones)
         outputs, mean, variance = tf.compat.v1.nn.fused_batch_norm(inputs, gamma, beta, epsilon=self.epsilon)
-        # the operation gives the unbiased variance, and Keras keeps that of the batch
+        # the operation returns the unbiased variance, but Keras averages the biased one
         count = tf.cast(tf.size(inputs) / inputs.shape[-1], variance.dtype)
         for moving, now in ((self.moving_mean, mean), (self.moving_variance, variance * (count - 1) / count)):
             moving.assign(moving * self.momentum + now * (1 - self.momentum))
@@ -36,13 +36,13 @@ class BatchNormalization(layers.BatchNormalization):
 
 
 class Gelu(layers.Layer):
-    """Keras's `Activation("gelu")`: x times the share of a normal distribution below x.
+    """Keras's `Activation("gelu")`: x times the standard normal distribution function at x.
 
     Hendrycks and Gimpel, "Gaussian Error Linear Units", arXiv:1606.08415.
     """
 
     def call(self, inputs: Any, training: bool | None = None) -> Any:
-        # without a gradient there is little to win, and XLA would compile again for each size of batch
+        # in inference there is little to gain, and XLA would compile for each batch size
         return _gelu(inputs) if training and _on_a_cpu() else keras.activations.gelu(inputs)
 
     def compute_output_shape(self, input_shape: Any) -> Any:
@@ -50,7 +50,7 @@ class Gelu(layers.Layer):
 
 
 class MaxPooling2D(layers.MaxPooling2D):
-    """Keras's layer for windows of 2x2 that don't overlap; a last row or column without a partner is left out."""
+    """Keras's layer for 2x2 windows without overlap; an odd last row or column is dropped."""
 
     def __init__(self, **keywords: Any) -> None:
         super().__init__(**({"pool_size": 2} | keywords))
@@ -60,12 +60,12 @@ class MaxPooling2D(layers.MaxPooling2D):
 
 
 def activation(name: str) -> layers.Layer:
-    """The layer of the activation called `name`."""
+    """The layer of the activation `name`."""
     return Gelu() if name == "gelu" else layers.Activation(name)
 
 
 def portable(network: keras.Model) -> keras.Model:
-    """`network` with Keras's own layers in the place of those above, and the same weights."""
+    """`network` with Keras's own layers instead of those of this module, and the same weights."""
     made = graph.rebuilt(network, replace=_keras_own)
     for layer in network.layers:
         if layer.weights and (own := made.get_layer(layer.name)) is not layer:
@@ -91,24 +91,23 @@ def _compiled(function: Callable[..., Any]) -> Callable[..., Any]:
     return tf.function(function, jit_compile=True, autograph=False)
 
 
-def _below(x: Any) -> Any:
-    """The share of a standard normal distribution below x."""
+def _normal_cdf(x: Any) -> Any:
     return 0.5 * (1 + tf.math.erf(x * math.sqrt(0.5)))
 
 
-# in float32 from end to end: XLA would round every operation between two in bfloat16 by itself, at twice the time
+# computed in float32: in bfloat16 XLA rounds after every operation, which takes twice the time
 
 
 @_compiled
 def _forward(x: Any) -> Any:
     exact = tf.cast(x, "float32")
-    return tf.cast(exact * _below(exact), x.dtype)
+    return tf.cast(exact * _normal_cdf(exact), x.dtype)
 
 
 @_compiled
 def _backward(x: Any, gradient: Any) -> Any:
     exact = tf.cast(x, "float32")
-    slope = _below(exact) + exact * tf.exp(-0.5 * exact * exact) / math.sqrt(2 * math.pi)
+    slope = _normal_cdf(exact) + exact * tf.exp(-0.5 * exact * exact) / math.sqrt(2 * math.pi)
     return tf.cast(tf.cast(gradient, "float32") * slope, x.dtype)
 
 
@@ -119,8 +118,8 @@ def _gelu(x: Any) -> tuple[Any, Callable[[Any], Any]]:
 
 @_compiled
 def _unpool(x: Any, highest: Any, gradient: Any) -> Any:
-    """`gradient` where x has the highest value of its window, the first of equal ones, and 0 elsewhere."""
-    # as integers of the same bits: XLA takes many times as long to compare and move bfloat16
+    """`gradient` at the (first) highest value of each window of x, and 0 elsewhere."""
+    # as integers with the same bits: XLA is much slower at comparing and moving bfloat16
     bits = tf.int16 if x.dtype.size == 2 else tf.int32
     return tf.bitcast(_to_the_highest(*(tf.bitcast(each, bits) for each in (x, highest, gradient))), x.dtype)
 

@@ -1,4 +1,4 @@
-"""What architectures have in common: how they begin and end, and their convolutions."""
+"""Parts that architectures share: stem, convolution, batch normalisation and head."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from convtrack.params.model import Resnet, Vgg
 
 
 def stem(model: Resnet | Vgg, images: Any, mean: Sequence[float], std: Sequence[float]) -> Any:
-    """`images` (uint8) normalised by channel, in float32, and whitened where `model.whitening` says so."""
-    # a channel that never changes has no deviation to divide by
+    """`images` (uint8) normalised by channel, in float32, and whitened if model.whitening is true."""
+    # a constant channel has a deviation of 0
     deviation = [value or 1.0 for value in std]
     scale = [1 / (255 * value) for value in deviation]
     offset = [-m / value for m, value in zip(mean, deviation, strict=True)]
@@ -25,7 +25,7 @@ def stem(model: Resnet | Vgg, images: Any, mean: Sequence[float], std: Sequence[
 
 
 def convolution(model: Resnet | Vgg, x: Any, filters: int, size: int, **keywords: Any) -> Any:
-    """A convolution with zero padding whose kernel `model.initializer` sets; `keywords` are those of Conv2D."""
+    """A zero-padded convolution, initialised as model.initializer says; `keywords` are those of Conv2D."""
     layer = layers.Conv2D(filters, size, padding="same", **keywords)
     x = layer(x)
     if model.initializer == "dirac":
@@ -34,12 +34,12 @@ def convolution(model: Resnet | Vgg, x: Any, filters: int, size: int, **keywords
 
 
 def batch_norm(model: Resnet | Vgg, x: Any) -> Any:
-    """Batch normalisation without a scale: the convolution before it, or the one behind it, has one already."""
+    """Batch normalisation without a scale, which the neighbouring convolutions provide."""
     return fused.BatchNormalization(momentum=model.batch_norm_momentum, scale=False)(x)
 
 
 def with_logits(model: Resnet | Vgg, images: Any, x: Any, classes: int) -> keras.Model:
-    """The network from `images` to logits in float32 of (n, classes), by dropout and a dense layer on `x`."""
+    """The network from `images` to logits, float32 (n, classes), with dropout and a dense layer on `x`."""
     x = layers.Dropout(model.dropout)(x)
     x = layers.Dense(classes, dtype="float32")(x)
     logits = layers.Rescaling(model.logit_scale, name="logits", dtype="float32")(x)
@@ -47,5 +47,5 @@ def with_logits(model: Resnet | Vgg, images: Any, x: Any, classes: int) -> keras
 
 
 def each(one_or_list: Any, blocks: int) -> list[Any]:
-    """A value for each block, where one number stands for all of them."""
+    """One value per block, from a list or one number for all blocks."""
     return one_or_list if isinstance(one_or_list, list) else [one_or_list] * blocks

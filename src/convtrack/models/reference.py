@@ -1,4 +1,4 @@
-"""The network of the 2016 script that convtrack starts from: four valid 3x3 convolutions and a wide dense layer."""
+"""The network of the 2016 script that convtrack started from: four 3x3 convolutions and a dense layer."""
 
 from __future__ import annotations
 

@@ -1,7 +1,7 @@
-"""Residual networks: stages of basic blocks, each of which adds what it computes to what it was given.
+"""Residual networks: stages of basic blocks with shortcuts.
 
-After He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", arXiv:1512.03385, in the form of its
-section 4.2 for CIFAR-10; where a shortcut changes its shape it is a projection (their option B).
+After He, Zhang, Ren and Sun, "Deep Residual Learning for Image Recognition", arXiv:1512.03385, section 4.2 (CIFAR-10).
+Shortcuts that change the shape are projections (option B).
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ def build(
 ) -> keras.Model:
     """Pixels normalised by channel, a 3x3 convolution, one stage for each entry of `filters`, logits of (n, classes).
 
-    Every stage but the first halves height and width in its first block. The head sees each filter's average.
+    Every stage but the first halves height and width in its first block. The head uses global average pooling.
     """
     images = keras.Input(image_shape, dtype="uint8")
     x = parts.stem(model, images, mean, std)

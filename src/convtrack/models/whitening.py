@@ -1,4 +1,4 @@
-"""A first convolution that makes neighbouring pixels uncorrelated: its kernel is measured, not trained.
+"""A first convolution that decorrelates neighbouring pixels. Its kernel is measured, not trained.
 
 After tysam-code/hlb-CIFAR10 and Jordan, "94% on CIFAR-10 in 3.29 Seconds", arXiv:2404.00498.
 """
@@ -10,23 +10,22 @@ import numpy as np
 from keras import layers
 
 NAME = "whitening"
-SIDE = 2  # pixels of a patch
-SAMPLE = 5000  # about so many images are measured
-EPSILON = 5e-4  # added to every variance, so that noise is not blown up
-LARGEST_BIAS = (
-    10.0  # norm of the bias. Batch normalization takes out what a bias adds to a constant background, so that
-)
-# the loss hardly holds it: on white images it reached 700, and the averages of the layers above could not follow
+SIDE = 2  # of a patch, in pixels
+SAMPLE = 5000  # images to measure, approximately
+EPSILON = 5e-4  # added to every variance, so that noise is not amplified
+# Largest norm of the bias. On a constant background, batch normalization cancels the bias, so the loss hardly limits
+# it: on white images it reached 700, and the moving averages of later layers could not follow.
+LARGEST_BIAS = 10.0
 
 
 def layer(channels: int) -> keras.layers.Layer:
-    """The layer, its kernel still to be set by `measure`: two filters for each component of a patch."""
+    """The layer, with two filters per component of a patch; `measure` sets its kernel."""
     bound = keras.constraints.MaxNorm(LARGEST_BIAS, axis=0)
     return layers.Conv2D(2 * channels * SIDE**2, SIDE, bias_constraint=bound, name=NAME)
 
 
 def measure(network: keras.Model, images: np.ndarray) -> None:
-    """Set the kernel of `network`'s whitening layer, if it has one, from training images (uint8) and freeze it."""
+    """Set the kernel of the whitening layer, if `network` has one, from training images (uint8), and freeze it."""
     if NAME not in {part.name for part in network.layers}:
         return
     convolution = network.get_layer(NAME)
@@ -37,9 +36,9 @@ def measure(network: keras.Model, images: np.ndarray) -> None:
 
 
 def kernel(images: np.ndarray) -> np.ndarray:
-    """The whitening filters of `images`, float32 of (n, height, width, channels), each also negated.
+    """The whitening filters of `images`, float32 (n, height, width, channels), followed by their negatives.
 
-    The negated half gives a following rectifier both signs.
+    With the negatives, a following rectifier keeps both signs.
     """
     patches = np.lib.stride_tricks.sliding_window_view(images, (SIDE, SIDE), axis=(1, 2))
     channels = images.shape[-1]

@@ -1,1 +1,1 @@
-"""Tables for the terminal and pictures for people, made from the files that the stages wrote and from nothing else."""
+"""Tables for the terminal and pictures, made only from the files that the stages wrote."""

@@ -1,4 +1,4 @@
-"""The pictures of numbers: curves over epochs, the confusion matrix, the classes, and calibration."""
+"""The charts: curves over epochs, confusion matrix, scores by class, and calibration."""
 
 from __future__ import annotations
 
@@ -14,11 +14,11 @@ from convtrack.report.names import shown
 from convtrack.report.results import Results
 from convtrack.report.style import BLUE, GREEN, GREY, ORANGE
 
-ANNOTATED_CLASSES = 20  # up to so many, each cell of the confusion matrix has its number written in it
+ANNOTATED_CLASSES = 20  # up to this number of classes, the cells of the confusion matrix show their values
 
 
 def curves(results: Results, _: Evaluate) -> Figure:
-    """Loss, accuracy and learning rate by epoch, the best epoch marked."""
+    """Loss, accuracy and learning rate by epoch, with the best epoch marked."""
     history, best = results.history, results.training["best_epoch"]
     figure = Figure(figsize=(10, 6), layout="constrained")
     axes = figure.subplot_mosaic([["loss", "accuracy"], ["rate", "rate"]], height_ratios=[3, 1])
@@ -39,15 +39,16 @@ def curves(results: Results, _: Evaluate) -> Figure:
         panel.set_xlabel("epoch")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.margins(x=0.03)
-    kept = f"weights of epoch {results.training['restored_epoch'] or len(history)} kept"
-    figure.suptitle(f"Training, epoch by epoch: best epoch {best} of {len(history)} (★), {kept}")
+    kept = f"the model has the weights of epoch {results.training['restored_epoch'] or len(history)}"
+    figure.suptitle(f"Training: best epoch {best} of {len(history)} (★), {kept}")
     return figure
 
 
 def confusion(results: Results, _: Evaluate) -> Figure:
-    """The confusion matrix, in images and as shares of the actual class, side by side.
+    """The confusion matrix, in images and as fractions of the actual class.
 
-    Of many classes those that are confused most; an image that has another actual or predicted class is not counted.
+    With many classes, only the most confused ones are shown. Images of other actual or predicted classes are not
+    counted.
     """
     drawn, which = np.arange(len(results.classes)), ""
     if len(drawn) > bounds.ALL_CLASSES:
@@ -63,17 +64,17 @@ def confusion(results: Results, _: Evaluate) -> Figure:
     figure = Figure(figsize=(2 * side, side + 0.2), layout="constrained")
     left, right = figure.subplots(1, 2)
     _matrix(left, counts, classes, "{:d}", "images")
-    _matrix(right, shares, classes, "{:.2f}", "share of the actual class")
+    _matrix(right, shares, classes, "{:.2f}", "fraction of the actual class")
     wrong = int(np.sum(results.labels != results.predicted))
-    figure.suptitle(f"What each class was read as: {wrong:,} of {len(results.labels):,} test images wrong{which}")
+    figure.suptitle(f"Confusion matrix: {wrong:,} of {len(results.labels):,} test images are wrong{which}")
     return figure
 
 
 def _matrix(panel: Axes, values: np.ndarray, classes: list[str], number: str, title: str) -> None:
-    # the root of the value, or the few mistakes would look like none beside the diagonal
+    # square root scale, so that the few mistakes are visible beside the diagonal
     norm = PowerNorm(0.5, vmin=0, vmax=max(values.sum(axis=1).max(), 1))
     drawn = panel.imshow(values, cmap="Blues", norm=norm)
-    size = min(10, 520 / len(classes))  # points; the largest matrix has 690 for its rows
+    size = min(10, 520 / len(classes))  # points; the rows of the largest matrix have 690 in total
     panel.set_xticks(range(len(classes)), map(shown, classes), rotation=90, fontsize=size)
     panel.set_yticks(range(len(classes)), map(shown, classes), fontsize=size)
     panel.set(title=title, xlabel="predicted", ylabel="actual")
@@ -90,37 +91,37 @@ def _matrix(panel: Axes, values: np.ndarray, classes: list[str], number: str, ti
 
 
 def per_class(results: Results, _: Evaluate) -> Figure:
-    """F1 of each class as a bar, the worst class at the bottom, with its precision and recall as marks.
+    """F1 of each class as a bar, with precision and recall as marks; the worst class is at the bottom.
 
-    Of many classes, the worst of those that have test images.
+    With many classes, only the worst ones with test images are shown.
     """
     table, which = results.per_class.sort_values("f1", na_position="first", kind="stable"), ""
     if len(table) > bounds.ALL_CLASSES:
         which = f"\nthe {bounds.MOST_CONFUSED} of {len(table):,} classes with the lowest F1"
         table = table[table["support"] > 0].head(bounds.MOST_CONFUSED)
-    places = np.arange(len(table))
+    positions = np.arange(len(table))
     row = 0.32 if len(table) <= 40 else 0.17
     figure = Figure(figsize=(8, row * len(table) + 1.6), layout="constrained")
     panel = figure.subplots()
-    panel.barh(places, table["f1"], height=0.7, color=BLUE, alpha=0.25, label="F1")
-    marks = [("precision", BLUE, "D", "of those called so, right"), ("recall", ORANGE, "o", "of those that are, found")]
+    panel.barh(positions, table["f1"], height=0.7, color=BLUE, alpha=0.25, label="F1")
+    marks = [("precision", BLUE, "D", "right predictions"), ("recall", ORANGE, "o", "images recognised")]
     for name, colour, mark, meaning in marks:
         label = f"{name} ({meaning})"
-        panel.plot(table[name], places, mark, color=colour, markeredgecolor="white", clip_on=False, label=label)
+        panel.plot(table[name], positions, mark, color=colour, markeredgecolor="white", clip_on=False, label=label)
     names = [
         shown(name) if support else f"{shown(name)} (no test image)"
         for name, support in zip(table["class"], table["support"], strict=True)
     ]
-    panel.set_yticks(places, names, fontsize=9 if len(table) <= 40 else 7)
+    panel.set_yticks(positions, names, fontsize=9 if len(table) <= 40 else 7)
     panel.set(xlim=(0, 1.01), ylim=(-0.6, len(table) - 0.4))
     panel.grid(visible=False, axis="y")
-    figure.suptitle(f"How well each class is told from the others, on test{which}")
+    figure.suptitle(f"F1, precision and recall by class, on test{which}")
     figure.legend(loc="outside lower center", ncols=3)
     return figure
 
 
 def calibration(results: Results, evaluate: Evaluate) -> Figure:
-    """A reliability diagram: accuracy by confidence, and how many images have that confidence."""
+    """A reliability diagram: accuracy by confidence, above a histogram of confidence."""
     right, confidence = results.labels == results.predicted, results.probabilities[:, 0]
     table = metrics.calibration(right, confidence, evaluate.calibration_bins)
     error = metrics.calibration_error(right, confidence, evaluate.calibration_bins)
@@ -142,7 +143,9 @@ def calibration(results: Results, evaluate: Evaluate) -> Figure:
     above.legend(loc="upper left")
     below.bar(middle, table["images"], width=width, color=GREY, edgecolor="white")
     below.set(xlabel="confidence (the highest probability)", ylabel="test images")
-    sure, accuracy = confidence.mean(), right.mean()
-    tendency = "overconfident" if sure > accuracy else "underconfident"
-    figure.suptitle(f"{sure:.1%} confident, {accuracy:.1%} right: {tendency}\nexpected calibration error {error:.3f}")
+    mean, accuracy = confidence.mean(), right.mean()
+    tendency = "overconfident" if mean > accuracy else "underconfident"
+    figure.suptitle(
+        f"mean confidence {mean:.1%}, accuracy {accuracy:.1%}: {tendency}\nexpected calibration error {error:.3f}"
+    )
     return figure

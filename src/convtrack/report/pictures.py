@@ -1,4 +1,4 @@
-"""Every picture, by its file name. A new one is a function of Results and Evaluate, and an entry in `PICTURES`."""
+"""All pictures by file name. A new one is a function of Results and Evaluate, and an entry in `PICTURES`."""
 
 from __future__ import annotations
 
@@ -24,14 +24,14 @@ PICTURES: dict[str, Callable[[results.Results, Evaluate], Figure]] = {
 
 
 def draw(evaluate: Evaluate) -> None:
-    """Draw all pictures into reports/pictures, from what train and evaluate wrote: all, or none.
+    """Draw all pictures into reports/pictures, atomically, from the files of train and evaluate.
 
-    Raises StorageError where one of those files is missing, or there is no room.
+    Raises StorageError if a file is missing or cannot be written.
     """
     found = results.read()
     with files.atomic_folder(files.PICTURES) as folder, mpl.rc_context(style()), warnings.catch_warnings():
-        # a class name in a script that no installed font has is drawn as boxes, without a line for each letter
+        # characters that no installed font has are drawn as boxes; do not warn about each
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
         for name, picture in PICTURES.items():
-            # without matplotlib's version in the file, the same picture has the same bytes
+            # without matplotlib's version in the metadata, equal pictures have equal bytes
             picture(found, evaluate).savefig(folder / name, metadata={"Software": None})

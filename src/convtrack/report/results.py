@@ -1,4 +1,4 @@
-"""What train and evaluate wrote, read back for the pictures."""
+"""Read the files that train and evaluate wrote."""
 
 from __future__ import annotations
 
@@ -15,13 +15,12 @@ from convtrack.evaluation.metrics import ConfusedPair
 
 @dataclass(frozen=True)
 class Results:
-    """One trained model and what it said about the test images.
+    """A trained model's predictions for the n test images, and its training.
 
-    `names` are those of the test images, as in predictions.csv. `labels` and `predicted` are numbers into `classes`,
-    int64 of (n,). `guesses` are the few most probable classes of each image, int64 of (n, few), the most probable
-    first; `probabilities` are theirs, floats of the same shape. `images` are the test images, uint8 of (n, height,
-    width, channels), still on the disk. `history` and `per_class` are the tables of those names in artifacts,
-    `training` is the content of files.TRAINING.
+    names: of the images, as in predictions.csv. labels, predicted: indices into `classes`, int64 (n,). guesses: the k
+    most probable classes of each image in descending order, int64 (n, k). probabilities: of the guesses, floats (n, k).
+    images: uint8 (n, height, width, channels), memory-mapped. history, per_class: the tables in files.HISTORY and
+    files.PER_CLASS. training: the content of files.TRAINING. pairs: the most confused pairs, the most frequent first.
     """
 
     classes: list[str]
@@ -38,7 +37,7 @@ class Results:
 
 
 def read() -> Results:
-    """Read models/, reports/ and the test images in data/processed. Raises StorageError where one is missing."""
+    """Read models/, reports/ and the test split. Raises StorageError if a file is missing."""
     tops = [[column.format(rank + 1) for rank in range(bounds.MOST_PROBABLE)] for column in files.MOST_PROBABLE]
     predictions = files.read_table(files.PREDICTIONS, text=("name", "actual", "predicted", *tops[0]))
     classes = files.read_json(files.PROCESSED / files.DATASET)["classes"]

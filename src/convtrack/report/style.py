@@ -1,4 +1,4 @@
-"""How every picture looks."""
+"""The style of the pictures."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ from typing import Any
 
 from matplotlib import font_manager
 
-# Okabe and Ito, "Color Universal Design" (2008): told apart with any kind of colour vision
+# Okabe and Ito, "Color Universal Design" (2008): distinguishable with any kind of colour vision
 BLUE, ORANGE, GREEN, GREY = "#0072B2", "#D55E00", "#009E73", "#7F7F7F"
 
-# the first has Latin, Greek and Cyrillic; the others are asked for class names that it has no letters for
+# the first has Latin, Greek and Cyrillic; the others are fallbacks for class names in other scripts
 FONTS = ["DejaVu Sans", "Noto Sans CJK JP", "Noto Sans CJK SC", "Hiragino Sans", "Microsoft YaHei", "Noto Sans Arabic"]
 
 
 def style() -> dict[Any, Any]:
-    """Matplotlib's settings for a picture."""
+    """Settings for matplotlib."""
     installed = set(font_manager.get_font_names())
     return {
         "font.family": [name for name in FONTS if name in installed],

@@ -1,4 +1,4 @@
-"""Tables for the terminal."""
+"""The table of results for the terminal."""
 
 from __future__ import annotations
 
@@ -15,12 +15,12 @@ from convtrack.evaluation import bounds
 from convtrack.report.names import shown
 from convtrack.report.results import read_pairs
 
-RESULTS_LATER = "CONVTRACK_RESULTS_LATER"  # in the environment of an evaluate whose results the caller prints
+RESULTS_LATER = "CONVTRACK_RESULTS_LATER"  # set in the environment of evaluate if the caller prints the results
 
 REMARKS = {
     "loss": "cross-entropy",
     "top2_accuracy": "right at the first or second guess",
-    "macro_f1": "F1, the mean over the classes",
+    "macro_f1": "mean F1 of the classes",
     "calibration_error": "gap between confidence and accuracy",
 }
 
@@ -32,13 +32,13 @@ def show() -> None:
 
 
 def summary() -> RenderableType:
-    """The results of the last pipeline run, and its most confused pairs in words, to be printed by rich.
+    """The results of the last pipeline run and the most confused pairs, for rich.
 
-    Raises StorageError where train or evaluate has not written its files.
+    Raises StorageError if a file of train or evaluate is missing.
     """
     results = _results(files.read_json(files.EVALUATION), files.read_json(files.TRAINING))
     classes = files.read_json(files.PROCESSED / files.DATASET)["classes"]
-    left_out = [Text(), Text(words)] if (words := bounds.left_out(len(classes))) else []
+    left_out = [Text(), Text(note)] if (note := bounds.left_out(len(classes))) else []
     return Group(results, Text(), _confused(), *left_out)
 
 
@@ -59,19 +59,19 @@ def _results(metrics: dict[str, Any], training: dict[str, Any]) -> Table:
     table.add_row("best epoch", str(training["best_epoch"]), best)
     table.add_row("gap", f"{training['gap_at_best']:+.4f}", "train accuracy - val accuracy, at the best epoch")
     table.add_row("training time", str(timedelta(seconds=round(training["seconds"]))), "hours:minutes:seconds")
-    table.add_row("images a second", f"{training['images_per_second']:,.0f}", f"in training, {training['precision']}")
+    table.add_row("images per second", f"{training['images_per_second']:,.0f}", f"in training, {training['precision']}")
     return table
 
 
 def _confused() -> Text:
-    """As "cat read as dog: 87 of 1,000 (8.7 %)", a line each."""
+    """The most confused pairs, one per line, such as "cat read as dog: 87 of 1,000 (8.7 %)"."""
     pairs = read_pairs()
     if not pairs:
         return Text("No test image was read as another class.")
     lines = [Text("Most confused", style="bold")]
     for pair in pairs:
         actual, predicted = shown(pair.actual), shown(pair.predicted)
-        # Text takes no markup, so that a class may be called [red]
+        # Text does not parse markup, so a class may be called [red]
         of = f"{pair.count:,} of {round(pair.count / pair.share):,} ({100 * pair.share:.1f} %)"
         lines.append(Text(f"  {actual} read as {predicted}: {of}"))
     return Text("\n").join(lines)
