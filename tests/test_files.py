@@ -118,7 +118,7 @@ def test_a_disk_without_room_is_a_storage_error_and_leaves_nothing(tmp_path: Pat
     done = subprocess.run([sys.executable, "-c", FILL], cwd=tmp_path, capture_output=True, text=True, check=False)
     assert done.returncode == 1
     assert "data/raw cannot be written: No space left on device" in done.stderr
-    assert "make room" in done.stderr
+    assert "free disk space" in done.stderr
     assert os.listdir(tmp_path / "data") == []
 
 
@@ -134,9 +134,7 @@ def test_a_disk_that_refuses_is_a_storage_error_with_a_next_step(code: int, tmp_
 def test_a_limit_on_the_size_of_files_is_not_mended_by_making_room(tmp_path: Path) -> None:
     with pytest.raises(StorageError) as raised, files.atomic_write(tmp_path / "table.csv"):
         raise OSError(errno.EFBIG, os.strerror(errno.EFBIG))
-    assert raised.value.hint == (
-        "raise the limit on file sizes (ulimit -f shows it), then run the same command again"
-    )
+    assert raised.value.hint == ("raise the limit on file sizes (ulimit -f shows it), then run the same command again")
 
 
 def test_how_much_is_needed_is_said_where_it_is_known(tmp_path: Path) -> None:

@@ -17,7 +17,7 @@ import tensorflow as tf  # noqa: E402
 
 from convtrack.system.processor import usable_cores  # noqa: E402
 from convtrack.training.precision import possible  # noqa: E402
-from convtrack.training.threads import hold_threads  # noqa: E402
+from convtrack.training.threads import limit_threads  # noqa: E402
 
 
 def measure(precision: str, size: int, repeat: int) -> list[float]:
@@ -32,7 +32,7 @@ def measure(precision: str, size: int, repeat: int) -> list[float]:
 
 
 settings = json.loads(sys.argv[1])
-hold_threads(usable_cores())
+limit_threads(usable_cores())
 rows = [
     {"precision": precision, "size": size, "gflop_per_second": measure(precision, size, settings["repeat"])}
     for precision in (policy.removeprefix("mixed_") for policy in possible())

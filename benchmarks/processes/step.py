@@ -33,7 +33,7 @@ from convtrack.system.processor import usable_cores  # noqa: E402
 from convtrack.training.batches import TrainBatches  # noqa: E402
 from convtrack.training.optimizer import make_optimizer  # noqa: E402
 from convtrack.training.precision import choose_precision  # noqa: E402
-from convtrack.training.threads import hold_threads  # noqa: E402
+from convtrack.training.threads import limit_threads  # noqa: E402
 
 settings = json.loads(sys.argv[1])
 
@@ -67,7 +67,7 @@ def operations() -> dict[str, Any]:
 
 
 if os.environ.get("BENCH_THREADS") != "0":
-    hold_threads(usable_cores())
+    limit_threads(usable_cores())
 if os.environ.get("BENCH_DETERMINISM") != "0":
     keras.utils.set_random_seed(0)
     tf.config.experimental.enable_op_determinism()

@@ -1,7 +1,7 @@
-"""Every file name of the pipeline, and every read and write of an array, a table, a document or a model.
+"""All file names of the pipeline, and reading and writing of arrays, tables, JSON and models.
 
-Paths are relative to the repository's root, where DVC runs each stage. What is written appears whole or not at all:
-a temporary name beside the target, flushed to the disk, then renamed.
+Paths are relative to the root of the repository, where DVC runs each stage. Writes are atomic: to a temporary file
+beside the target, flushed to disk, then renamed.
 """
 
 from __future__ import annotations
@@ -28,9 +28,9 @@ if TYPE_CHECKING:
 Split = Literal["train", "val", "test"]
 
 INSPECTED = Path("data/inspected.json")  # inspect: the data section, and a digest of the images at data.path
-RAW = Path("data/raw")  # download: for train and test _images.npy, _labels.npy and _names.jsonl; source.json
+RAW = Path("data/raw")  # download: {train,test}_images.npy, _labels.npy and _names.jsonl; source.json
 SOURCE = "source.json"
-PROCESSED = Path("data/processed")  # preprocess: the same three for train, val and test; dataset.json
+PROCESSED = Path("data/processed")  # preprocess: the same for train, val and test; dataset.json
 DATASET = "dataset.json"
 
 MODEL = Path("models/model.keras")
@@ -38,20 +38,22 @@ HISTORY = Path("models/history.csv")
 TRAINING = Path("models/training.json")
 RUN = Path("models/run.json")
 
-METRICS = Path("reports/metrics.json")  # the few numbers that DVC compares, test_accuracy first
-EVALUATION = Path("reports/evaluation.json")  # every number of evaluate
+METRICS = Path("reports/metrics.json")  # the few metrics that DVC compares
+EVALUATION = Path("reports/evaluation.json")  # all metrics
 PER_CLASS = Path("reports/per_class.csv")
 CONFUSION = Path("reports/confusion.csv")
-PREDICTIONS = Path("reports/predictions.csv")  # index, name, actual, predicted, margin, and the probabilities:
-PROBABILITY = "probability_"  # with the class behind it, for each class; or, where there are too many of them,
-MOST_PROBABLE = ("top{}", "top{}_probability")  # with 1 for the most probable class of an image, 2 for the next...
+# index, name, actual, predicted, margin, and the probabilities: one column for each class, or if there are many
+# classes, two columns for each rank, 1 for the most probable class
+PREDICTIONS = Path("reports/predictions.csv")
+PROBABILITY = "probability_"  # followed by the class
+MOST_PROBABLE = ("top{}", "top{}_probability")
 VAL_PREDICTIONS = Path("reports/val_predictions.csv")  # the same for the val split
 CONFUSED_PAIRS = Path("reports/confused_pairs.csv")
 PICTURES = Path("reports/pictures")
 
-LOCK = Path("dvc.lock")  # DVC's own, with the MD5 of all that the stages made
+LOCK = Path("dvc.lock")  # written by DVC, with the MD5 of all outputs
 
-STATE = Path(".convtrack")  # caches and checkpoints: outside DVC's outs, never in git
+STATE = Path(".convtrack")  # caches and checkpoints; ignored by git, and no output of DVC
 
 
 @dataclass(frozen=True)
@@ -75,9 +77,9 @@ def names_path(folder: Path, split: Split) -> Path:
 
 
 def read_arrays(folder: Path, split: Split) -> Arrays:
-    """Open a split that a stage wrote into `folder`. The images stay on disk (memory-mapped, read-only).
+    """Open a split in `folder`. The images are memory-mapped, read-only.
 
-    Raises StorageError where a file is missing or broken.
+    Raises StorageError if a file is missing or broken.
     """
     import numpy as np
 
@@ -89,32 +91,32 @@ def read_arrays(folder: Path, split: Split) -> Arrays:
 
 
 def read_names(folder: Path, split: Split) -> Iterator[str]:
-    """The name of each image of a split, in the order of its arrays, one at a time. Raises StorageError."""
+    """Yield the names of a split's images, in the order of its arrays. Raises StorageError."""
     with _readable(names_path(folder, split)) as path, path.open(encoding="ascii") as file:
         yield from map(json.loads, file)
 
 
 def write_names(folder: Path, split: Split, names: Iterable[str]) -> None:
-    """Write a line for each name: a JSON string in ASCII, so that any file name fits, undecodable ones too."""
+    """Write one ASCII JSON string per line. So any file name can be written, even one that cannot be decoded."""
     with names_path(folder, split).open("w", encoding="ascii", newline="\n") as file:
         file.writelines(json.dumps(name) + "\n" for name in names)
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON document. Raises StorageError."""
+    """Read a JSON document. Raises StorageError."""
     with _readable(path):
         return json.loads(path.read_text(encoding="utf-8"))
 
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
-    """Write `content` with sorted keys as given, two spaces deep, whole or not at all. NaN is refused (ValueError)."""
+    """Write `content` atomically, indented, keys in their order. Raises ValueError for NaN."""
     text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
 def read_table(path: Path, text: Sequence[str] = ()) -> pd.DataFrame:
-    """A CSV file; the columns named in `text` stay as written (a class may be called 01). Raises StorageError."""
+    """Read a CSV file; the columns in `text` are read as strings (a class may be called 01). Raises StorageError."""
     import pandas as pd
 
     with _readable(path):
@@ -122,13 +124,13 @@ def read_table(path: Path, text: Sequence[str] = ()) -> pd.DataFrame:
 
 
 def write_table(path: Path, table: pd.DataFrame) -> None:
-    """Write `table` as CSV without its index, whole or not at all."""
+    """Write `table` as CSV without its index, atomically."""
     with atomic_write(path) as temporary:
         table.to_csv(temporary, index=False, lineterminator="\n")
 
 
 def save_model(path: Path, model: keras.Model) -> None:
-    """Write a Keras model (.keras), whole or not at all."""
+    """Write a Keras model (.keras) atomically."""
     with atomic_write(path) as temporary:
         model.save(temporary)
 
@@ -138,17 +140,17 @@ def load_model(path: Path) -> keras.Model:
     import keras
 
     with _readable(path):
-        path.stat()  # Keras says ValueError where a file is missing
+        path.stat()  # Keras raises ValueError for a missing file
         return keras.saving.load_model(path, compile=False, safe_mode=True)
 
 
 @contextlib.contextmanager
 def atomic_write(path: Path) -> Iterator[Path]:
-    """Yield a temporary path beside `path` that takes its place when the block ends well, and vanishes otherwise.
+    """Yield a temporary path beside `path`. It replaces `path` if the block succeeds, and is deleted otherwise.
 
-    Raises StorageError where the disk refuses; what stood at `path` before is then untouched.
+    Raises StorageError if the file cannot be written; `path` is then unchanged.
     """
-    # the suffix stays, because Keras and matplotlib choose the format by it
+    # Keras and matplotlib choose the format by the suffix
     with storage_errors(path), temporary_beside(path, path.stem, path.suffix) as temporary:
         yield temporary
         if temporary != path:
@@ -158,7 +160,7 @@ def atomic_write(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def atomic_folder(path: Path) -> Iterator[Path]:
-    """As `atomic_write`, for a folder and all that is written into it; what is at `path`, a link too, is replaced."""
+    """Like `atomic_write`, for a folder with its contents. Replaces whatever is at `path`, also a link."""
     with storage_errors(path), temporary_beside(path, path.name) as temporary:
         yield temporary
         if temporary == path:
@@ -167,7 +169,7 @@ def atomic_folder(path: Path) -> Iterator[Path]:
             if file.is_file():
                 _flush(file)
         if path.is_symlink() or path.is_file():
-            path.unlink()  # as DVC does; where a link leads stays as it is
+            path.unlink()  # as DVC does; the target of a link is unchanged
         elif path.exists():
             shutil.rmtree(path)
         temporary.replace(path)
@@ -183,7 +185,7 @@ def _readable(path: Path) -> Iterator[Path]:
     try:
         yield path
     except FileNotFoundError:
-        raise StorageError(f"{path} is missing", "dvc repro makes it") from None
+        raise StorageError(f"{path} is missing", "dvc repro creates it") from None
     except (OSError, ValueError, EOFError) as error:
         raise StorageError(
             f"{path} cannot be read: {error}", f"delete it and run dvc checkout {path.parent}, or dvc repro"
@@ -192,37 +194,35 @@ def _readable(path: Path) -> Iterator[Path]:
 
 @contextlib.contextmanager
 def storage_errors(path: Path) -> Iterator[None]:
-    """A block whose OSErrors mean that the disk refuses to write `path`: StorageError.
+    """Turn OSErrors of a block that writes `path` into StorageErrors with a next step.
 
-    One that forbids and names a file of somewhere else is about that file, which was to be read, and the StorageError
-    says so.
+    A permission error that names an unrelated file is reported as a failure to read that file.
     """
     try:
         yield
     except OSError as error:
-        # numpy's ndarray.tofile says only "… requested and … written" where the disk is full
+        # on a full disk, numpy's ndarray.tofile sets no errno: "… requested and … written"
         number = errno.ENOSPC if error.errno is None and "requested and" in str(error) else error.errno
         if number not in _NEXT:
             raise
-        # of a copy that the disk has no room for, the error names the source
+        # not for ENOSPC: when a copy fails, that error names the source
         named = error.filename if number in (errno.EACCES, errno.EPERM) else None
         if isinstance(named, str | bytes) and not _belongs(other := Path(os.fsdecode(named)), path):
             raise StorageError(
-                f"{other} cannot be used: {os.strerror(number)}. {_in_the_end(path)} was not written",
-                f"make {other} readable for you and run the same command again",
+                f"{other} cannot be read: {os.strerror(number)}. {_final(path)} was not written",
+                f"give yourself permission to read {other}, then run the same command again",
             ) from error
-        where = path.parent if _is_there(path.parent) else path
-        free = f"{shutil.disk_usage(where).free / 2**20:,.0f} MiB free there" if _is_there(where) else "not there"
-        known = "; ".join([free, *getattr(error, "__notes__", [])])
+        folder = path.parent if _exists(path.parent) else path
+        free = f"{shutil.disk_usage(folder).free / 2**20:,.0f} MiB free" if _exists(folder) else "no such folder"
+        details = "; ".join([free, *getattr(error, "__notes__", [])])
         raise StorageError(
-            f"{_in_the_end(path)} cannot be written: {os.strerror(number)} ({known}). "
-            "What stood there before is untouched",
-            f"{_NEXT[number].format(_in_the_end(where))} and run the same command again",
+            f"{_final(path)} cannot be written: {os.strerror(number)} ({details}). Its former content is unchanged",
+            f"{_NEXT[number].format(_final(folder))}, then run the same command again",
         ) from error
 
 
-def _is_there(path: Path) -> bool:
-    """Whether `path` exists, as far as we may look."""
+def _exists(path: Path) -> bool:
+    """Whether `path` is known to exist."""
     try:
         return path.exists()
     except PermissionError:
@@ -230,7 +230,7 @@ def _is_there(path: Path) -> bool:
 
 
 def _belongs(file: Path, path: Path) -> bool:
-    """Whether `file` is `path`, within it, a folder that it is in, or a temporary file beside it."""
+    """Whether `file` is `path`, one of its parents, something in it, or a temporary file beside it."""
     file, path = file.absolute(), path.absolute()
     if path.is_relative_to(file) or file.is_relative_to(path):
         return True
@@ -240,26 +240,26 @@ def _belongs(file: Path, path: Path) -> bool:
     return beside.startswith(f"{path.name}.") or re.match(rf"\.+{re.escape(path.stem)}.*-\d+-", beside) is not None
 
 
-def _in_the_end(path: Path) -> Path:
-    """`path` without its temporary names."""
+def _final(path: Path) -> Path:
+    """`path` with temporary names replaced by the final ones."""
     return Path(*(re.sub(r"^\.(.+)-\d+-\w{8}((\.\w+)?)$", r"\1\2", part) for part in path.parts))
 
 
-_ROOM = "make room (dvc gc -w frees cached data that no params.yaml here asks for)"
-_ALLOW = "make {} writable for you"
+_FREE_SPACE = "free disk space (dvc gc -w deletes cached data that the workspace does not use)"
+_PERMIT = "give yourself permission to write {}"
 _NEXT = {
-    errno.ENOSPC: _ROOM,
-    errno.EDQUOT: _ROOM,
-    errno.EFBIG: "raise the limit on the size of files (ulimit -f shows it)",
-    errno.EACCES: _ALLOW,
-    errno.EROFS: _ALLOW,
-    errno.EPERM: _ALLOW,
+    errno.ENOSPC: _FREE_SPACE,
+    errno.EDQUOT: _FREE_SPACE,
+    errno.EFBIG: "raise the limit on file sizes (ulimit -f shows it)",
+    errno.EACCES: _PERMIT,
+    errno.EROFS: _PERMIT,
+    errno.EPERM: _PERMIT,
 }
 
 
 @contextlib.contextmanager
-def taking(size: int, what: str) -> Iterator[None]:
-    """A block that writes `what`, of `size` bytes: where the disk refuses, the message says so."""
+def noting_size(size: int, what: str) -> Iterator[None]:
+    """Add the size of `what`, in bytes, to the OSErrors of a block that writes it."""
     try:
         yield
     except OSError as error:

@@ -21,7 +21,7 @@ from convtrack.params.editor import edit
 NOWHERE = Availability("", {"http://127.0.0.1:9/": "connection refused"})
 
 
-def decide(reach: Reach, monkeypatch: pytest.MonkeyPatch) -> str:
+def decide(reach: Availability, monkeypatch: pytest.MonkeyPatch) -> str:
     """Let it choose the data, where CIFAR-10 can be had as `reach` says; returns what it said."""
     monkeypatch.setattr(cifar10, "availability", lambda data: reach)
     said = io.StringIO()

@@ -52,10 +52,10 @@ def test_the_result_names_the_epochs_the_gap_of_the_best_and_a_stop_while_the_ra
     assert cut["best_epoch"] == cut["restored_epoch"] == best["epoch"]
     assert cut["stopped_epoch"] == cut["epochs_run"] == best["epoch"] + 2 == len(history)
     assert cut["gap_at_best"] == pytest.approx(best["accuracy"] - best["val_accuracy"])
-    assert f"stopped in epoch {cut['stopped_epoch']} while the rate was still falling" in capsys.readouterr().err
+    assert f"stopped early in epoch {cut['stopped_epoch']}, before the linear schedule" in capsys.readouterr().err
     assert cut["final_learning_rate_fraction"] == pytest.approx(1 - cut["stopped_epoch"] / 30, abs=0.02)
     whole = stage.run(MODEL, changed(TRAIN, epochs=2, **annealed))
-    assert "while the rate" not in capsys.readouterr().err
+    assert "stopped early" not in capsys.readouterr().err
     assert whole["final_learning_rate_fraction"] < 0.1
 
 
@@ -125,7 +125,7 @@ def test_a_network_that_branches_learns_with_muon_whitening_and_growing_images_t
 @pytest.mark.parametrize(
     ("model", "scale", "said"),
     [
-        ({"head": "flatten"}, 0.5, "takes images of any size, which this one .*vgg.* does not"),
+        ({"head": "flatten"}, 0.5, "takes images of any size; this one .*vgg.* does not"),
         ({"head": "max", "filters": [4, 4]}, 0.3, "reduces images to 2x2 pixels, but the network needs at least 4x4"),
     ],
 )

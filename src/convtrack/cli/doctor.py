@@ -208,18 +208,18 @@ def _data(params: Params) -> str:
         if document["name"] == params.data.name:
             return f"{document['name']}: {document['counts']['train']:,} train and {document['counts']['test']:,} test"
     if params.data.name == "image_folder":
-        from convtrack.datasets import where
+        from convtrack.datasets import data_path
 
-        if not where.is_address(params.data.path):
-            where.find(params.data.path)
+        if not data_path.is_url(params.data.path):
+            data_path.find(params.data.path)
         return f"image_folder: {params.data.path}, not imported yet"
-    reach = datasets.reach(params.data)
-    if reach is None:
+    availability = datasets.availability(params.data)
+    if availability is None:
         return f"{params.data.name}: not imported yet"
-    if not reach.where:
-        first, cause = next(iter(reach.causes.items()))
+    if not availability.source:
+        first, cause = next(iter(availability.causes.items()))
         raise ConvtrackError(
-            f"{params.data.name}: none of its {len(reach.causes)} sources is available; {first}: {cause}",
+            f"{params.data.name}: none of its {len(availability.causes)} sources is available; {first}: {cause}",
             "set data.archive to your own copy, or data.name to digits, which needs no network",
         )
-    return f"{params.data.name}: not downloaded yet; available from {reach.where}"
+    return f"{params.data.name}: not downloaded yet; available from {availability.source}"

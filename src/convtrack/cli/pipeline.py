@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from convtrack.system.interruption import nothing_to_tidy
+from convtrack.system.interruption import exiting_on_signals
 from convtrack.system.root import go_to_root
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ def inspect() -> None:
 
     Stage 1 runs again when the digest changes. Other data sets ignore data.path."""
     params = _begin("inspect")
-    with nothing_to_tidy():
+    with exiting_on_signals():
         from convtrack.stages import inspect as stage
 
     stage.run(params.data)
@@ -51,7 +51,7 @@ def download() -> None:
       data.name: image_folder    your own images, at data.path
     """
     params = _begin("download")
-    with nothing_to_tidy():
+    with exiting_on_signals():
         from convtrack.stages import download as stage
 
     stage.run(params.data)
@@ -61,7 +61,7 @@ def download() -> None:
 def preprocess() -> None:
     """Stage 2: split off val and count duplicates -> data/processed."""
     params = _begin("preprocess")
-    with nothing_to_tidy():
+    with exiting_on_signals():
         from convtrack.stages import preprocess as stage
 
     stage.run(params.preprocess)
@@ -74,7 +74,7 @@ def train() -> None:
     An interrupted training resumes from its last checkpoint, in the same MLflow run."""
     params = _begin("train")
     _warn(params, "train")
-    with nothing_to_tidy():
+    with exiting_on_signals():
         from convtrack.training.native_logs import load_tensorflow_quietly
 
         load_tensorflow_quietly()
@@ -95,7 +95,7 @@ def evaluate() -> None:
     The results are added to the MLflow run of the training. If the store lacks that run, a new one is made."""
     params = _begin("evaluate")
     _warn(params, "evaluate")
-    with nothing_to_tidy():
+    with exiting_on_signals():
         from convtrack.training.native_logs import load_tensorflow_quietly
 
         load_tensorflow_quietly()
@@ -112,9 +112,9 @@ def evaluate() -> None:
 
 def _warn(params: Params, section: str) -> None:
     """Warn about parameters of `section` that do not suit the images. No stage depends on this: results don't."""
-    from convtrack.datasets import recipe
+    from convtrack.datasets import recommendations
 
-    recipe.warn(params, section)
+    recommendations.warn(params, section)
 
 
 def _begin(stage: str) -> Params:

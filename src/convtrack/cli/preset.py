@@ -50,14 +50,14 @@ def use(*, name: str, yes: bool) -> None:
     `git checkout params.yaml` undoes the change.
     """
     go_to_root()
-    from convtrack.datasets import recipe
+    from convtrack.datasets import recommendations
     from convtrack.params import editor, presets, schema
 
-    suit = functools.partial(recipe.suit, section="train")
+    suit = functools.partial(recommendations.apply, section="train")
     editor.confirm_overwriting(presets.use(name, suit, write=False), yes=yes)
     difference = presets.use(name, suit)
     click.echo(difference or f"params.yaml already has the model and train sections of {name}", nl=not difference)
-    for one in recipe.unsuited(presets.applied(name)):
+    for one in recommendations.recommend(presets.applied(name)):
         if one.path.startswith("train."):
             click.echo(f"changed from preset {name}: {one}", err=True)
-    recipe.warn(schema.load(), "train")
+    recommendations.warn(schema.load(), "train")

@@ -13,7 +13,7 @@ import psutil
 from rich.console import Console
 
 from convtrack import files
-from convtrack.datasets import cifar10, digits, recipe, where
+from convtrack.datasets import cifar10, data_path, digits, recommendations
 from convtrack.errors import ConfigError
 from convtrack.params import schema
 from convtrack.params.data import Data
@@ -32,8 +32,8 @@ def run() -> None:
     data = schema.load().data
     if data.name == "cifar10":
         data = _cifar10_or_digits(data, console)
-    elif data.name == "image_folder" and not where.is_address(data.path) and not files.PROCESSED.exists():
-        where.find(data.path)  # reports a wrong path before DVC starts
+    elif data.name == "image_folder" and not data_path.is_url(data.path) and not files.PROCESSED.exists():
+        data_path.find(data.path)  # reports a wrong path before DVC starts
     console.print(f"[bold]dvc repro[/bold]: download, preprocess, train and evaluate on {data.name}")
     code = repro()
     if code:
@@ -87,18 +87,18 @@ def _cifar10_or_digits(data: Data, console: Console) -> Data:
     if source.exists() and files.read_json(source)["name"] == "cifar10":
         return data
     with console.status("looking for a CIFAR-10 mirror"):
-        reach = cifar10.reachable(data)
-    if reach.where:
-        console.print(f"CIFAR-10: using {reach.where}")
+        availability = cifar10.availability(data)
+    if availability.source:
+        console.print(f"CIFAR-10: using {availability.source}")
         return data
     if data.archive is not None:  # the download stage reports what is wrong with it
         return data
-    cause = next(iter(reach.causes.values()), "no network")
+    cause = next(iter(availability.causes.values()), "no network")
     console.print(
-        f"CIFAR-10 cannot be downloaded: none of its {len(reach.causes)} sources is available ({cause}).\n"
+        f"CIFAR-10 cannot be downloaded: none of its {len(availability.causes)} sources is available ({cause}).\n"
         "[bold]data.name in params.yaml is now digits[/bold]: 1,797 handwritten digits from scikit-learn. "
         "train.augmentation.flip is none, because mirrored digits are not digits, and train.batch_size is at most "
-        f"{digits.ABOUT.batch_size}, because there are few images.\n"
+        f"{digits.TRAITS.max_batch_size}, because there are few images.\n"
         "To undo this: git checkout params.yaml. To use your own archive: set data.archive in params.yaml."
     )
     edit(_digits, "params.yaml with data.name: digits")
@@ -107,7 +107,7 @@ def _cifar10_or_digits(data: Data, console: Console) -> Data:
 
 def _digits(params: Any) -> None:
     params.setdefault("data", {})["name"] = "digits"
-    recipe.suit(params, "train")
+    recommendations.apply(params, "train")
 
 
 def repro(*stages: str) -> int:

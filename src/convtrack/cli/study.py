@@ -82,14 +82,14 @@ def run(
         params = schema.parse(content, "--name")
     from convtrack import files, tracking
     from convtrack.cli import quickstart
-    from convtrack.datasets import recipe
+    from convtrack.datasets import recommendations
     from convtrack.study import pages, session, storage
 
     session.check(params, content, None)  # before anything is fetched
     storage.address(params.study.storage)
     if code := quickstart.repro("preprocess"):
         sys.exit(code)
-    recipe.warn(params, "train")
+    recommendations.warn(params, "train")
     dataset = files.read_json(files.PROCESSED / files.DATASET)
     opened = session.open_session(params, content, dataset, new=new, allow_change=allow_change)
     opened.announce(trials, None if cluster else workers)
@@ -200,7 +200,7 @@ def trial(folder: Path) -> None:
     """
     from convtrack.study.workers import PATIENCE
     from convtrack.system import watchdog
-    from convtrack.system.interruption import Interruption, nothing_to_tidy
+    from convtrack.system.interruption import Interruption, exiting_on_signals
 
     watchdog.end_with_standard_input(PATIENCE)
     os.chdir(folder)
@@ -211,10 +211,10 @@ def trial(folder: Path) -> None:
     from convtrack.study import trial as process
 
     interruption = Interruption("the trial, whose checkpoint is kept")
-    with process.leaving_room(), interruption.put_off():
+    with process.leaving_room(), interruption.deferred():
         claimed = process.Trial(params, spec, interruption)
-        interruption.answer()
-        with nothing_to_tidy():
+        interruption.deliver()
+        with exiting_on_signals():
             from convtrack import tracking
             from convtrack.training.native_logs import load_tensorflow_quietly
 

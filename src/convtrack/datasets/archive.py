@@ -1,7 +1,7 @@
-"""The members of a .tar, .tar.gz or .zip archive, one after the other, never extracted to disk.
+"""Stream the members of a .tar, .tar.gz or .zip archive, without extracting them to disk.
 
-An archive is refused as a whole where it asks for trouble: names that lead out of its own tree, links, devices,
-encrypted or repeated members, and contents out of all proportion to its size (a bomb).
+Unsafe archives are rejected: names that lead out of the archive, links, devices, encrypted or repeated members, and
+contents far too large for the size of the archive (a bomb).
 """
 
 from __future__ import annotations
@@ -27,10 +27,10 @@ from convtrack.errors import DataError, shown, unreadable
 
 @dataclass(frozen=True)
 class Caps:
-    """What an archive may hold: bytes in one member, members, and bytes unpacked for each byte packed.
+    """Limits of an archive.
 
-    The ratio counts only above `ratio_from` unpacked bytes: small archives of empty files pack well. headers: bytes
-    of a tar that say something about the next member.
+    member: bytes of one member. headers: bytes of a tar's headers for one member. members: their number. ratio:
+    unpacked bytes per packed byte; applies above `ratio_from` unpacked bytes, since small files may compress well.
     """
 
     member: int = 256 * 2**20
@@ -42,9 +42,10 @@ class Caps:
 
 @dataclass(frozen=True)
 class Member:
-    """A file or folder: its name with / between the parts, and how to open it while the iteration stands at it.
+    """A file or folder of an archive or directory.
 
-    problem: why nobody can tell whether it is a file or a folder, if so: it is a link that leads nowhere.
+    name: with / between the parts. open: valid until the iteration continues. problem: why it is unknown whether it is
+    a file or a folder (a dangling link), else empty.
     """
 
     name: str
@@ -54,9 +55,9 @@ class Member:
 
 
 DEFAULT_CAPS = Caps()
-_LONGEST_NAME = 4096  # Linux takes no longer path
-_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile unpacks the others without a limit, in one piece
-_WINDOWS = 0  # where a zip says that it was made: FAT, and by many packers for Windows
+_LONGEST_NAME = 4096  # the longest path on Linux
+_METHODS = (zipfile.ZIP_STORED, zipfile.ZIP_DEFLATED)  # zipfile decompresses the others in one piece, without a limit
+_WINDOWS = 0  # a zip's "made by" field: FAT, also set by many Windows programs
 _NAME_IS_UTF8 = 0x800
 _UNICODE_PATH = 0x7075
 _BROKEN = (
@@ -65,87 +66,89 @@ _BROKEN = (
     zlib.error,
     EOFError,
     struct.error,
-    ValueError,  # impossible numbers in headers, undecodable names
-    LookupError,  # tarfile looks for numbers in a header that was cut
+    ValueError,  # invalid numbers in headers, undecodable names
+    LookupError,  # truncated tar headers
     OverflowError,
-    RuntimeError,  # zipfile: encrypted; tarfile: thousands of headers, one about the other
+    RuntimeError,  # zipfile: encrypted; tarfile: thousands of nested headers
 )
 
 
 def members(path: Path, caps: Caps = DEFAULT_CAPS) -> Iterator[Member]:
     """Walk through the archive at `path` in its own order.
 
-    Raises DataError where it is not whole, not an archive, or unsafe, naming the member.
+    Raises DataError, naming the member, if it is truncated, unsafe, or not an archive.
     """
-    with _told(path):
+    with _data_errors(path):
         for count, member in enumerate(_zip(path, caps) if _starts_as_zip(path) else _tar(path, caps), start=1):
             if count > caps.members:
-                raise _unsafe(path, f"holds more than {caps.members:,} members")
+                raise _unsafe(path, f"contains more than {caps.members:,} members")
             yield member
 
 
 def _starts_as_zip(path: Path) -> bool:
-    # zipfile.is_zipfile looks at the end of the file, and so takes a tar for a zip whose last member is a zip
+    # zipfile.is_zipfile looks at the end of the file, so it would accept a tar whose last member is a zip
     with path.open("rb") as file:
         return file.read(4) in (b"PK\x03\x04", b"PK\x05\x06")
 
 
 @contextlib.contextmanager
-def _told(path: Path) -> Iterator[None]:
+def _data_errors(path: Path) -> Iterator[None]:
+    """Turn the errors of tarfile and zipfile into DataErrors."""
     try:
         yield
     except FileNotFoundError:
-        raise DataError(f"{path} is not here", "check the path in params.yaml") from None
+        raise DataError(f"{path} does not exist", "correct the path in params.yaml") from None
     except UnicodeDecodeError as error:
         raise DataError(
-            f"{path} holds {shown(error.object)}, a name that is not in UTF-8 as the archive says. Nothing was written",
-            "unpack it yourself, rename what has such a name, and give the folder",
+            f"{path} contains the name {shown(error.object)}, which is not UTF-8 although the archive says so. "
+            "Nothing was written",
+            "extract it, rename such files, and set data.path to the folder",
         ) from error
     except _BROKEN as error:
         raise _broken(path, error) from error
     except OSError as error:
-        # none: BadGzipFile, and what zipfile and tarfile make of broken bytes; EINVAL: they look before its beginning
+        # errno is None for BadGzipFile and broken bytes, and EINVAL for offsets before the beginning
         if error.errno in (None, errno.EINVAL):
             raise _broken(path, error) from error
         raise unreadable(path, error) from error
 
 
 def is_utf8(name: str) -> bool:
-    """Whether a member's name is text: bytes that are not UTF-8 come as surrogates, as in names from os.listdir."""
+    """Whether a member's name is UTF-8. Other bytes are surrogates, as in names from os.listdir."""
     return not any("\ud800" <= character <= "\udfff" for character in name)
 
 
 def _broken(path: Path, error: Exception) -> DataError:
     cause = " ".join(str(error).split()) or type(error).__name__
     return DataError(
-        f"{path} is not a whole .tar, .tar.gz or .zip archive: {cause}. Nothing was written",
-        "fetch or pack it again (tar -tzf or unzip -t shows whether it is whole)",
+        f"{path} is not a complete .tar, .tar.gz or .zip archive: {cause}. Nothing was written",
+        "download or create it again (tar -tzf or unzip -t tests it)",
     )
 
 
 def _unsafe(path: Path, what: str) -> DataError:
     return DataError(
-        f"{path} {what}. Such an archive is refused as a whole; nothing was written",
-        "pack the images again as plain files, or unpack it yourself and give the directory",
+        f"{path} {what}. Such archives are rejected; nothing was written",
+        "create it again from plain files, or extract it and set data.path to the folder",
     )
 
 
 def _safe_name(path: Path, name: str) -> str:
     parts = [part for part in name.split("/") if part not in ("", ".")]
     if name.startswith("/") or ".." in parts:
-        raise _unsafe(path, f"holds {shown(name)}, a name that leads out of the archive")
+        raise _unsafe(path, f"contains {shown(name)}, a name that leads out of the archive")
     if len(name) > _LONGEST_NAME:
-        raise _unsafe(path, f"holds {shown(name)}, a name of {len(name):,} characters (allowed: {_LONGEST_NAME:,})")
+        raise _unsafe(path, f"contains {shown(name)}, a name of {len(name):,} characters (allowed: {_LONGEST_NAME:,})")
     return "/".join(parts)
 
 
 def _check_size(path: Path, name: str, size: int, caps: Caps) -> None:
     if size > caps.member:
-        raise _unsafe(path, f"holds {shown(name)} of {size:,} bytes (allowed: {caps.member:,})")
+        raise _unsafe(path, f"contains {shown(name)} of {size:,} bytes (allowed: {caps.member:,})")
 
 
 class _Metered:
-    """A stream that refuses to give more bytes than `caps` allows for its packed size, or for headers."""
+    """A stream that raises DataError when it exceeds the ratio or the header size of `caps`."""
 
     def __init__(self, stream: IO[bytes], path: Path, caps: Caps) -> None:
         self._stream, self._path, self._caps = stream, path, caps
@@ -155,7 +158,7 @@ class _Metered:
         self.expect(0)
 
     def expect(self, size: float) -> None:
-        """What comes next is `size` bytes of a member, and then headers, which tarfile takes into memory whole."""
+        """Expect `size` bytes of a member, then headers, which tarfile reads into memory."""
         self._headers_end = self._given + size + self._caps.headers
 
     def read(self, size: int) -> bytes:
@@ -164,7 +167,7 @@ class _Metered:
         if self._given > self._allowed:
             raise _unsafe(self._path, f"unpacks to more than {self._caps.ratio} times its size (a zip bomb?)")
         if self._given > self._headers_end:
-            raise _unsafe(self._path, f"says more than {self._caps.headers:,} bytes about one member")
+            raise _unsafe(self._path, f"has more than {self._caps.headers:,} bytes of headers for one member")
         self.tail = (self.tail + content)[-tarfile.BLOCKSIZE :]
         return content
 
@@ -178,28 +181,28 @@ def _tar(path: Path, caps: Caps) -> Iterator[Member]:
             while (info := tar.next()) is not None:
                 name = _safe_name(path, info.name)
                 if info.issym() or info.islnk():
-                    raise _unsafe(path, f"holds a link, {shown(info.name)} -> {shown(info.linkname)}")
+                    raise _unsafe(path, f"contains a link, {shown(info.name)} -> {shown(info.linkname)}")
                 if not (info.isfile() or info.isdir()) or info.issparse():
-                    raise _unsafe(path, f"holds {shown(info.name)}, which is neither a file nor a folder")
+                    raise _unsafe(path, f"contains {shown(info.name)}, which is neither a file nor a folder")
                 _check_size(path, name, info.size, caps)
                 stream.expect(info.size)
                 yield Member(name, info.isdir(), functools.partial(_tar_content, path, tar, info))
-                tar.members = []  # type: ignore[attr-defined]  # tarfile remembers them all: a GiB for a million
+                tar.members = []  # type: ignore[attr-defined]  # tarfile keeps them all: a GiB per million
             _check_end(tar, stream)
 
 
 def _check_end(tar: tarfile.TarFile, stream: _Metered) -> None:
-    """Read on to the end. tarfile takes a broken header, and the end of a cut file, for the end of the archive."""
+    """Read to the end, since tarfile takes a broken header or a truncated file for the end of the archive."""
     stream.expect(math.inf)
     while rest := tar.fileobj.read(tarfile.RECORDSIZE):
         if rest.strip(b"\0"):
             raise tarfile.ReadError("a broken header in the middle, or something after the end")
     if stream.tail != bytes(tarfile.BLOCKSIZE):
-        raise EOFError("it ends without an end mark, as if cut off")
+        raise EOFError("no end mark, so it is probably truncated")
 
 
 def _tar_content(path: Path, tar: tarfile.TarFile, info: tarfile.TarInfo) -> BinaryIO:
-    with _told(path):
+    with _data_errors(path):
         return io.BytesIO(cast(IO[bytes], tar.extractfile(info)).read())
 
 
@@ -212,21 +215,21 @@ def _zip(path: Path, caps: Caps) -> Iterator[Member]:
         only_backslashes = not any("/" in info.filename for info in infos)
         for info in infos:
             full = _zip_name(info)
-            # .NET and others write \ between folders; in a name that is not UTF-8 it may be half of a character
+            # .NET and others write \ between folders; in a name that is not UTF-8, it may be part of a character
             if (info.create_system == _WINDOWS or only_backslashes) and is_utf8(full):
                 full = full.replace("\\", "/")
             name = _safe_name(path, full)
             if stat.S_IFMT(info.external_attr >> 16) not in (0, stat.S_IFREG, stat.S_IFDIR):
-                raise _unsafe(path, f"holds {shown(info.filename)}, a link or a device")
+                raise _unsafe(path, f"contains {shown(info.filename)}, a link or a device")
             _check_size(path, name, info.file_size, caps)
             yield Member(name, full.endswith("/"), functools.partial(_zip_content, path, archive, info))
 
 
 def _zip_name(info: zipfile.ZipInfo) -> str:
-    """The name of a member in UTF-8, its bytes that are none as tarfile and the file system have them (surrogates).
+    """The name of a member, decoded as UTF-8; other bytes become surrogates, as in tarfile.
 
-    Where flag bit 11 doesn't say UTF-8, it should be code page 437, as zipfile decodes it. What packers write there is
-    UTF-8, or the code page of some country beside the name in UTF-8 (an extra field of Info-ZIP's).
+    Without flag bit 11 (UTF-8), the name should be in code page 437, as zipfile decodes it. In practice programs write
+    UTF-8, or a local code page and the UTF-8 name in an extra field of Info-ZIP's.
     """
     if info.flag_bits & _NAME_IS_UTF8:
         return info.filename
@@ -242,7 +245,7 @@ def _zip_name(info: zipfile.ZipInfo) -> str:
 
 def _zip_content(path: Path, archive: zipfile.ZipFile, info: zipfile.ZipInfo) -> BinaryIO:
     if info.compress_type not in _METHODS:
-        raise _unsafe(path, f"holds {shown(info.filename)}, which is packed in another way than by deflate")
-    with _told(path), archive.open(info) as file:
-        # reading all of it would unpack what comes after these bytes too, and only then leave it away
+        raise _unsafe(path, f"contains {shown(info.filename)}, which is not compressed with deflate")
+    with _data_errors(path), archive.open(info) as file:
+        # read() without a size would decompress more than file_size bytes, and then cut them off
         return io.BytesIO(file.read(info.file_size))

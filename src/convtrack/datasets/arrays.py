@@ -1,7 +1,7 @@
-"""Arrays written and read block by block, so that memory stays flat however many images there are.
+"""Write and read arrays block by block, so that memory use does not depend on the number of images.
 
-Plain file writes rather than a memory map: a full disk is then an OSError that can be told, not a SIGBUS, and
-pages already written don't count as memory of the process.
+Uses plain file writes, not a memory map: a full disk then raises OSError instead of SIGBUS, and written pages don't
+count as memory of the process.
 """
 
 from __future__ import annotations
@@ -24,9 +24,9 @@ BLOCK_BYTES = 8 * 2**20
 
 
 class ArrayWriter:
-    """An .npy file of known shape, filled front to back. To be used as a context manager.
+    """Writes an .npy file of known shape from front to back. Use it as a context manager.
 
-    Raises OSError where the disk refuses, with a note of the bytes that the file takes.
+    Raises OSError if the file cannot be written, with a note on its size.
     """
 
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: Any = np.uint8) -> None:
@@ -40,20 +40,20 @@ class ArrayWriter:
         self._sha256 = hashlib.sha256(header.getvalue())
         self._size = len(header.getvalue()) + math.prod(self.shape) * self.dtype.itemsize
         self._file = path.open("wb")
-        self._file.write(header.getvalue())  # into its buffer
+        self._file.write(header.getvalue())  # only into the buffer
 
     def append(self, rows: np.ndarray) -> None:
-        """Add `rows`, of shape (any, *shape[1:]). Raises ValueError for another shape or type."""
+        """Append `rows` of shape (n, *shape[1:]). Raises ValueError for another shape or dtype."""
         if rows.shape[1:] != self.shape[1:] or rows.dtype != self.dtype:
             raise ValueError(f"rows of {rows.dtype} {rows.shape} do not fit into {self.dtype} {self.shape}")
         content = np.ascontiguousarray(rows).data
-        with self._told():
+        with self._noting_size():
             self._file.write(content)
         self._sha256.update(content)
         self.rows += len(rows)
 
     def digest(self) -> str:
-        """SHA-256 of the file as written so far, as hex digits."""
+        """SHA-256 of the file written so far, as hex digits."""
         return self._sha256.hexdigest()
 
     def __enter__(self) -> ArrayWriter:
@@ -62,44 +62,44 @@ class ArrayWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        with self._told():
+        with self._noting_size():
             self._file.close()
         if error is None and self.rows != self.shape[0]:
             raise ValueError(f"{self.rows} rows were written into an array of {self.shape[0]}")
 
-    def _told(self) -> AbstractContextManager[None]:
-        return files.taking(self._size, Path(self._file.name).name)
+    def _noting_size(self) -> AbstractContextManager[None]:
+        return files.noting_size(self._size, Path(self._file.name).name)
 
 
 def write_array(path: Path, array: np.ndarray) -> str:
-    """Write a whole array and return the SHA-256 of the file."""
+    """Write an array; returns the SHA-256 of the file."""
     with ArrayWriter(path, array.shape, array.dtype) as writer:
         writer.append(array)
         return writer.digest()
 
 
 def blocks(array: np.ndarray) -> Iterator[tuple[slice, np.ndarray]]:
-    """The rows of an array a few MiB at a time, each block with its place.
+    """Yield the rows of an array in blocks of a few MiB, each with its slice.
 
-    A memory map is opened anew for each block, so that its pages leave the process with it.
+    A memory map is reopened for each block, so that its pages don't stay in memory.
     """
     row_bytes, step = _steps(array)
     for start in range(0, len(array), step):
-        place = slice(start, min(start + step, len(array)))
-        if isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap):  # not a part of another map
-            shape = (place.stop - place.start, *array.shape[1:])
+        chosen = slice(start, min(start + step, len(array)))
+        if isinstance(array, np.memmap) and isinstance(array.base, mmap.mmap):  # not a view of another map
+            shape = (chosen.stop - chosen.start, *array.shape[1:])
             offset = array.offset + start * row_bytes
-            yield place, np.array(np.memmap(Path(array.filename or ""), array.dtype, "r", offset, shape))
+            yield chosen, np.array(np.memmap(Path(array.filename or ""), array.dtype, "r", offset, shape))
         else:
-            yield place, array[place]
+            yield chosen, array[chosen]
 
 
 def block_count(array: np.ndarray) -> int:
-    """How many blocks `blocks` gives."""
+    """The number of blocks that `blocks` yields."""
     return -(-len(array) // _steps(array)[1])
 
 
 def _steps(array: np.ndarray) -> tuple[int, int]:
-    """Bytes in a row, and rows in a block."""
+    """Bytes per row, and rows per block."""
     row_bytes = max(1, math.prod(array.shape[1:]) * array.itemsize)
     return row_bytes, max(1, BLOCK_BYTES // row_bytes)

@@ -1,4 +1,4 @@
-"""What CIFAR-10 and CIFAR-100 have in common: mirrors of one official archive, and members of 32x32 images in it.
+"""Common code of CIFAR-10 and CIFAR-100: find the official archive, check it, and read its 32x32 images.
 
 A. Krizhevsky, Learning Multiple Layers of Features from Tiny Images (2009), https://www.cs.toronto.edu/~kriz/cifar.html
 """
@@ -18,6 +18,7 @@ from rich.console import Console
 from convtrack import files
 from convtrack.datasets import archive, fetch
 from convtrack.datasets.arrays import ArrayWriter, blocks, write_array
+from convtrack.datasets.data_path import is_url
 from convtrack.errors import DataError, DownloadError, unreadable
 from convtrack.params.data import Data, expanded
 from convtrack.redact import redacted_uri
@@ -30,10 +31,10 @@ Batch = tuple[np.ndarray, np.ndarray]  # pixels, uint8 (n, 3072): red, green and
 
 @dataclass(frozen=True)
 class Form:
-    """One form of an official archive.
+    """An official archive in one format.
 
-    urls: from the fastest mirror to the slow origin. train, test: members of the archive, and how many images each has.
-    read: makes a batch of a member. classes: in the order of their labels, or the member that lists them, one a line.
+    urls: from the fastest mirror to the slow origin. train, test: members of the archive with their number of images.
+    read: converts the content of a member. classes: in the order of their labels, or the member that lists them.
     """
 
     name: str
@@ -47,15 +48,18 @@ class Form:
 
 
 @dataclass(frozen=True)
-class Reach:
-    """Where a data set can be had from ("" if nowhere), and why not from the places asked before that."""
+class Availability:
+    """source: where the data set is available ("" if nowhere). causes: why not, by each source tried before."""
 
-    where: str
+    source: str
     causes: dict[str, str]
 
 
 def binary_batch(content: bytes, labels: int = 1, chosen: int = 0) -> Batch:
-    """Records of a fixed number of `labels`, of which one is chosen, and 3,072 pixels. Raises DataError."""
+    """Parse records of `labels` label bytes, of which the one at `chosen` is used, and 3,072 pixels.
+
+    Raises DataError.
+    """
     size = labels + PIXELS
     if len(content) % size:
         raise DataError(f"{len(content):,} bytes are not a whole number of records of {size:,} bytes")
@@ -64,7 +68,7 @@ def binary_batch(content: bytes, labels: int = 1, chosen: int = 0) -> Batch:
 
 
 def mirror_variable(data: Data) -> str:
-    """The environment variable with a URL or a folder that has the archive under its official name."""
+    """The environment variable for the user's mirror: a URL or folder with the archive under its official name."""
     return f"CONVTRACK_{data.name.upper()}_MIRROR"
 
 
@@ -73,8 +77,8 @@ def write(
 ) -> dict[str, Any]:
     """Write the data set as uint8 arrays of shape (n, 32, 32, 3) and int64 labels in official order.
 
-    An image is called by its member and its number in it, from 0. Returns the content of source.json.
-    Raises DownloadError where no place has it, DataError where data.archive or a batch is not what it should be.
+    An image's name is its member and its index in it, from 0. Returns the content of source.json.
+    Raises DownloadError if no source has the archive, and DataError if data.archive or a batch is invalid.
     """
     form, path = _find(data, forms, limits)
     classes, batches = _read(form, path)
@@ -97,33 +101,33 @@ def write(
     }
 
 
-def reachable(data: Data, forms: Sequence[Form], limits: fetch.Limits = fetch.DEFAULT_LIMITS) -> Reach:
-    """Learn within seconds, and without fetching it, where `write` would take the data set from."""
+def availability(data: Data, forms: Sequence[Form], limits: fetch.Limits = fetch.DEFAULT_LIMITS) -> Availability:
+    """Find the source that `write` would use, within seconds and without downloading the data set."""
     if data.archive is not None:
         try:
             _own_archive(expanded(data.archive), forms)
         except DataError as error:
-            return Reach("", {"data.archive": error.message})
+            return Availability("", {"data.archive": error.message})
         except OSError as error:
-            return Reach("", {"data.archive": f"{data.archive} cannot be read: {error.strerror}"})
-        return Reach(f"data.archive ({data.archive})", {})
+            return Availability("", {"data.archive": f"{data.archive} cannot be read: {error.strerror}"})
+        return Availability(f"data.archive ({data.archive})", {})
     causes: dict[str, str] = {}
     for _, path in _local(data, forms, causes):
-        return Reach(str(path), causes)
+        return Availability(str(path), causes)
     answers = fetch.answering([url for _, url in _remote(data, forms)], limits)
     causes |= {redacted_uri(url): cause for url, cause in answers.items() if cause}
-    return Reach(next((redacted_uri(url) for url, cause in answers.items() if not cause), ""), causes)
+    return Availability(next((redacted_uri(url) for url, cause in answers.items() if not cause), ""), causes)
 
 
 def _find(data: Data, forms: Sequence[Form], limits: fetch.Limits) -> tuple[Form, Path]:
-    """A verified archive on this machine, fetched if need be."""
+    """A verified archive on this machine, downloaded if necessary."""
     if data.archive is not None:
         return _own_archive(expanded(data.archive), forms), expanded(data.archive)
     causes: dict[str, str] = {}
     for form, path in _local(data, forms, causes):
         return form, path
     remote = _remote(data, forms)
-    say = Console(stderr=True)
+    console = Console(stderr=True)
     answers = fetch.answering([url for _, url in remote], limits)
     for form, url in remote:
         if answers[url]:
@@ -133,16 +137,16 @@ def _find(data: Data, forms: Sequence[Form], limits: fetch.Limits) -> tuple[Form
                 return form, fetch.fetch(url, _downloads() / form.name, form.sha256, form.size, limits)
         except fetch.FetchError as error:
             answers[url] = error.cause
-            say.print(f"{redacted_uri(url)}: {error.cause}; trying the next mirror", markup=False, highlight=False)
+            console.print(f"{redacted_uri(url)}: {error.cause}; trying the next mirror", markup=False, highlight=False)
     causes |= answers
-    lines = "\n".join(f"  {redacted_uri(place)}: {cause}" for place, cause in causes.items())
+    lines = "\n".join(f"  {redacted_uri(source)}: {cause}" for source, cause in causes.items())
     names = " or ".join(form.name for form in forms)
     raise DownloadError(
-        f"no mirror gives {data.name}. Nothing was written to {files.RAW}\n{lines}",
-        "one of these three:\n"
-        f"    your own archive: set data.archive to a {names} that you have\n"
-        f"    your own mirror: set the environment variable {mirror_variable(data)} to a URL or a folder that has one\n"
-        "    another data set, with no network: dvc exp run -S data.name=digits, or data.name: digits in params.yaml",
+        f"{data.name} cannot be downloaded: no source has it. Nothing was written to {files.RAW}\n{lines}",
+        "one of these:\n"
+        f"    set data.archive to your own copy of {names}\n"
+        f"    set the environment variable {mirror_variable(data)} to a URL or folder with such a file\n"
+        "    use a data set that needs no network: data.name: digits in params.yaml",
     )
 
 
@@ -151,12 +155,12 @@ def _downloads() -> Path:
 
 
 def _own_archive(path: Path, forms: Sequence[Form]) -> Form:
-    """The form that the user's archive has. Raises DataError."""
+    """The form of the user's archive. Raises DataError."""
     expected = "\n".join(f"  {form.name}: {form.size:,} bytes, {form.sha256}" for form in forms)
-    hint = "give the official archive, or set data.archive to null to fetch it from a mirror"
+    hint = "set data.archive to an official archive, or to null to download it"
     try:
         if not path.is_file():
-            raise DataError(f"data.archive: there is no file {path}", hint)
+            raise DataError(f"data.archive: {path} is not a file", hint)
         got = _sha256(path)
     except OSError as error:
         raise unreadable(f"data.archive: {path}", error) from error
@@ -164,16 +168,16 @@ def _own_archive(path: Path, forms: Sequence[Form]) -> Form:
         if form.sha256 == got:
             return form
     raise DataError(
-        f"data.archive: {path} ({path.stat().st_size:,} bytes, SHA-256 {got}) is not the official archive; it was left "
-        f"as it is, and nothing was written. Expected:\n{expected}",
+        f"data.archive: {path} ({path.stat().st_size:,} bytes, SHA-256 {got}) is not an official archive. "
+        f"Nothing was written. Allowed:\n{expected}",
         hint,
     )
 
 
 def _local(data: Data, forms: Sequence[Form], causes: dict[str, str]) -> Iterator[tuple[Form, Path]]:
-    """Verified archives in the downloads and in the user's mirror folder; `causes` gets why others are not."""
+    """Yield verified archives in the downloads and the user's mirror folder; adds the others to `causes`."""
     mirror = os.environ.get(mirror_variable(data), "")
-    folders = [_downloads()] if not mirror or _is_url(mirror) else [_downloads(), expanded(mirror)]
+    folders = [_downloads()] if not mirror or is_url(mirror) else [_downloads(), expanded(mirror)]
     for folder in folders:
         for form in forms:
             path = folder / form.name
@@ -196,25 +200,21 @@ def _sha256(path: Path) -> str:
 
 
 def _remote(data: Data, forms: Sequence[Form]) -> list[tuple[Form, str]]:
-    """The user's own mirror, then the mirrors of all forms, then the slow origins."""
+    """The URLs to try: the user's mirror, then the mirrors of all forms, then the slow origins."""
     mirror = os.environ.get(mirror_variable(data), "").rstrip("/")
-    own = [(form, f"{mirror}/{form.name}") for form in forms] if _is_url(mirror) else []
+    own = [(form, f"{mirror}/{form.name}") for form in forms] if is_url(mirror) else []
     fast = [(form, url) for form in forms for url in form.urls[:-1]]
     return own + fast + [(form, url) for form in forms for url in form.urls[-1:]]
 
 
-def _is_url(place: str) -> bool:
-    return place.startswith(("http://", "https://"))
-
-
 def _read(form: Form, path: Path) -> tuple[tuple[str, ...], dict[str, Batch]]:
-    """The classes, and the batches by member, each checked; everything else in the archive is passed over."""
+    """The classes, and the checked batches by member; other members of the archive are ignored."""
     hint = f"delete {path} and run the same command again"
     counts = form.train | form.test
     listing = {form.classes} if isinstance(form.classes, str) else set()
     content = {one.name: one.open().read() for one in archive.members(path) if one.name in counts.keys() | listing}
     if missing := [name for name in (*counts, *listing) if name not in content]:
-        raise DataError(f"{path} lacks {', '.join(missing)}. Nothing was written", hint)
+        raise DataError(f"{path} does not contain {', '.join(missing)}. Nothing was written", hint)
     classes = tuple(content[form.classes].decode().split()) if isinstance(form.classes, str) else form.classes
     batches = {}
     for name, count in counts.items():
@@ -229,8 +229,8 @@ def _read(form: Form, path: Path) -> tuple[tuple[str, ...], dict[str, Batch]]:
 def _check(pixels: np.ndarray, labels: np.ndarray, count: int, classes: int) -> None:
     if pixels.shape != (count, PIXELS) or pixels.dtype != np.uint8 or labels.shape != (count,):
         raise DataError(
-            f"holds {pixels.dtype} {pixels.shape} and {labels.shape} labels, "
-            f"expected uint8 {(count, PIXELS)} and as many labels"
+            f"has pixels of {pixels.dtype} {pixels.shape} and labels of {labels.shape}, "
+            f"expected uint8 {(count, PIXELS)} and {(count,)}"
         )
     wrong = np.flatnonzero((labels < 0) | (labels >= classes))
     if len(wrong):

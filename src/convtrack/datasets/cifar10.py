@@ -1,7 +1,7 @@
 """CIFAR-10: 50,000 train and 10,000 test images of 32x32 in ten classes.
 
-The official archive comes in two forms with the same images in the same order. The binary one goes first, because
-reading it runs no pickle.
+The official archive comes in two forms with the same images in the same order. The binary one is preferred, because
+reading it needs no pickle.
 """
 
 from __future__ import annotations
@@ -14,27 +14,26 @@ from typing import Any
 
 import numpy as np
 
-from convtrack.datasets import cifar, fetch
-from convtrack.datasets.about import About
-from convtrack.datasets.cifar import Batch, Form, Reach
+from convtrack.datasets import Traits, cifar, fetch
+from convtrack.datasets.cifar import Availability, Batch, Form
 from convtrack.errors import DataError, shown
 from convtrack.params.data import Data
 
-ABOUT = About()
+TRAITS = Traits()
 CLASSES = ("airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck")
 
 
 def python_batch(content: bytes) -> Batch:
-    """A pickled dictionary with b"data" and b"labels", unpickled with nothing but numpy's array allowed."""
+    """Unpickle a dictionary with b"data" and b"labels". Only numpy arrays are allowed. Raises DataError."""
     try:
         batch = _ArraysOnly(io.BytesIO(content), encoding="bytes").load()
         return np.asarray(batch[b"data"]), np.asarray(batch[b"labels"], dtype=np.int64)
     except Exception as error:  # a pickle can fail in any way
-        raise DataError(f"is no pickled batch: {shown(str(error))}") from error
+        raise DataError(f"not a pickled batch: {shown(str(error))}") from error
 
 
 class _ArraysOnly(pickle.Unpickler):
-    """Finds the three names that a pickled array needs, in the places where numpy 1 and 2 have them."""
+    """Allows only the three names that a pickled array needs, as numpy 1 and 2 write them."""
 
     def find_class(self, module: str, name: str) -> Any:
         if (module, name) in {("numpy", "ndarray"), ("numpy", "dtype")}:
@@ -43,7 +42,7 @@ class _ArraysOnly(pickle.Unpickler):
             return lambda _subtype, shape, typecode: np.ndarray(shape, typecode)
         if (module, name) == ("_codecs", "encode"):  # how protocol 2 spells bytes
             return lambda text, _encoding: text.encode("latin1")
-        raise pickle.UnpicklingError(f"{module}.{name} has no place in a batch of images")
+        raise pickle.UnpicklingError(f"{module}.{name} is not allowed in a batch of images")
 
 
 BINARY = Form(
@@ -81,10 +80,12 @@ FORMS = (BINARY, PYTHON)
 def write(
     data: Data, folder: Path, forms: Sequence[Form] = FORMS, limits: fetch.Limits = fetch.DEFAULT_LIMITS
 ) -> dict[str, Any]:
-    """Write CIFAR-10 as `cifar.write` does. An image is called by its batch and its number, as data_batch_1:17."""
+    """Write CIFAR-10 as `cifar.write` does. Names are like data_batch_1:17."""
     return cifar.write(data, folder, forms, limits)
 
 
-def reachable(data: Data, forms: Sequence[Form] = FORMS, limits: fetch.Limits = fetch.DEFAULT_LIMITS) -> Reach:
-    """Learn within seconds, and without fetching it, where `write` would take CIFAR-10 from."""
-    return cifar.reachable(data, forms, limits)
+def availability(
+    data: Data, forms: Sequence[Form] = FORMS, limits: fetch.Limits = fetch.DEFAULT_LIMITS
+) -> Availability:
+    """Find the source that `write` would use, as `cifar.availability` does."""
+    return cifar.availability(data, forms, limits)

@@ -1,4 +1,4 @@
-"""CIFAR-100: 50,000 train and 10,000 test images of 32x32 in a hundred classes, or in the twenty groups of these."""
+"""CIFAR-100: 50,000 train and 10,000 test images of 32x32 in 100 classes, or in 20 groups of these."""
 
 from __future__ import annotations
 
@@ -8,12 +8,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from convtrack.datasets import cifar, fetch
-from convtrack.datasets.about import About
-from convtrack.datasets.cifar import Form, Reach
+from convtrack.datasets import Traits, cifar, fetch
+from convtrack.datasets.cifar import Availability, Form
 from convtrack.params.data import Data
 
-ABOUT = About()
+TRAITS = Traits()
 
 # SHA-256 and size: tensorflow/datasets, tensorflow_datasets/url_checksums/cifar100.txt. The same SHA-256:
 # ankane/torchvision-ruby, lib/torchvision/datasets/cifar100.rb; JuliaML/MLDatasets.jl, src/datasets/vision/cifar100.jl
@@ -37,7 +36,7 @@ FORMS = (BINARY,)
 def write(
     data: Data, folder: Path, forms: Sequence[Form] = FORMS, limits: fetch.Limits = fetch.DEFAULT_LIMITS
 ) -> dict[str, Any]:
-    """Write CIFAR-100 as `cifar.write` does, with the labels that data.labels names. An image is called as train:17."""
+    """Write CIFAR-100 as `cifar.write` does, with the labels chosen by data.labels. Names are like train:17."""
     if data.labels == "coarse":
         read = functools.partial(cifar.binary_batch, labels=2, chosen=0)
         names = "cifar-100-binary/coarse_label_names.txt"
@@ -45,6 +44,8 @@ def write(
     return cifar.write(data, folder, forms, limits)
 
 
-def reachable(data: Data, forms: Sequence[Form] = FORMS, limits: fetch.Limits = fetch.DEFAULT_LIMITS) -> Reach:
-    """Learn within seconds, and without fetching it, where `write` would take CIFAR-100 from."""
-    return cifar.reachable(data, forms, limits)
+def availability(
+    data: Data, forms: Sequence[Form] = FORMS, limits: fetch.Limits = fetch.DEFAULT_LIMITS
+) -> Availability:
+    """Find the source that `write` would use, as `cifar.availability` does."""
+    return cifar.availability(data, forms, limits)

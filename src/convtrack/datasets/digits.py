@@ -1,4 +1,4 @@
-"""scikit-learn's bundled handwritten digits: real images that need no network.
+"""The handwritten digits that scikit-learn bundles: real images that need no network.
 
 1,797 images of 8x8 in 17 shades of grey, from E. Alpaydin and C. Kaynak, Optical Recognition of Handwritten Digits,
 UCI Machine Learning Repository (1998), its test set.
@@ -13,19 +13,19 @@ from typing import Any
 import numpy as np
 
 from convtrack import files
-from convtrack.datasets.about import About
+from convtrack.datasets import Traits
 from convtrack.datasets.arrays import write_array
 from convtrack.datasets.split import held_out
 from convtrack.params.data import Data
 
-# a mirrored 2 is none; 1,293 images make ten steps an epoch
-ABOUT = About(mirrored=False, batch_size=128)
+# a mirrored 2 is not a digit; 1,293 training images make ten steps per epoch
+TRAITS = Traits(mirrorable=False, max_batch_size=128)
 SCALE = 4  # 8x8 to 32x32, each pixel repeated: exact on every machine
 
 
 def write(data: Data, folder: Path) -> dict[str, Any]:
-    """Write the digits as grey images, uint8 of shape (n, 32, 32, 1), the test share drawn by data.test_fraction and
-    data.seed. An image is called by its number in `load_digits`, as digits:17. Returns the content of source.json.
+    """Write the digits as grey images, uint8 of shape (n, 32, 32, 1), and split off test by data.test_fraction and
+    data.seed. Names are like digits:17, the index in `load_digits`. Returns the content of source.json.
     """
     from sklearn.datasets import load_digits
 

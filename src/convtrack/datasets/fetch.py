@@ -1,4 +1,4 @@
-"""HTTP downloads by pooch: bounded in size, placed whole, and trusted by SHA-256 alone."""
+"""HTTP downloads with pooch: limited in size, atomic, and verified by SHA-256."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import requests
     from rich.progress import Progress
 
-RESERVE = 100 * 2**20  # bytes of the disk that a file of unknown size leaves to everybody else
+RESERVE = 100 * 2**20  # bytes that a file of unknown size must leave free on the disk
 _PIECE = 1 << 16
 _WEB_PAGE = (b"<!doctype html", b"<html")
 _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "convtrack"}
@@ -30,7 +30,7 @@ _HEADERS = {"Accept-Encoding": "identity", "User-Agent": "convtrack"}
 
 @dataclass(frozen=True)
 class Limits:
-    """How long a server may take: seconds to connect and seconds of silence; and how often it is asked."""
+    """Seconds to connect, seconds of silence before a timeout, and the number of attempts."""
 
     connect: float = 4.0
     silence: float = 10.0
@@ -38,18 +38,18 @@ class Limits:
 
 
 class FetchError(DownloadError):
-    """A server did not give the file; `cause` says why in a few words."""
+    """A download failed; `cause` says why in a few words."""
 
     def __init__(self, url: str, cause: str) -> None:
         super().__init__(
-            f"{redacted_uri(url)} could not be fetched: {cause}. Nothing was written",
-            "check the address and the network, and run the same command again",
+            f"{redacted_uri(url)} cannot be downloaded: {cause}. Nothing was written",
+            "check the URL and the network, then run the same command again",
         )
         self.cause = cause
 
 
-class _RefusedError(Exception):
-    """This server will not do, however often it is asked."""
+class _PermanentError(Exception):
+    """An error for which pooch must not try again."""
 
 
 DEFAULT_LIMITS = Limits()
@@ -58,10 +58,10 @@ DEFAULT_LIMITS = Limits()
 def fetch(
     url: str, target: Path, sha256: str | None = None, size: int | None = None, limits: Limits = DEFAULT_LIMITS
 ) -> Path:
-    """Bring the file at `url` to `target`, whole or not at all; returns `target`. One process at a time for a folder.
+    """Download `url` to `target` atomically; returns `target`. Only one process may use its folder at a time.
 
-    sha256 and size (bytes) are None where nobody knows them beforehand. A file that is there already is kept if it has
-    that SHA-256. Raises FetchError; OSError where the disk refuses, or has too little room.
+    sha256 and size (bytes) are None if unknown. An existing file with that SHA-256 is kept. Raises FetchError, and
+    OSError if the file cannot be written or the disk has too little space.
     """
     import pooch
     import requests
@@ -75,26 +75,26 @@ def fetch(
             get(url, bounded, None)
             bounded.finish()
 
-    pooch.get_logger().setLevel("WARNING")  # else it shows the address, and a password in it
+    pooch.get_logger().setLevel("WARNING")  # it would log the URL, including a password
     target.parent.mkdir(parents=True, exist_ok=True)
-    for left in target.parent.glob(f"{tempfile.gettempprefix()}*"):  # by pooch, in a process that was killed
-        left.unlink()
+    for leftover in target.parent.glob(f"{tempfile.gettempprefix()}*"):  # of pooch, in a process that was killed
+        leftover.unlink()
     if sha256 is None:
-        target.unlink(missing_ok=True)  # pooch would take it for the file
+        target.unlink(missing_ok=True)  # pooch would keep an existing file
     registry, urls = {target.name: sha256}, {target.name: url}
     file = pooch.create(target.parent, "", registry=registry, urls=urls, retry_if_failed=limits.attempts - 1)
     try:
         file.fetch(target.name, downloader=download)
-    except (_RefusedError, requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
+    except (_PermanentError, requests.RequestException, urllib3.exceptions.HTTPError, ValueError) as error:
         raise FetchError(url, _cause(error, url)) from error
     except PermissionError as error:
-        raise (error.__cause__ or error) from None  # pooch's own lacks the errno
+        raise (error.__cause__ or error) from None  # pooch raises it without the errno
     target.chmod(0o644)
     return target
 
 
 class _Bounded:
-    """What pooch writes into: shows the progress, and stops at a web page or at more than was to come."""
+    """The file that pooch writes to: shows progress, and rejects web pages and files that are too large."""
 
     def __init__(self, file: BinaryIO, target: Path, size: int | None, bar: Progress) -> None:
         self._file, self._target, self._size, self._bar = file, target, size, bar
@@ -102,34 +102,34 @@ class _Bounded:
         self._received, self._most, self._note = 0, size or 0, ""
 
     def expect(self, response: requests.Response, **_: object) -> None:
-        """Check a response before its body is read. Raises _RefusedError, requests.HTTPError and OSError."""
+        """Check a response before its body is read. Raises _PermanentError, requests.HTTPError and OSError."""
         _check(response)
         if response.is_redirect:
             return
-        response.raw.headers.pop("Content-Encoding", None)  # servers say so of .tar.gz files, which are to stay packed
+        response.raw.headers.pop("Content-Encoding", None)  # some servers set it for .tar.gz; never decompress those
         announced = response.raw.length_remaining
         if self._size is not None and announced not in (None, self._size):
-            raise _RefusedError(f"offers {announced:,} bytes, expected {self._size:,}")
+            raise _PermanentError(f"the file has {announced:,} bytes, expected {self._size:,}")
         disk = shutil.disk_usage(self._target.parent)
-        free = disk.free if disk.total else 2**63  # some file systems cannot tell
+        free = disk.free if disk.total else 2**63  # some file systems do not report their size
         total = self._size or announced
         self._most = free - RESERVE if total is None else total
         self._note = f"{self._target.name} takes {self._most:,} bytes"
         if total is None:
-            self._note = f"the server does not say how many bytes are to come, and {RESERVE // 2**20} MiB stay free"
+            self._note = f"the server does not announce the size, and {RESERVE // 2**20} MiB must stay free"
         self._bar.update(self._task, total=total)
         if not 0 <= self._most <= free:
             raise self._full()
 
     def write(self, piece: bytes) -> None:
-        """Take the next bytes of the file. Raises _RefusedError and OSError."""
+        """Write the next bytes of the file. Raises _PermanentError and OSError."""
         if not self._received and piece.lstrip().lower().startswith(_WEB_PAGE):
-            raise _RefusedError("sent a web page in place of the file")
+            raise _PermanentError("sent a web page instead of the file")
         self._received += len(piece)
         if self._received > self._most:
             if self._size is None:
                 raise self._full()
-            raise _RefusedError(f"sends more than the {self._size:,} bytes expected; thrown away")
+            raise _PermanentError(f"sent more than the {self._size:,} bytes expected")
         try:
             self._file.write(piece)
         except OSError as error:
@@ -138,10 +138,10 @@ class _Bounded:
         self._bar.update(self._task, completed=self._received)
 
     def flush(self) -> None:
-        """Nothing: pooch asks for it after each piece."""
+        """Do nothing; pooch calls this after each piece."""
 
     def finish(self) -> None:
-        """Raise requests.ConnectionError where bytes are missing: without a length beforehand, requests cannot tell."""
+        """Raise requests.ConnectionError if bytes are missing; requests cannot tell if no size was announced."""
         import requests
 
         if self._size is not None and self._received < self._size:
@@ -154,9 +154,9 @@ class _Bounded:
 
 
 def answering(urls: Sequence[str], limits: Limits = DEFAULT_LIMITS) -> dict[str, str]:
-    """Ask all `urls` at once for their first byte. Returns the cause by URL, "" where it was given.
+    """Request the first byte of all `urls` in parallel. Returns the error of each URL, "" for success.
 
-    Takes no longer than the time-outs of one; a name server that hangs counts as no answer.
+    Takes no longer than the timeouts of one request, even if a name server hangs.
     """
     causes = dict.fromkeys(urls, "no answer in time")
 
@@ -178,45 +178,45 @@ def _ask(url: str, limits: Limits) -> str:
     headers = {**_HEADERS, "Range": "bytes=0-0"}
     try:
         requests.get(url, headers=headers, stream=True, timeout=limits.connect, hooks={"response": _check}).close()
-    except Exception as error:  # whatever it is, this server does not do
+    except Exception as error:  # whatever the error, the server is not usable
         return _cause(error, url)
     return ""
 
 
 def _check(response: requests.Response, **_: object) -> None:
-    """Raise where this is not the file: requests.HTTPError, after which pooch asks again, or _RefusedError."""
+    """Raise unless the response is a file: requests.HTTPError, after which pooch tries again, or _PermanentError."""
     import requests
 
     if response.is_redirect:
-        response.close()  # requests would read the page of a redirect to its end, and it may have none
+        response.close()  # requests would read the body of a redirect to its end, which may never come
         return
-    said = f"answers {response.status_code} {response.reason}"
+    status = f"answers {response.status_code} {response.reason}"
     if response.status_code == 429 or response.status_code >= 500:
-        raise requests.HTTPError(said)
+        raise requests.HTTPError(status)
     if response.status_code not in ((200, 206) if "Range" in response.request.headers else (200,)):
-        raise _RefusedError(said)
+        raise _PermanentError(status)
     if response.headers.get("Content-Type", "").startswith("text/html"):
-        raise _RefusedError("sent a web page in place of the file")
+        raise _PermanentError("sent a web page instead of the file")
 
 
 def _cause(error: Exception, url: str) -> str:
-    """The innermost reason of an error of requests: in a few words, on one line, without passwords and escapes."""
+    """The innermost cause of an error of requests, on one printable line without passwords."""
     import requests
 
     if isinstance(error, requests.ConnectTimeout):
-        return "no connection in time"
+        return "connection timed out"
     if isinstance(error, requests.Timeout) or "timed out" in str(error):
-        return "silent for too long"
+        return "no data before the timeout"
     reason: object = error
     while inner := getattr(reason, "reason", None) or next(
         (part for part in getattr(reason, "args", ()) if isinstance(part, Exception)), None
     ):
         reason = inner
-    # urllib3 begins with the connection it was trying: HTTPSConnection(host='…', port=443): …
-    said = re.sub(r"^<?\w[\w.]*[( ].*?[)>]: ", "", str(reason)) or type(reason).__name__
+    # urllib3's messages start with the connection: HTTPSConnection(host='…', port=443): …
+    cause = re.sub(r"^<?\w[\w.]*[( ].*?[)>]: ", "", str(reason)) or type(reason).__name__
     if isinstance(error, requests.exceptions.ProxyError):
-        said = f"the proxy: {said}"
-    printable = "".join(c if c.isprintable() else " " for c in redacted(said, url))
+        cause = f"proxy error: {cause}"
+    printable = "".join(c if c.isprintable() else " " for c in redacted(cause, url))
     return textwrap.shorten(printable, 300, placeholder=" …")
 
 

@@ -1,7 +1,7 @@
-"""Any images of one's own: a directory, or an archive of one, laid out as layout.py says.
+"""The user's images: a directory, or an archive of one, with the layout described in layout.py.
 
-Two walks, so that memory stays flat and the order of files on the disk or in the archive changes nothing: the first
-lists the names, the second decodes each image to the row that its name has in the natural order.
+Two passes keep memory use constant and make the result independent of the order of the files: the first lists the
+names, the second writes each decoded image to the row of its name in natural order.
 """
 
 from __future__ import annotations
@@ -22,49 +22,46 @@ from rich.console import Console
 from rich.progress import track
 
 from convtrack import files
-from convtrack.datasets import archive, fetch, folder, images, where
-from convtrack.datasets.about import About
+from convtrack.datasets import Traits, archive, data_path, fetch, images
 from convtrack.datasets.arrays import ArrayWriter, blocks, write_array
-from convtrack.datasets.layout import Layout, Place, RawSplit, in_order, locate
+from convtrack.datasets.layout import Layout, Location, RawSplit, in_order, locate
 from convtrack.datasets.split import held_out
 from convtrack.errors import DataError, escaped
 from convtrack.params.data import Data
 from convtrack.redact import redacted_uri
 
-ABOUT = About(own=True)
+TRAITS = Traits(user_images=True)
 
 
 def write(data: Data, target: Path) -> dict[str, Any]:
     """Write the images at data.path as uint8 arrays of shape (n, height, width, channels) with int64 labels.
 
-    An image is called by its path from train/ or test/ on, as train/cat/17.png. One channel where every image is grey,
-    else three. Returns the content of source.json; its SHA-256 is the one of what `sha256sum` prints for the images,
-    by these names, sorted by their bytes.
-    Raises DataError where the layout or an image is not as it should be, DownloadError where data.path is a URL that
-    does not give a file.
+    Names are paths such as train/cat/17.png. There is one channel if all images are grey, else three. Returns the
+    content of source.json. Its SHA-256 is that of the output of `sha256sum` for these names, sorted by their bytes.
+    Raises DataError for an invalid layout or image, and DownloadError if a URL cannot be downloaded.
     """
-    with _at_hand(data.path) as path:
+    with _local(data.path) as path:
         layout = _listed(path, redacted_uri(data.path))
-        stage = Stage(target / "decoded.raw", layout)
-        unreadable = _decode(path, stage, data)
+        decoded = DecodedImages(target / "decoded.raw", layout)
+        unreadable = _decode(path, decoded, data)
     _check(layout, unreadable, data)
-    counts = _split(stage, layout, data, target)
-    stage.path.unlink()
+    counts = _split(decoded, layout, data, target)
+    decoded.path.unlink()
     return {
         "name": "image_folder",
         "classes": layout.classes,
         "counts": counts,
-        "image_shape": list(stage.shape),
-        "files": [{"name": _base_name(data.path), "sha256": stage.digest()}],
+        "image_shape": list(decoded.shape),
+        "files": [{"name": _base_name(data.path), "sha256": decoded.digest()}],
         "left_out": {**layout.left_out(), "unreadable": in_order(unreadable)},
     }
 
 
-class Stage:
-    """The decoded images of all splits and classes in natural order, on disk: a row each, of red, green and blue.
+class DecodedImages:
+    """The decoded images of all splits and classes in natural order, in a file with one RGB row per image.
 
-    good: which rows hold an image. labels: the class of each row. is_test: whether it comes from test/.
-    grey: no image had colours.
+    good: which rows have an image. labels: the class of each row. is_test: whether it comes from test/. grey: whether
+    all images are grey.
     """
 
     def __init__(self, path: Path, layout: Layout) -> None:
@@ -86,21 +83,21 @@ class Stage:
 
     @property
     def shape(self) -> tuple[int, int, int]:
-        """(height, width, channels), known once an image has been put."""
+        """(height, width, channels), known after the first `put`."""
         assert self._first is not None
         return self._first[1].height, self._first[1].width, 1 if self.grey else 3
 
-    def put(self, file: BinaryIO, place: Place, picture: images.Picture, digest: bytes) -> None:
-        """Write an image to its row in `file`. digest: SHA-256 of its file. Raises DataError for a second size."""
-        name, first = self._first = self._first or (place.name, picture)
+    def put(self, file: BinaryIO, location: Location, picture: images.Picture, digest: bytes) -> None:
+        """Write an image to its row in `file`. digest: SHA-256 of its file. Raises DataError if the sizes differ."""
+        name, first = self._first = self._first or (location.name, picture)
         if (picture.height, picture.width) != (first.height, first.width):
             raise DataError(
                 f"{self.what} has images of different sizes: {escaped(name)} is {first.width} x {first.height}, "
-                f"{escaped(place.name)} is {picture.width} x {picture.height} pixels. Nothing was written",
-                "set data.image_size to the pixels a side that all shall be resized to",
+                f"{escaped(location.name)} is {picture.width} x {picture.height} pixels. Nothing was written",
+                "set data.image_size to the side in pixels to which all images are resized",
             )
-        row = self.rows[place.split, place.class_name][place.file]
-        with files.taking(len(self.good) * len(picture.rgb), "a first copy of the decoded images"):
+        row = self.rows[location.split, location.class_name][location.file]
+        with files.noting_size(len(self.good) * len(picture.rgb), "a temporary copy of the decoded images"):
             file.seek(row * len(picture.rgb))
             file.write(picture.rgb)
         self._digests[row] = np.frombuffer(digest, dtype=np.uint8)
@@ -108,14 +105,14 @@ class Stage:
         self.grey = self.grey and picture.grey
 
     def blocks(self) -> Iterator[tuple[slice, np.ndarray]]:
-        """The rows a few MiB at a time, as arrays of shape (n, *shape), each with its place."""
+        """The rows in blocks of a few MiB, as arrays of shape (n, *shape), each with its slice."""
         height, width, channels = self.shape
         whole = np.memmap(self.path, dtype=np.uint8, mode="r", shape=(len(self.good), height, width, 3))
-        for place, rows in blocks(whole):
-            yield place, rows[..., :channels]
+        for chosen, rows in blocks(whole):
+            yield chosen, rows[..., :channels]
 
     def names(self) -> Iterator[str]:
-        """What the image of each row is called, in the order of the rows."""
+        """The name of each row's image."""
         for (split, name), rows in self.rows.items():
             for file in rows:
                 yield f"{split}/{name}/{file}"
@@ -132,27 +129,27 @@ class Stage:
 
 
 @contextlib.contextmanager
-def _at_hand(place: str) -> Iterator[Path]:
-    """The directory or archive on this machine; what was fetched for it goes when the block ends."""
-    if where.is_address(place):
+def _local(source: str) -> Iterator[Path]:
+    """The directory or archive on this machine; a download is deleted when the block ends."""
+    if data_path.is_url(source):
         downloads = files.STATE / "downloads"
-        name = f"{hashlib.sha256(place.encode()).hexdigest()[:16]}-{_base_name(place)}"
+        name = f"{hashlib.sha256(source.encode()).hexdigest()[:16]}-{_base_name(source)}"
         with files.storage_errors(downloads / name):
-            path = fetch.fetch(place, downloads / name)
+            path = fetch.fetch(source, downloads / name)
         try:
             yield path
         finally:
             path.unlink(missing_ok=True)
     else:
-        yield where.find(place)
+        yield data_path.find(source)
 
 
-def _base_name(place: str) -> str:
-    return Path(urllib.parse.urlsplit(place).path).name or "images"
+def _base_name(source: str) -> str:
+    return Path(urllib.parse.urlsplit(source).path).name or "images"
 
 
 def _members(path: Path) -> Iterator[archive.Member]:
-    return folder.members(path) if path.is_dir() else archive.members(path)
+    return data_path.members(path) if path.is_dir() else archive.members(path)
 
 
 def _listed(path: Path, what: str) -> Layout:
@@ -163,41 +160,43 @@ def _listed(path: Path, what: str) -> Layout:
     return layout
 
 
-def _decode(path: Path, stage: Stage, data: Data) -> dict[str, str]:
-    """Fill `stage`. Returns why, by name, the unreadable images are."""
+def _decode(path: Path, decoded: DecodedImages, data: Data) -> dict[str, str]:
+    """Decode all images into `decoded`. Returns the unreadable ones by name, with the reasons."""
     unreadable = {}
-    total = len(stage.good)
-    with stage.path.open("w+b") as file, warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # Pillow's, of what it went on in spite of: they name no file
-        for place, member in track(_images(path), "decoding images", total, console=Console(stderr=True)):
-            if place.file not in stage.rows.get((place.split, place.class_name), {}):
-                raise _changed(stage.what, f"{escaped(place.name)} is new")
+    total = len(decoded.good)
+    with decoded.path.open("w+b") as file, warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # Pillow's warnings name no file
+        for location, member in track(_images(path), "decoding images", total, console=Console(stderr=True)):
+            if location.file not in decoded.rows.get((location.split, location.class_name), {}):
+                raise _changed(decoded.what, f"{escaped(location.name)} is new")
             try:
                 content = _content(member)
                 picture = images.decode(BytesIO(content), data.image_size)
             except images.UnreadableImageError as error:
-                unreadable[place.name] = str(error)
+                unreadable[location.name] = str(error)
             else:
-                stage.put(file, place, picture, hashlib.sha256(content).digest())
-        if missing := total - int(stage.good.sum()) - len(unreadable):
-            raise _changed(stage.what, f"{missing:,} of {total:,} images are no longer there")
-        if stage.good.any():
-            file.truncate(total * stage.shape[0] * stage.shape[1] * 3)  # the last rows may be of unreadable images
+                decoded.put(file, location, picture, hashlib.sha256(content).digest())
+        if missing := total - int(decoded.good.sum()) - len(unreadable):
+            raise _changed(decoded.what, f"{missing:,} of {total:,} images have disappeared")
+        if decoded.good.any():
+            file.truncate(
+                total * decoded.shape[0] * decoded.shape[1] * 3
+            )  # the images of the last rows may be unreadable
     return unreadable
 
 
 def _changed(what: str, how: str) -> DataError:
     return DataError(
-        f"{what} has changed while it was read: {how}. Nothing was written",
-        "run the same command again when nothing writes there",
+        f"{what} changed while it was being read: {how}. Nothing was written",
+        "run the same command again when no other program writes there",
     )
 
 
-def _images(path: Path) -> Iterator[tuple[Place, archive.Member]]:
+def _images(path: Path) -> Iterator[tuple[Location, archive.Member]]:
     for member in _members(path):
-        place = locate(member.name, member.is_folder)
-        if place is not None and place.file:
-            yield place, member
+        location = locate(member.name, member.is_folder)
+        if location is not None and location.file:
+            yield location, member
 
 
 def _content(member: archive.Member) -> bytes:
@@ -209,30 +208,32 @@ def _content(member: archive.Member) -> bytes:
 
 
 def _check(layout: Layout, unreadable: dict[str, str], data: Data) -> None:
-    """Refuse unreadable images, or what is left without them."""
+    """Raise DataError for unreadable images or, if these are skipped, for classes with too few others."""
     if unreadable and data.unreadable == "refuse":
         lines = [f"{escaped(name)}: {unreadable[name]}" for name in in_order(unreadable)]
         if len(lines) > 10:
             lines[10:] = [f"and {len(lines) - 10:,} more"]
         raise DataError(
             f"{layout.what} has {len(unreadable):,} unreadable images; nothing was written\n  " + "\n  ".join(lines),
-            "mend or delete them, or set data.unreadable to skip to leave them out",
+            "repair or delete them, or skip them with data.unreadable: skip",
         )
     lost = Counter(name.rsplit("/", 1)[0] for name in unreadable)
     for split, classes in layout.files.items():
         layout.check({name: len(files) - lost[f"{split}/{name}"] for name, files in classes.items()}, split)
 
 
-def _split(stage: Stage, layout: Layout, data: Data, target: Path) -> dict[str, int]:
+def _split(decoded: DecodedImages, layout: Layout, data: Data, target: Path) -> dict[str, int]:
     """Copy the good rows and their names into train and test, and count them."""
-    is_test = stage.is_test.copy()
+    is_test = decoded.is_test.copy()
     if not layout.has_test:
-        is_test[stage.good] = held_out(stage.labels[stage.good], layout.classes, data.test_fraction, data.seed, keep=2)
-    chosen: dict[RawSplit, np.ndarray] = {"train": stage.good & ~is_test, "test": stage.good & is_test}
+        is_test[decoded.good] = held_out(
+            decoded.labels[decoded.good], layout.classes, data.test_fraction, data.seed, keep=2
+        )
+    chosen: dict[RawSplit, np.ndarray] = {"train": decoded.good & ~is_test, "test": decoded.good & is_test}
     for split, mask in chosen.items():
-        with ArrayWriter(files.images_path(target, split), (int(mask.sum()), *stage.shape)) as writer:
-            for place, rows in stage.blocks():
-                writer.append(rows[mask[place]])
-        write_array(files.labels_path(target, split), stage.labels[mask])
-        files.write_names(target, split, itertools.compress(stage.names(), mask))
+        with ArrayWriter(files.images_path(target, split), (int(mask.sum()), *decoded.shape)) as writer:
+            for part, rows in decoded.blocks():
+                writer.append(rows[mask[part]])
+        write_array(files.labels_path(target, split), decoded.labels[mask])
+        files.write_names(target, split, itertools.compress(decoded.names(), mask))
     return {split: int(mask.sum()) for split, mask in chosen.items()}

@@ -1,11 +1,10 @@
-"""One image file, PNG, JPEG, WebP, BMP, GIF or TIFF, decoded by Pillow.
+"""Decode an image file (PNG, JPEG, WebP, BMP, GIF or TIFF) with Pillow.
 
-What is made of the kinds of images there are:
-- Of several pictures in one file (an animation, the pages of a TIFF) the first is taken.
-- An EXIF orientation that stands before the pixels (where JPEG has it) is applied: the array shows what a viewer shows.
-- Transparent pixels are laid on white, as on a page.
+- Only the first picture of a file is used (the first frame of an animation, the first page of a TIFF).
+- An EXIF orientation before the pixels (as in JPEG) is applied, as viewers do.
+- Transparent pixels are drawn on white.
 - 16-bit channels keep their higher 8 bits. Palettes count as colour, grey with transparency as grey.
-- Pixels that are 32-bit or floating-point numbers are refused: which of them is white, no file says.
+- 32-bit and floating-point pixels are rejected, since files do not say which value is white.
 """
 
 from __future__ import annotations
@@ -22,16 +21,15 @@ from PIL.ImageFile import ImageFile
 from PIL.TiffImagePlugin import TiffImageFile
 
 MAX_PIXELS = 64_000_000
-MAX_SCANS = 1000  # of a JPEG: each of a few bytes is a pass over all pixels; ten are usual
+MAX_SCANS = 1000  # of a JPEG; ten are usual, and each is a pass over all pixels
 SUFFIXES = (".png", ".jpg", ".jpeg", ".jpe", ".jfif", ".webp", ".bmp", ".gif", ".tif", ".tiff")
 READ = "PNG, JPEG, WebP, BMP, GIF or TIFF"
-_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # Pillow reads many more, some by starting other programs
+_FORMATS = ("PNG", "JPEG", "WEBP", "BMP", "GIF", "TIFF")  # Pillow has more, some of which start other programs
 _GREY_MODES = {"1", "L", "LA", "La", "I;16", "I;16B"}
-_LEVELS = {"L;2": 85, "L;4": 17}  # how far apart in 8 bits two shades of a PNG of 2 or 4 bits are
-_TIFF_INVERTED, _TIFF_TILE = 262, (322, 323)  # tags: 0 is white; width and height of the parts that are stored apart
+_LEVELS = {"L;2": 85, "L;4": 17}  # the step between two shades of a 2-bit or 4-bit PNG, in 8 bits
+_TIFF_INVERTED, _TIFF_TILE = 262, (322, 323)  # tags: whether 0 is white; width and height of tiles
 _ORIENTATION = 0x0112  # the EXIF tag
-# What turns an image of that orientation upright. Not ImageOps.exif_transpose: it writes all other tags anew, and
-# raises where one of them is damaged
+# Not ImageOps.exif_transpose: it rewrites all other tags, and raises if one of them is damaged
 _UPRIGHT = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
     3: Image.Transpose.ROTATE_180,
@@ -44,15 +42,12 @@ _UPRIGHT = {
 
 
 class UnreadableImageError(Exception):
-    """Why one file is no usable image, in a few words."""
+    """Why a file is not a usable image, in a few words."""
 
 
 @dataclass(frozen=True)
 class Picture:
-    """A decoded image: height and width in pixels, red, green and blue bytes row by row, and whether it is grey.
-
-    grey: the file has no colour channels, so that red, green and blue are the same.
-    """
+    """A decoded image. height, width: in pixels. rgb: bytes, row by row. grey: the file has no colour channels."""
 
     height: int
     width: int
@@ -61,15 +56,15 @@ class Picture:
 
 
 def decode(file: BinaryIO, size: int | None = None) -> Picture:
-    """Decode an image to 8 bits a channel.
+    """Decode an image to 8 bits per channel.
 
-    size: resize to a square of so many pixels a side (Lanczos, without keeping the aspect ratio); None leaves it.
+    size: side in pixels of the square to resize to (Lanczos, without keeping the aspect ratio), or None.
     Raises UnreadableImageError.
     """
     with _explained(), _opened(file) as image:
         stored = _stored(image)
-        grey = image.mode in _GREY_MODES or stored == "LA;16B"  # 16 bits of grey and alpha come as RGBA
-        turn = _UPRIGHT.get(_orientation(image))  # before loading: what a PNG says after its pixels is not heeded
+        grey = image.mode in _GREY_MODES or stored == "LA;16B"  # Pillow opens 16-bit grey with alpha as RGBA
+        turn = _UPRIGHT.get(_orientation(image))  # before loading, so that EXIF data after a PNG's pixels is ignored
         image.load()
         pixels = _as_rgb(image, stored, file)
         if turn is not None:
@@ -88,10 +83,10 @@ def _explained() -> Iterator[None]:
     except MemoryError:
         raise
     except UnidentifiedImageError:
-        raise UnreadableImageError(f"no {READ} inside") from None
+        raise UnreadableImageError(f"not a {READ} file") from None
     except Image.DecompressionBombError as error:
         raise UnreadableImageError(f"{error} (allowed: {MAX_PIXELS:,} pixels)") from None
-    except Exception as error:  # bytes can break a decoder in any way: struct.error, SyntaxError, KeyError, …
+    except Exception as error:  # broken files raise anything: struct.error, SyntaxError, KeyError, …
         raise UnreadableImageError(f"broken: {' '.join(str(error).split()) or type(error).__name__}") from error
 
 
@@ -110,13 +105,13 @@ def _opened(file: BinaryIO) -> Iterator[ImageFile]:
 
 
 def _pixels_in_tiles(image: TiffImageFile) -> int:
-    """How many pixels are unpacked for a TIFF: its tiles reach over its edges, and a few bytes can make a huge tile."""
+    """The number of pixels that decoding a TIFF allocates; its tiles may be much larger than the image."""
     sides = zip((image.tag_v2[256], image.tag_v2[257]), map(image.tag_v2.get, _TIFF_TILE), strict=True)
     return math.prod(-(-whole // tile) * tile if tile is not None else whole for whole, tile in sides)
 
 
 def _stored(image: ImageFile) -> str:
-    """How the pixels lie in the file, in Pillow's words (its raw mode), as "RGB;16B"; "" where it does not say."""
+    """Pillow's raw mode of the pixels in the file, such as "RGB;16B"; "" if unknown."""
     arguments = image.tile[0].args if image.tile else ""
     return arguments if isinstance(arguments, str) else str(next(iter(arguments or ()), ""))
 
@@ -126,10 +121,10 @@ def _orientation(image: Image.Image) -> int:
 
 
 def _as_rgb(image: Image.Image, stored: str, file: BinaryIO) -> Image.Image:
-    """The loaded `image` on white, in 8 bits. stored: its raw mode in `file`."""
+    """The loaded `image` on white, as 8-bit RGB. stored: its raw mode in `file`."""
     if image.mode in ("I", "F"):
         raise UnreadableImageError("32-bit or floating-point pixels (allowed: whole numbers of at most 16 bits)")
-    key = image.info.get("transparency")  # of an image without alpha: the one value that is transparent
+    key = image.info.get("transparency")  # the transparent value of an image without alpha
     if image.mode.startswith("I;16"):
         shades = np.asarray(image)
         whole = shades >> (4 if stored == "I;12" else 8)
@@ -153,7 +148,7 @@ def _as_rgb(image: Image.Image, stored: str, file: BinaryIO) -> Image.Image:
 
 
 def _on_white(pixels: np.ndarray, transparent: np.ndarray | None) -> Image.Image:
-    """`pixels`, uint8 of (height, width) or (height, width, 3), white where all channels of `transparent` are true."""
+    """`pixels`, uint8 (height, width) or (height, width, 3), white where all channels of `transparent` are true."""
     rgb = np.broadcast_to(pixels[..., None], (*pixels.shape, 3)).copy() if pixels.ndim == 2 else pixels.copy()
     if transparent is not None:
         rgb[transparent if transparent.ndim == 2 else transparent.all(axis=-1)] = 255
@@ -161,9 +156,9 @@ def _on_white(pixels: np.ndarray, transparent: np.ndarray | None) -> Image.Image
 
 
 def _lower_bytes(file: BinaryIO) -> np.ndarray:
-    """The lower 8 bits of a 16-bit RGB PNG, uint8 of (height, width, 3).
+    """The lower 8 bits of a 16-bit RGB PNG, uint8 (height, width, 3).
 
-    Pillow keeps the higher ones; told that the bytes of a number lie the other way round, it keeps these.
+    Pillow keeps the higher 8 bits. With the byte order swapped it keeps these.
     """
     file.seek(0)
     with Image.open(file, formats=("PNG",)) as image:

@@ -90,7 +90,7 @@ def parse(content: dict[str, Any], source: str = str(PARAMS_FILE)) -> Params:
     try:
         return Params.model_validate(content)
     except ValidationError as error:
-        raise refusal(source, messages.explained(error, Params)) from None
+        raise validation_error(source, messages.explained(error, Params)) from None
 
 
 def problems(content: dict[str, Any]) -> list[str]:
@@ -153,7 +153,7 @@ def _filled(kind: Any, content: dict[str, Any]) -> dict[str, Any]:
     }
 
 
-def refusal(source: str, problems: list[str]) -> ConfigError:
+def validation_error(source: str, problems: list[str]) -> ConfigError:
     """The error that lists all `problems` of `source`, each as `path: what is allowed. Received: value`."""
     count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
     return ConfigError(

@@ -1,1 +1,1 @@
-"""The pipeline: download, preprocess, train, evaluate. A pure function each, and a thin `run` that reads and writes."""
+"""The stages of the pipeline: one pure function each, and a thin `run` that reads and writes files."""

@@ -1,8 +1,7 @@
-"""evaluate: the trained model on the test images, the only stage that looks at them.
+"""The stage `evaluate`: the trained model on the test split -> reports/. No other stage uses the test split.
 
-Reads the test and val splits in data/processed, models/model.keras and what train says of it; writes metrics.json,
-evaluation.json and five tables into reports/, from which the report draws its pictures. Val has only a table of
-predictions, so that runs can be compared without a look at test.
+Reads models/, and the test and val splits in data/processed. Writes metrics.json, evaluation.json and five tables, from
+which the report draws its pictures. For val it writes only the predictions, to compare runs without using test.
 """
 
 from __future__ import annotations
@@ -31,7 +30,7 @@ SPLITS: tuple[files.Split, ...] = ("test", "val")
 
 @dataclass(frozen=True)
 class Evaluation:
-    """What evaluate finds out: the content of evaluation.json, and the tables by the file that each is written to."""
+    """metrics: the content of evaluation.json. tables: by the file that each is written to."""
 
     metrics: dict[str, Any]
     tables: dict[Path, pd.DataFrame]
@@ -40,9 +39,9 @@ class Evaluation:
 def assess(
     labels: np.ndarray, probabilities: np.ndarray, names: list[str], classes: list[str], evaluate: Evaluate
 ) -> Evaluation:
-    """Judge `probabilities`, floats of (n, classes), of images called `names` by `labels`, integers of (n,). Pure.
+    """Compare `probabilities`, floats (n, classes), with `labels`, integers (n,). A pure function.
 
-    Raises TrainingError where a probability is not a number.
+    names: those of the n images. Raises TrainingError if a probability is not finite.
     """
     _check_numbers(probabilities, "test")
     predicted = probabilities.argmax(axis=1)
@@ -69,7 +68,7 @@ def _check_numbers(probabilities: np.ndarray, split: files.Split) -> None:
     broken = int(np.sum(~np.isfinite(probabilities).all(axis=1)))
     if broken:
         raise TrainingError(
-            f"{files.MODEL} gives probabilities that are not numbers for {broken} of {len(probabilities)} {split} "
+            f"{files.MODEL} returns probabilities that are not finite for {broken} of {len(probabilities)} {split} "
             "images. Nothing was written",
             "lower train.optimizer.learning_rate, then dvc repro",
         )
@@ -83,15 +82,15 @@ def _named(labels: np.ndarray, predicted: np.ndarray, classes: list[str]) -> pd.
 def predictions(labels: np.ndarray, probabilities: np.ndarray, names: list[str], classes: list[str]) -> pd.DataFrame:
     """A row per image: index (in its split), name, actual, predicted, margin, and the probabilities.
 
-    In a name, a backslash is doubled, and a byte that is not UTF-8 is written as \\udc80 to \\udcff. The probabilities
-    are a column for each class, or where there are many, the most probable classes and a column for each.
+    Backslashes in names are doubled, and bytes that are not UTF-8 are written as \\udc80 to \\udcff. There is one
+    column of probabilities per class or, with many classes, two columns for each of the most probable classes.
     """
     table = _named(labels, probabilities.argmax(axis=1), classes)
     table.insert(0, "index", np.arange(len(table)))
     table.insert(1, "name", [_in_utf8(name) for name in names])
     table["margin"] = metrics.margins(probabilities)
     if len(classes) <= bounds.ALL_CLASSES:
-        # the prefix keeps a class called "index" or "margin" apart from the columns of that name
+        # the prefix distinguishes a class called "index" or "margin" from those columns
         columns = [f"{files.PROBABILITY}{name}" for name in classes]
         return pd.concat([table, pd.DataFrame(probabilities, columns=columns)], axis=1)
     guesses = metrics.most_probable(probabilities, bounds.MOST_PROBABLE)
@@ -114,10 +113,10 @@ def predict(
     *,
     method: str = "none",
 ) -> np.ndarray:
-    """The model's probabilities for `images`, uint8 of (n, height, width, channels): floats of (n, classes).
+    """The model's probabilities for `images`, uint8 (n, height, width, channels): floats (n, classes).
 
-    `method` of test-time augmentation: the mean over several views of each image. Only one batch is in memory at a
-    time. `on_batch` is told after each how many images it had.
+    method: test-time augmentation, which averages over several views of each image. Only one batch is in memory at a
+    time. on_batch: called after each batch with its number of images.
     """
     from convtrack.training.test_time_augmentation import views
 
@@ -130,31 +129,32 @@ def predict(
 
 
 def check_fit(model: keras.Model, image_shape: list[int], classes: list[str]) -> None:
-    """Refuse a model that was trained on images of another shape or another number of classes (DataError)."""
+    """Raise DataError if the model was trained on images of another shape or another number of classes."""
     takes, gives = model.input_shape[1:], model.output_shape[1:]
     same_shape = len(takes) == len(image_shape) and all(a in {None, b} for a, b in zip(takes, image_shape, strict=True))
     if not same_shape or gives != (len(classes),):
         raise DataError(
-            f"{files.MODEL} does not fit {files.PROCESSED}: it takes images of {_by(takes)} and gives "
-            f"{_by(gives)} probabilities; the images there are {_by(image_shape)}, of {len(classes)} classes. "
+            f"{files.MODEL} does not fit {files.PROCESSED}: it takes images of {_by(takes)} and returns "
+            f"{_by(gives)} probabilities, but the images are {_by(image_shape)} with {len(classes)} classes. "
             "Nothing was written",
-            "dvc repro, which trains again on this data",
+            "run dvc repro, which trains again on this data",
         )
 
 
 def run(evaluate: Evaluate) -> dict[str, Any]:
     """Evaluate models/model.keras on test, predict val, and write reports/; returns the content of evaluation.json.
 
-    All files appear, or none. Raises StorageError, DataError (model and data don't fit) or TrainingError.
+    All files are written together, atomically. Raises StorageError, DataError (the model does not fit the data) or
+    TrainingError.
     """
     from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
 
     from convtrack.system.processor import usable_cores
-    from convtrack.training.threads import hold_threads
+    from convtrack.training.threads import limit_threads
 
     dataset = files.read_json(files.PROCESSED / files.DATASET)
     test, val = (files.read_arrays(files.PROCESSED, split) for split in SPLITS)
-    hold_threads(usable_cores())
+    limit_threads(usable_cores())
     model = files.load_model(files.MODEL)
     check_fit(model, dataset["image_shape"], dataset["classes"])
     training, history = files.read_json(files.TRAINING), files.read_table(files.HISTORY)
@@ -182,10 +182,10 @@ def run(evaluate: Evaluate) -> dict[str, Any]:
 
 
 def headline(metrics: dict[str, Any], training: dict[str, Any], history: pd.DataFrame) -> dict[str, Any]:
-    """The content of metrics.json: the few numbers by which `dvc exp show` compares runs.
+    """The content of metrics.json: the few metrics that `dvc exp show` compares, to leave space for the params.
 
-    More of them would push the params out of its table. `metrics` is the content of evaluation.json, `training` of
-    training.json, `history` of history.csv. val_accuracy is that of the weights which the model has.
+    metrics, training, history: the contents of evaluation.json, training.json and history.csv. val_accuracy is that of
+    the model's weights, which need not be those of the last epoch.
     """
     kept_epoch = training["restored_epoch"] or training["epochs_run"]
     few = {
@@ -198,7 +198,7 @@ def headline(metrics: dict[str, Any], training: dict[str, Any], history: pd.Data
 
 
 def _write(evaluation: Evaluation, few: dict[str, Any]) -> None:
-    # the temporary files of all take their places together, after the last of them was written
+    # no file is renamed to its final name before all are written
     with contextlib.ExitStack() as stack:
         for path, table in evaluation.tables.items():
             files.write_table(stack.enter_context(files.atomic_write(path)), table)

@@ -1,4 +1,4 @@
-"""The stage `preprocess`: data/raw/ becomes train, val and test in data/processed/, and dataset.json."""
+"""The stage `preprocess`: data/raw/ -> train, val and test in data/processed/, and dataset.json."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ from convtrack.errors import DataError, listed
 from convtrack.files import Arrays, Split
 from convtrack.params.data import Preprocess
 
-LONG = 500 * 2**20  # bytes of images from which a pass over them shows a progress bar
+LONG = 500 * 2**20  # bytes of images above which a progress bar is shown
 
 
 def prepare(raw: Path, folder: Path, preprocess: Preprocess) -> dict[str, Any]:
-    """Split the images of `raw` and write them into `folder`, whole or not at all; val is taken from train.
+    """Split the images of `raw` and write them into `folder`, atomically; val is taken from train.
 
     {train,val,test}_images.npy: uint8 (n, height, width, channels), in the order of `raw`;
-    {train,val,test}_labels.npy: int64 (n,); {train,val,test}_names.jsonl: what each image is called; dataset.json,
-    which is returned. The same input gives the same bytes on any machine. Raises DataError where a class has too few
-    images, StorageError where the disk refuses.
+    {train,val,test}_labels.npy: int64 (n,); {train,val,test}_names.jsonl: the images' names; dataset.json, which is
+    returned. The same input gives the same bytes on any machine. Raises DataError if a class has too few images, and
+    StorageError if a file cannot be written.
     """
     source = files.read_json(raw / files.SOURCE)
     classes: list[str] = source["classes"]
@@ -46,7 +46,7 @@ def prepare(raw: Path, folder: Path, preprocess: Preprocess) -> dict[str, Any]:
     }
     if emptied := [name for name, count in counts["train"].items() if count == 0]:
         raise DataError(
-            f"all train images of {listed(emptied)} are also in val or test, and were to be dropped. "
+            f"all train images of {listed(emptied)} are also in val or test, so dropping duplicates would leave none. "
             "Nothing was written",
             "set preprocess.duplicates to keep, or add other images to these classes",
         )
@@ -72,24 +72,24 @@ def prepare(raw: Path, folder: Path, preprocess: Preprocess) -> dict[str, Any]:
 
 
 def run(preprocess: Preprocess) -> None:
-    """files.RAW to files.PROCESSED; says how many images each split has, and how many are in two of them."""
+    """Convert files.RAW to files.PROCESSED; prints the size of each split and the number of duplicates."""
     dataset = prepare(files.RAW, files.PROCESSED, preprocess)
-    say = Console(markup=False, highlight=False, soft_wrap=True)
-    say.print(", ".join(f"{split}: {sum(counts.values()):,} images" for split, counts in dataset["counts"].items()))
+    console = Console(markup=False, highlight=False, soft_wrap=True)
+    console.print(", ".join(f"{split}: {sum(counts.values()):,} images" for split, counts in dataset["counts"].items()))
     if any(dataset["duplicates"].values()):
         found = (f"{count:,} {where.replace('_', ' ')}" for where, count in dataset["duplicates"].items() if count)
-        say.print(f"exact duplicates: {', '.join(found)}")
+        console.print(f"exact duplicates: {', '.join(found)}")
 
 
 def _check(arrays: Arrays, classes: Sequence[str], raw: Path, split: Split) -> None:
     path, images, labels = files.images_path(raw, split), arrays.images, arrays.labels
     if images.dtype != np.uint8 or images.ndim != 4 or len(images) != len(labels) or not len(images):
         raise DataError(
-            f"{path} holds {images.dtype} {images.shape} for {len(labels)} labels", "run dvc repro -f download"
+            f"{path} has images of {images.dtype} {images.shape} for {len(labels)} labels", "run dvc repro -f download"
         )
     if (names := sum(1 for _ in files.read_names(raw, split))) != len(images):
         raise DataError(
-            f"{files.names_path(raw, split)} holds {names} names for {len(images)} images",
+            f"{files.names_path(raw, split)} has {names} names for {len(images)} images",
             "run dvc repro -f download",
         )
     if labels.min() < 0 or labels.max() >= len(classes):
@@ -105,9 +105,9 @@ def _by_class(labels: np.ndarray, classes: Sequence[str]) -> dict[str, int]:
 
 
 def _duplicates(train: Arrays, test: Arrays, val: np.ndarray) -> tuple[dict[str, int], np.ndarray]:
-    """Count the images whose exact pixels are elsewhere too, before any is dropped.
+    """Count images with identical pixels, before any is dropped.
 
-    Returns the counts, and as a mask over `train` (val included) which images are in val or test as well.
+    Returns the counts, and a mask over `train` (val included) of the train images that are also in val or test.
     """
     all_keys, test_keys = _keys(train.images), _keys(test.images)
     train_keys, val_keys = all_keys[~val], all_keys[val]
@@ -126,15 +126,15 @@ def _duplicates(train: Arrays, test: Arrays, val: np.ndarray) -> tuple[dict[str,
 
 
 def _keys(images: np.ndarray) -> np.ndarray:
-    """16 bytes of hash for each image: enough that two images never share them by chance."""
+    """A hash of each image; 16 bytes make accidental collisions negligible."""
     keys = np.zeros(len(images), dtype="S16")
-    for place, rows in _shown(images, "looking for duplicates"):
-        keys[place] = [hashlib.blake2b(row, digest_size=16).digest() for row in rows]
+    for chosen, rows in _blocks(images, "looking for duplicates"):
+        keys[chosen] = [hashlib.blake2b(row, digest_size=16).digest() for row in rows]
     return keys
 
 
-def _shown(images: np.ndarray, what: str) -> Iterator[tuple[slice, np.ndarray]]:
-    """The blocks of `images`, with a progress bar where there are many."""
+def _blocks(images: np.ndarray, what: str) -> Iterator[tuple[slice, np.ndarray]]:
+    """The blocks of `images`, with a progress bar if they are large."""
     console = Console(stderr=True)
     yield from track(blocks(images), what, block_count(images), console=console, disable=images.nbytes < LONG)
 
@@ -142,7 +142,7 @@ def _shown(images: np.ndarray, what: str) -> Iterator[tuple[slice, np.ndarray]]:
 def _write(
     train: Arrays, test: Arrays, masks: dict[Split, np.ndarray], folder: Path
 ) -> tuple[dict[str, str], list[float], list[float]]:
-    """Write the arrays of each split. Returns SHA-256 by file, and mean and deviation of the train images."""
+    """Write the arrays of each split. Returns the SHA-256 of each file, and mean and std of the train images."""
     digests: dict[str, str] = {}
     levels = np.zeros((train.images.shape[-1], 256), dtype=np.int64)
     parts: list[tuple[Arrays, tuple[Split, ...]]] = [(train, ("train", "val")), (test, ("test",))]
@@ -152,9 +152,9 @@ def _write(
             for split in splits:
                 shape = (int(masks[split].sum()), *arrays.images.shape[1:])
                 writers[split] = stack.enter_context(ArrayWriter(files.images_path(folder, split), shape))
-            for place, rows in _shown(arrays.images, "writing " + " and ".join(splits)):
+            for part, rows in _blocks(arrays.images, "writing " + " and ".join(splits)):
                 for split, writer in writers.items():
-                    chosen = rows[masks[split][place]]
+                    chosen = rows[masks[split][part]]
                     writer.append(chosen)
                     if split == "train":
                         levels += _levels(chosen)
@@ -167,13 +167,13 @@ def _write(
 
 
 def _levels(images: np.ndarray) -> np.ndarray:
-    """How often each value 0..255 occurs in each channel, int64 of shape (channels, 256)."""
+    """Histograms of the pixel values of each channel, int64 (channels, 256)."""
     channels = images.shape[-1]
     return np.stack([np.bincount(images[..., channel].ravel(), minlength=256) for channel in range(channels)])
 
 
 def _moments(counts: list[int]) -> tuple[float, float]:
-    """Mean and standard deviation of pixels scaled to 0..1, from whole numbers alone: the same on any machine."""
+    """Mean and standard deviation of pixels scaled to 0..1. Integer sums make them equal on any machine."""
     number = sum(counts)
     total = sum(value * count for value, count in enumerate(counts))
     squares = sum(value * value * count for value, count in enumerate(counts))

@@ -1,4 +1,4 @@
-"""Train the network on the train split, watching val: data/processed -> models/."""
+"""The stage `train`: data/processed -> models/. Trains on the train split and validates on val."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from convtrack.system.processor import usable_cores
 from convtrack.training import devices
 from convtrack.training.batch_statistics import MeasureBatchStatistics
 from convtrack.training.batches import EvalBatches, TrainBatches
-from convtrack.training.checkpoint import FOLDER, Checkpoint, checkpoint_key, finish, forget
+from convtrack.training.checkpoint import FOLDER, Checkpoint, checkpoint_key, delete_obsolete, finish
 from convtrack.training.early_stopping import StopEarly
 from convtrack.training.history import History
 from convtrack.training.loss import metrics, smoothed_cross_entropy
@@ -31,7 +31,7 @@ from convtrack.training.optimizer import make_optimizer
 from convtrack.training.precision import choose_precision
 from convtrack.training.progress import ShowProgress
 from convtrack.training.schedule import make_schedule
-from convtrack.training.threads import hold_threads
+from convtrack.training.threads import limit_threads
 
 EVAL_BATCH = 500
 
@@ -39,16 +39,14 @@ OnEpoch = Callable[[dict[str, float]], None]
 
 
 def checkpoints(model: Model, train: Train) -> Path:
-    """The folder for the checkpoints of this training of data/processed, where a later start of it finds them.
+    """The folder for the checkpoints of this training on data/processed. Deletes obsolete checkpoints.
 
-    What nobody will go on with, there or beside it, is deleted.
-
-    Raises ConfigError for a precision that this machine lacks, and StorageError.
+    Raises ConfigError for a precision that this machine does not support, and StorageError.
     """
     dataset = files.read_json(files.PROCESSED / files.DATASET)
     precision, _ = choose_precision(train.precision)
     folder = FOLDER / checkpoint_key(dataset, model.model_dump(), train.model_dump(), precision)
-    forget(folder)
+    delete_obsolete(folder)
     return folder
 
 
@@ -60,18 +58,18 @@ def run(
     keep_checkpoints: bool = False,
     cores: int | None = None,
 ) -> dict[str, Any]:
-    """Read data/processed, write models/, return what models/training.json says.
+    """Read data/processed and write models/; returns the content of models/training.json.
 
-    `on_epoch` gets each row of the history as it is written. A training that was stopped goes on after its last
-    checkpoint; with `keep_checkpoints` also one that came to its end, until the caller's `finish`. Raises as `fit`
-    does, ConfigError for a precision that this machine lacks, and StorageError. `cores` are all usable ones by default.
+    An interrupted training resumes from its last checkpoint. on_epoch: called with each new row of the history.
+    keep_checkpoints: keep them after the end, until the caller's `finish`. cores: all usable ones by default.
+    Raises what `fit` raises, ConfigError for a precision that this machine does not support, and StorageError.
     """
     cores = cores or usable_cores()
-    hold_threads(cores)
+    limit_threads(cores)
     dataset = files.read_json(files.PROCESSED / files.DATASET)
     arrays = {split: files.read_arrays(files.PROCESSED, split) for split in ("train", "val")}
     precision, why = choose_precision(train.precision)
-    # what stood here belongs to another training, as DVC sees it too
+    # DVC deletes the outputs of an earlier training, too
     for old in (files.MODEL, files.TRAINING, files.HISTORY):
         old.unlink(missing_ok=True)
     _say(f"{model.name} on {cores} cores in {precision}: {why}")
@@ -108,12 +106,11 @@ def fit(
     checkpoints: Path,
     on_epoch: OnEpoch | None = None,
 ) -> tuple[keras.Model, dict[str, Any]]:
-    """A trained network, uint8 images to probabilities, and the result: epochs, best epoch, gap, cost and speed.
+    """Train a network; returns it, from uint8 images to probabilities, and the content of training.json.
 
-    `dataset` is the content of dataset.json, `precision` a Keras dtype policy, `checkpoints` the folder of this
-    training's. models/history.csv gets a row an epoch. The same arguments give the same weights, bit for bit, on one
-    machine. Raises ConfigError where data and parameters do not fit each other, and TrainingError where the loss stops
-    being a number.
+    dataset: the content of dataset.json. precision: a Keras dtype policy. checkpoints: the folder for checkpoints.
+    Writes one row per epoch to models/history.csv. On one machine, the same arguments give the same weights, bit for
+    bit. Raises ConfigError if data and parameters do not fit, and TrainingError if the loss is not finite.
     """
     _check_batch(train, len(train_arrays.labels))
     keras.utils.set_random_seed(train.seed)
@@ -122,14 +119,14 @@ def fit(
     with _dtype_policy(precision):
         network = models.build(model, dataset["image_shape"], len(dataset["classes"]), dataset["mean"], dataset["std"])
         whitening.measure(network, train_arrays.images)
-        trained = _for_its_batches(network, model, batches)
+        trained = _resizable(network, model, batches)
         statistics = MeasureBatchStatistics(trained, train_arrays, train.seed)
         _compile(trained, train, steps=train.epochs * len(batches))
     images = f"{len(train_arrays.labels):,} train and {len(val_arrays.labels):,} val images"
     _say(f"{network.count_params():,} parameters, {images}")
     stop = StopEarly(train.early_stopping)
     history = History(files.HISTORY, len(batches) * train.batch_size, on_epoch)
-    interruption = Interruption("when this step is done, to go on from there later")
+    interruption = Interruption("after this step; the next start resumes from there")
     checkpoint = Checkpoint(
         checkpoints,
         every=train.checkpoint_every,
@@ -141,14 +138,14 @@ def fit(
     done = checkpoint.resume(trained, batches.batch(0, 0))
     if done:
         history.replay()
-        _say(f"going on after {_place(done, len(batches))}, where this training was stopped")
+        _say(f"resuming after {_position(done, len(batches))}")
     progress = ShowProgress(train.epochs, len(batches), train.batch_size, done=done)
     callbacks = [statistics, history, stop, checkpoint, progress]
-    raise_again()  # TensorFlow may have swallowed it while the network was built
+    raise_again()  # TensorFlow may have swallowed the exception of a signal
     with (
         contextlib.closing(progress),
         _last_good_model_kept(network, trained, checkpoint, batches),
-        interruption.put_off(),
+        interruption.deferred(),
     ):
         for epoch, step, until in _spans(done, len(batches), train.epochs):
             trained.fit(
@@ -165,31 +162,31 @@ def fit(
                 break
     if not stop.best:
         raise TrainingError(
-            f"the val loss was not finite in any of the {len(history.rows)} epochs, so that no epoch is the best one. "
-            f"{files.HISTORY} holds them; there is no model",
+            f"the val loss was not finite in any of the {len(history.rows)} epochs, so there is no best epoch. "
+            f"{files.HISTORY} has their metrics; no model was written",
             "lower train.optimizer.learning_rate, or set train.precision: float32",
         )
     stop.restore_best(trained)
     if stop.stopped_epoch and train.schedule.name != "constant":
         _say(
-            f"stopped in epoch {stop.stopped_epoch} while the rate was still falling: what the {train.schedule.name} "
-            f"schedule gains at its end is not in this model; train.epochs: {stop.stopped_epoch} would let it end there"
+            f"stopped early in epoch {stop.stopped_epoch}, before the {train.schedule.name} schedule had lowered the "
+            f"learning rate to 0; train.epochs: {stop.stopped_epoch} would let the schedule end there"
         )
     result = _result(history, stop, train) | _cost(network, history, batches) | {"seed": train.seed}
     return models.with_probabilities(network), result
 
 
 def _spans(done: int, steps: int, epochs: int) -> list[tuple[int, int, int]]:
-    """What is left after `done` steps, as (epoch, step in it, epoch to stop before): the rest of one epoch, and more.
+    """The calls of `fit` that remain after `done` steps, as (epoch, first step, end epoch).
 
-    Keras gives all epochs of one `fit` the same number of steps.
+    A partial epoch needs its own call, since Keras runs the same number of steps in all epochs of a `fit`.
     """
     epoch, step = divmod(done, steps)
     rest = [(epoch, step, epoch + 1), (epoch + 1, 0, epochs)] if step else [(epoch, 0, epochs)]
     return [span for span in rest if span[0] < epochs]
 
 
-def _place(done: int, steps: int) -> str:
+def _position(done: int, steps: int) -> str:
     epoch, step = divmod(done, steps)
     return f"step {step} of epoch {epoch + 1}" if step else f"epoch {epoch}"
 
@@ -198,7 +195,7 @@ def _place(done: int, steps: int) -> str:
 def _last_good_model_kept(
     network: keras.Model, trained: keras.Model, checkpoint: Checkpoint, batches: TrainBatches
 ) -> Iterator[None]:
-    """Where the loss stops being a number, leave the model of the last checkpoint, and say so."""
+    """If the loss becomes NaN or infinite, save the model of the last checkpoint and say so."""
     try:
         yield
     except TrainingError as error:
@@ -206,28 +203,28 @@ def _last_good_model_kept(
         if not done:
             raise
         files.save_model(files.MODEL, models.with_probabilities(network))
-        place = _place(done, len(batches))
-        raise TrainingError(f"{error.message}, and {files.MODEL} the model after {place}", error.hint) from error
+        position = _position(done, len(batches))
+        raise TrainingError(f"{error.message}, and {files.MODEL} the model after {position}", error.hint) from error
 
 
-def _for_its_batches(network: keras.Model, model: Model, batches: TrainBatches) -> keras.Model:
-    """`network`, or where images grow during the training, its weights for images of any size. Raises ConfigError."""
+def _resizable(network: keras.Model, model: Model, batches: TrainBatches) -> keras.Model:
+    """`network` or, with progressive resizing, a network of any input size with its weights. Raises ConfigError."""
     smallest = min(batches.image_shapes())
     if smallest == batches.arrays.images.shape[1:3]:
         return network
     if not model.any_size:
         raise ConfigError(
-            "train.progressive_resizing needs a network that takes images of any size, which this one (model.name: "
+            "train.progressive_resizing needs a network that takes images of any size; this one (model.name: "
             f"{model.name}) does not",
-            "set train.progressive_resizing.scale: 1.0, or choose a network that pools over the whole image before its "
-            "dense layers, such as one with model.head: max",
+            "set train.progressive_resizing.scale: 1.0, or choose a network with global pooling, such as vgg with "
+            "model.head: max",
         )
     if min(smallest) < model.smallest_side:
         raise ConfigError(
-            f"train.progressive_resizing makes images of {smallest[0]}x{smallest[1]} pixels, and the network needs "
-            f"{model.smallest_side} a side",
-            "set a larger train.progressive_resizing.scale, or choose a network for smaller images (model.name, or "
-            "fewer entries in model.filters)",
+            f"train.progressive_resizing reduces images to {smallest[0]}x{smallest[1]} pixels, but the network needs "
+            f"at least {model.smallest_side}x{model.smallest_side}",
+            "set a larger train.progressive_resizing.scale, or choose a network for smaller images (another "
+            "model.name, or fewer entries in model.filters)",
         )
     return graph.rebuilt(network, (None, None, batches.arrays.images.shape[3]))
 
@@ -235,8 +232,8 @@ def _for_its_batches(network: keras.Model, model: Model, batches: TrainBatches) 
 def _check_batch(train: Train, images: int) -> None:
     if train.batch_size > images:
         raise ConfigError(
-            f"train.batch_size: {train.batch_size} is more than the {images} images of the train split, so that an "
-            "epoch would have no step",
+            f"train.batch_size: {train.batch_size} is larger than the training split of {images} images, so an epoch "
+            "would have no steps",
             f"set train.batch_size to at most {images}",
         )
 
@@ -247,7 +244,7 @@ def _compile(network: keras.Model, train: Train, steps: int) -> None:
         optimizer=make_optimizer(train.optimizer, schedule, network),
         loss=smoothed_cross_entropy(train.label_smoothing),
         metrics=metrics(),
-        jit_compile=False,  # slower on a CPU, see docs/decisions/cpu-speed.md
+        jit_compile=False,  # slower on a CPU: docs/decisions/cpu-speed.md
     )
 
 
@@ -268,7 +265,7 @@ def _result(history: History, stop: StopEarly, train: Train) -> dict[str, Any]:
 
 
 def _cost(network: keras.Model, history: History, batches: TrainBatches) -> dict[str, Any]:
-    """What the training took: seconds, images a second (of the training alone, without val), operations."""
+    """Time, images per second (without validation) and operations of the training."""
     channels = batches.arrays.images.shape[3]
     flops = {shape: training_flops(network, (*shape, channels)) for shape in batches.image_shapes()}
     epochs = range(len(history.rows))

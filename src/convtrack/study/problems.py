@@ -22,7 +22,7 @@ def check(params: Params, content: dict[str, Any], image_shape: Sequence[int] | 
     `content` is what `params` was read from; `image_shape` is (height, width, channels), None where it is not known.
     """
     if found := find(params.study, content, image_shape):
-        raise schema.refusal("study.space", found)
+        raise schema.validation_error("study.space", found)
 
 
 def find(study: Study, content: dict[str, Any], image_shape: Sequence[int] | None) -> list[str]:

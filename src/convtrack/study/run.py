@@ -79,9 +79,9 @@ class Search:
         """
         interruption = Interruption("the trials, whose checkpoints are kept")
         alive = signs_of_life(self._told, self._ids)
-        with interruption.put_off(), storage_failures(), alive, self._workers_ended():
+        with interruption.deferred(), storage_failures(), alive, self._workers_ended():
             self._reclaim()
-            while interruption.wished is None and self._work():
+            while interruption.pending is None and self._work():
                 time.sleep(POLL)
 
     def _ids(self) -> list[int]:

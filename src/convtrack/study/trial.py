@@ -128,7 +128,7 @@ class Trial:
         epochs, cores = self.params.train.epochs, self.spec.cores
 
         def report(row: dict[str, float]) -> None:
-            with Interruption("when this epoch is recorded").put_off():
+            with Interruption("when this epoch is recorded").deferred():
                 if not optuna_internals.is_held(self._study, self._claimed):
                     raise _Taken  # for dead, and may be trained elsewhere by now
                 on_epoch(row)
@@ -136,7 +136,7 @@ class Trial:
             if worse:
                 raise _Worse(f"after epoch {int(row['epoch'])} of {epochs}: {worse}")
 
-        with self.interruption.allowed():
+        with self.interruption.immediate():
             training = train.run(
                 self.params.model, self.params.train, on_epoch=report, keep_checkpoints=True, cores=cores
             )

@@ -1,1 +1,1 @@
-"""What the operating system does to a process: signals, locks, the death of its parent, the processor it runs on."""
+"""The process and its operating system: signals, locks, parent watchdog, temporary files, processor."""

@@ -1,4 +1,4 @@
-"""Processes, named so that another process can tell later whether they still run."""
+"""Identify processes, so that another process can find out later whether they still run."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from typing import Any
 import psutil
 
 BOOT_ID, PID_NAMESPACE = Path("/proc/sys/kernel/random/boot_id"), Path("/proc/self/ns/pid")
-SAME = 1.0  # seconds by which two readings of one beginning may differ
+START_TOLERANCE = 1.0  # seconds by which two readings of one start time may differ
 
 
 def describe(pid: int) -> dict[str, Any]:
-    """A process of this machine, for `alive`; JSON-like. `host` is its name, for people alone.
+    """Describe a process of this machine for `alive`, as JSON-like values.
 
-    `system` tells systems with pids of their own apart, which host names do not: machines may share one, and containers
-    too. `started` is in seconds since the machine was started, because its clock may be set meanwhile.
+    `host` is for people. `system` identifies the machine and pid namespace; host names are not unique. `started` is in
+    seconds since boot, because the clock may change.
     """
     return {"host": socket.gethostname(), "system": _system(), "pid": pid, "started": _started(psutil.Process(pid))}
 
@@ -33,19 +33,19 @@ def this_process() -> dict[str, Any]:
 
 
 def alive(process: dict[str, Any]) -> bool | None:
-    """Whether a process that `describe` described still runs; None where this system cannot know."""
+    """Whether the described process still runs; None if it belongs to another system."""
     if process.get("system") != _system():
         return None
     try:
         found = psutil.Process(process["pid"])
-        same = abs(_started(found) - process["started"]) < SAME
+        same = abs(_started(found) - process["started"]) < START_TOLERANCE
         return same and found.status() != psutil.STATUS_ZOMBIE
     except psutil.NoSuchProcess:
         return False
 
 
 def end(process: dict[str, Any], patience: float) -> None:
-    """Wait up to `patience` seconds for a process of this system to end by itself, then kill it and its group."""
+    """Wait up to `patience` seconds for a process of this system to end, then kill its process group."""
     deadline = time.monotonic() + patience
     while alive(process) and time.monotonic() < deadline:
         time.sleep(0.1)
@@ -54,14 +54,14 @@ def end(process: dict[str, Any], patience: float) -> None:
 
 
 def kill_group(pid: int) -> None:
-    """Kill the process group that `pid` leads, whatever it is doing."""
+    """Kill the process group that `pid` leads (SIGKILL)."""
     with contextlib.suppress(ProcessLookupError, PermissionError):
         os.killpg(pid, signal.SIGKILL)
 
 
 @functools.cache
 def _system() -> str:
-    """A number drawn at each start of the machine; of Linux, also the namespace that pids are counted in."""
+    """An id that changes with each boot; on Linux, with the pid namespace."""
     try:
         return f"{BOOT_ID.read_text().strip()} {PID_NAMESPACE.readlink()}"
     except OSError:

@@ -1,4 +1,4 @@
-"""What Linux says of the processor, other systems nothing; and how many cores this process may use."""
+"""The processor, as far as Linux describes it, and the number of cores that this process may use."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ CGROUP_QUOTA = Path("/sys/fs/cgroup/cpu.max")  # cgroup v2: "<quota|max> <period
 
 @functools.cache
 def described(cpu_info: Path = CPU_INFO) -> dict[str, str]:
-    """Each field of the first processor by its name, as `model name`; empty where there is no such file."""
+    """The fields of the first processor in `cpu_info`, such as `model name`; empty if the file does not exist."""
     try:
         text = cpu_info.read_text(encoding="utf-8", errors="replace")
     except OSError:
@@ -23,18 +23,18 @@ def described(cpu_info: Path = CPU_INFO) -> dict[str, str]:
 
 
 def flags(cpu_info: Path = CPU_INFO) -> frozenset[str]:
-    """The instruction sets, as `avx2` or `amx_bf16`."""
+    """The instruction sets, such as `avx2` and `amx_bf16`."""
     fields = described(cpu_info)
     return frozenset((fields.get("flags") or fields.get("Features", "")).split())  # x86, or Arm
 
 
 def vendor(cpu_info: Path = CPU_INFO) -> str:
-    """Who made it: `GenuineIntel`, `AuthenticAMD`; empty where that is not said, as on Arm."""
+    """The vendor, such as `GenuineIntel` or `AuthenticAMD`; empty if unknown, as on Arm."""
     return described(cpu_info).get("vendor_id", "")
 
 
 def usable_cores(quota_file: Path = CGROUP_QUOTA) -> int:
-    """How many cores this process may use: its affinity, and the container's quota where that is less."""
+    """The number of cores this process may use: its affinity, limited by the container's CPU quota."""
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     try:
         quota, period = quota_file.read_text().split()

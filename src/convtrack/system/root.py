@@ -1,4 +1,4 @@
-"""The folder of the repository, where every command works."""
+"""Find the root of the repository, in which every command runs."""
 
 from __future__ import annotations
 
@@ -10,9 +10,9 @@ from convtrack.errors import ConfigError
 
 
 def go_to_root() -> None:
-    """Change to the folder of params.yaml and dvc.yaml, here or above.
+    """Change to the nearest folder with params.yaml and dvc.yaml, from the current one upwards.
 
-    Raises ConfigError where there is none, or its path is one in which the commands of dvc.yaml cannot run.
+    Raises ConfigError if there is none, or if the pipeline cannot run in its path.
     """
     here = Path.cwd()
     for folder in (here, *here.parents):
@@ -20,21 +20,19 @@ def go_to_root() -> None:
             _check_name(folder)
             os.chdir(folder)
             return
-    raise ConfigError(
-        f"neither {here} nor a folder above it has params.yaml and dvc.yaml", "cd into a clone of convtrack"
-    )
+    raise ConfigError(f"no params.yaml and dvc.yaml in {here} or a folder above it", "cd into a clone of convtrack")
 
 
 def _check_name(folder: Path) -> None:
     if os.pathsep in str(folder):
-        wrong = f"{os.pathsep}, which divides the folders of PATH"
+        wrong = f"{os.pathsep}, which separates the folders of PATH"
     elif any(unicodedata.category(one) in {"Cc", "Cs"} for one in str(folder)):
-        wrong = "a control character, or one that is not UTF-8"
+        wrong = "control characters or characters that are not UTF-8"
     elif "%" in str(folder):
-        wrong = "%, at which MLflow fails to read its own files in .venv"
+        wrong = "%, because MLflow then cannot read its own files in .venv"
     else:
         return
     raise ConfigError(
-        f"the path of the repository should have no {wrong}. Received: {str(folder)!r}. Nothing was run",
-        "rename that folder, or move the repository",
+        f"the path of the repository must not contain {wrong}. Received: {str(folder)!r}. Nothing was run",
+        "rename the folder, or move the repository",
     )

@@ -1,7 +1,7 @@
-"""One process at a time runs a stage, since two would write the same files.
+"""A lock that lets only one process at a time run a stage, since two would write the same files.
 
-DVC sees to that while it lives. When it is ended by SIGTERM or a kill, the stage that it started still cleans up while
-the next `dvc repro` starts it again.
+DVC has its own lock. But if DVC is killed, its stage may still be cleaning up when the next `dvc repro` starts the
+stage again.
 """
 
 from __future__ import annotations
@@ -14,15 +14,15 @@ from filelock import FileLock, Timeout
 
 from convtrack.errors import ConvtrackError
 
-PATIENCE = 60.0  # seconds for a process that is ending
+PATIENCE = 60.0  # seconds to wait for a process that is ending
 
-_held: list[FileLock] = []  # until this process ends
+_held: list[FileLock] = []  # released when this process ends
 
 
 def take(stage: str, folder: Path) -> None:
-    """Lock `stage` of the repository in the current folder until this process ends, by a file in `folder`.
+    """Lock `stage` until this process ends, with a lock file in `folder`.
 
-    Another process gets PATIENCE to end, then ConvtrackError is raised.
+    Waits PATIENCE seconds for another process that holds the lock, then raises ConvtrackError.
     """
     path = folder / f"{stage}.lock"
     lock = FileLock(path, thread_local=False, preserve_lock_file=True, on_acquired=_write_pid)
@@ -38,7 +38,7 @@ def take(stage: str, folder: Path) -> None:
             raise ConvtrackError(
                 f"process {_pid(path)} is already running {stage} in {Path.cwd()}, "
                 "and two would write the same files. Nothing was run here",
-                f"wait until it has ended, or end it, then run the same command again (`fuser {path}` names it)",
+                f"wait until it ends, or stop it (`fuser {path}` shows its pid), then run the same command again",
             ) from None
     _held.append(lock)
 

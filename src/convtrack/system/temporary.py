@@ -1,4 +1,4 @@
-"""Temporary files and folders that other processes leave alone while they are written, and delete after a kill."""
+"""Temporary files and folders, locked while they are written. After a kill, the next writer deletes them."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ from pathlib import Path
 
 from filelock import lock_descriptor
 
-_temporaries: set[Path] = set()  # those that this process writes now
+_temporaries: set[Path] = set()  # that this process is writing
 
 
 @contextlib.contextmanager
 def temporary_beside(path: Path, name: str, suffix: str | None = None) -> Iterator[Path]:
-    """A file with `suffix`, or a folder, beside `path` that is deleted at the end of the block, if it is still there.
+    """A temporary file with `suffix`, or a folder without one, beside `path`; deleted when the block ends.
 
-    It is locked meanwhile, so that other writers leave it alone: a pid would say nothing in another container. Where
-    `path` is a temporary itself, as that of a table within a folder, it will do.
+    It is locked, so that other writers do not delete it (pids are not valid across containers). If `path` is
+    a temporary path itself, it is yielded unchanged.
     """
     if path in _temporaries:
         yield path
@@ -37,7 +37,7 @@ def temporary_beside(path: Path, name: str, suffix: str | None = None) -> Iterat
             os.close(handle)
             temporary = Path(made)
         with _locked(temporary, wait=True) as ours:
-            if not ours:  # another writer took it for a leftover before it was locked
+            if not ours:  # another writer deleted it as a leftover before it was locked
                 continue
             _temporaries.add(temporary)
             try:
@@ -50,7 +50,7 @@ def temporary_beside(path: Path, name: str, suffix: str | None = None) -> Iterat
 
 
 def _delete_leftovers(folder: Path, name: str) -> None:
-    """Delete what writers of `name` that were killed have left in `folder`."""
+    """Delete temporary files of `name` in `folder` whose writers were killed."""
     for left in folder.glob(f".{glob.escape(name)}-*-*"):
         if re.match(rf"\.{re.escape(name)}-\d+-", left.name):
             with _locked(left, wait=False) as ours:
@@ -60,9 +60,9 @@ def _delete_leftovers(folder: Path, name: str) -> None:
 
 @contextlib.contextmanager
 def _locked(path: Path, *, wait: bool) -> Iterator[bool]:
-    """A block in which this process has the lock of `path`, a file or folder.
+    """Hold the lock of `path`, a file or folder, during the block.
 
-    Yields False where it has not: `path` is gone or, without `wait`, another process has it.
+    Yields False if the lock was not acquired: `path` no longer exists, or without `wait`, another process holds it.
     """
     try:
         descriptor = os.open(path, os.O_RDONLY if path.is_dir() else os.O_RDWR)
@@ -72,7 +72,7 @@ def _locked(path: Path, *, wait: bool) -> Iterator[bool]:
     try:
         try:
             locked = lock_descriptor(descriptor, blocking=wait)
-        except OSError:  # a file system without locks, as NFS for folders: what is there is left alone
+        except OSError:  # a file system without locks, such as NFS for folders: never delete leftovers there
             locked = wait
         yield locked and _is_at(path, descriptor)
     finally:

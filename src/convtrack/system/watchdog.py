@@ -1,8 +1,8 @@
-"""Processes that end with their parent, even by kill -9: DVC, so that it lets go of its lock, a stage, a trial.
+"""End a process when its parent ends, even by kill -9: DVC (to release its lock), a stage, or a trial.
 
-    python -m convtrack.system.watchdog DESCRIPTOR ARGUMENTS OF DVC
+    python -m convtrack.system.watchdog DESCRIPTOR ARGUMENTS...
 
-DESCRIPTOR is the end for reading of a pipe. It closes with whoever holds the other end.
+runs DVC with ARGUMENTS. DESCRIPTOR is the reading end of a pipe whose writing end the parent holds.
 """
 
 from __future__ import annotations
@@ -22,11 +22,11 @@ POLL = 0.5
 
 
 def watch(descriptor: int) -> None:
-    """Wait for the pipe to close, then end this process and those it started."""
+    """Wait until the pipe closes, then end this process and its children."""
     while os.read(descriptor, 1):
         pass
     dvc = psutil.Process()
-    # a stage that ends is a failed one, behind which DVC tidies up and ends itself; without one nothing is to be tidied
+    # when its stage fails, DVC cleans up and ends by itself
     for process in dvc.children(recursive=True) or [dvc]:
         process.terminate()
     time.sleep(PATIENCE)
@@ -35,9 +35,9 @@ def watch(descriptor: int) -> None:
 
 
 def end_with_standard_input(patience: float) -> None:
-    """Send this process SIGTERM once its standard input is closed, and end it `patience` seconds later at the latest.
+    """Send SIGTERM to this process when its standard input closes, and end it at most `patience` seconds later.
 
-    Standard input is a pipe that the parent holds. Exits at once where it is closed already.
+    Standard input is a pipe from the parent. Exits at once if it is already closed.
     """
     if select.select([0], [], [], 0)[0] and not os.read(0, 1):
         sys.exit(128 + signal.SIGTERM)
@@ -53,9 +53,9 @@ def end_with_standard_input(patience: float) -> None:
 
 
 def end_with_dvc() -> None:
-    """Send this process, which is a stage, SIGTERM once DVC is gone, which leaves its stages running.
+    """Send SIGTERM to this process, a stage, when DVC ends; a killed DVC leaves its stages running.
 
-    DVC starts a shell, and that the stage, most of them in the same process.
+    DVC starts a shell, which starts the stage; most shells replace themselves with it.
     """
     first = psutil.Process()
     above = first.parent()
@@ -69,15 +69,15 @@ def end_with_dvc() -> None:
 def _belongs_to_a_stage(process: psutil.Process) -> bool:
     try:
         return "DVC_STAGE" in process.environ()
-    except psutil.Error:  # somebody else's, as init is
+    except psutil.Error:  # a process of another user, such as init
         return False
 
 
 def _may_be_dvc(process: psutil.Process) -> bool:
-    """False for what takes in the children of a DVC that is gone, as init does.
+    """False for init and other processes that adopt the children of a dead DVC.
 
-    A process of which this one may read nothing, as where /proc is mounted with hidepid, may be DVC unless it is init:
-    what takes in orphans beside init belongs to the same user.
+    A process that cannot be read, as with /proc mounted with hidepid, may be DVC unless it is init, because all other
+    adopters belong to the same user and can be read.
     """
     try:
         command = " ".join([process.name(), *process.cmdline()[:1]])

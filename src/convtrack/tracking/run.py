@@ -252,7 +252,7 @@ def opened(begin: Callable[[], None], end: Callable[[Status], None]) -> Iterator
     Signals wait until either is done. An exception of the block takes precedence over a full disk at the end.
     """
     try:
-        with Interruption("when MLflow has the beginning of this run").put_off():
+        with Interruption("when MLflow has the beginning of this run").deferred():
             begin()
         yield
     except BaseException as error:
@@ -266,7 +266,7 @@ def opened(begin: Callable[[], None], end: Callable[[Status], None]) -> Iterator
 
 
 def _ending() -> contextlib.AbstractContextManager[None]:
-    return Interruption("when MLflow has the end of this run").put_off()
+    return Interruption("when MLflow has the end of this run").deferred()
 
 
 def check_experiment(flusher: Flusher) -> None:

@@ -1,1 +1,1 @@
-"""What a training is made of, one idea per file; stages/train.py puts them together."""
+"""The parts of a training, one idea per module; stages/train.py combines them."""

@@ -1,4 +1,4 @@
-"""Random mirroring and shifting of a batch of images, in vectorised numpy: far cheaper on a CPU than Keras's layers."""
+"""Random mirroring and shifting of images in vectorised numpy, which is much faster on a CPU than Keras's layers."""
 
 from __future__ import annotations
 
@@ -6,15 +6,15 @@ import numpy as np
 
 from convtrack.params.train import Augmentation
 
-FLIPS = 1  # keeps the chance of flips apart from that of the order, drawn from the same seed and epoch
+FLIPS = 1  # part of the seed, so that flips are independent of the order of the images
 
 
 def augment(
     images: np.ndarray, mirrored: np.ndarray, augmentation: Augmentation, random: np.random.Generator
 ) -> np.ndarray:
-    """A new array of `images` (uint8, of shape (n, height, width, channels)), each moved by chance.
+    """Shift each of `images`, uint8 (n, height, width, channels), at random, and mirror those in `mirrored`.
 
-    mirrored: bool of shape (n,), which images to turn left to right, as `mirrored_in` says.
+    mirrored: bool (n,), as from `mirrored_in`.
     """
     if augmentation.shift:
         images = shift(images, augmentation.shift, random)
@@ -22,10 +22,10 @@ def augment(
 
 
 def mirrored_in(epoch: int, count: int, flip: str, seed: int) -> np.ndarray:
-    """Which of `count` images are mirrored in `epoch` (from 0): bool of shape (count,).
+    """Which of `count` images are mirrored in `epoch` (from 0): bool (count,).
 
-    random: by chance, anew each epoch. alternating: by chance in the first, then every image the other way round than
-    in the epoch before, so that two epochs show all of both; Jordan, arXiv:2404.00498.
+    flip: none, random (drawn in each epoch), or alternating (drawn in the first epoch, then inverted each epoch, so
+    that two epochs show both views of every image; Jordan, arXiv:2404.00498).
     """
     if flip == "none":
         return np.zeros(count, dtype=bool)
@@ -34,15 +34,15 @@ def mirrored_in(epoch: int, count: int, flip: str, seed: int) -> np.ndarray:
 
 
 def shift(images: np.ndarray, most: int, random: np.random.Generator) -> np.ndarray:
-    """Each image moved by -most..most pixels in each direction, its own edge reflected into the gap."""
+    """Move each image by -most..most pixels in each direction, with reflected edges."""
     down, right = random.integers(-most, most + 1, size=(2, len(images), 1))
     return moved(images, down, right)
 
 
 def moved(images: np.ndarray, down: np.ndarray | int, right: np.ndarray | int) -> np.ndarray:
-    """Every image from `down` pixels lower and `right` pixels further right, edges reflected.
+    """Each image as seen from `down` pixels lower and `right` pixels further right, with reflected edges.
 
-    down, right: one number for all images, or integers of shape (n, 1).
+    down, right: one number for all images, or integers (n, 1).
     """
     n, height, width, _ = images.shape
     rows = np.broadcast_to(_reflect(np.arange(height) + down, height), (n, height))
@@ -51,7 +51,7 @@ def moved(images: np.ndarray, down: np.ndarray | int, right: np.ndarray | int) -
 
 
 def _reflect(index: np.ndarray, size: int) -> np.ndarray:
-    """Positions outside 0..size-1 mirrored at the edges, the edge pixel itself not repeated."""
+    """Reflect positions outside 0..size-1 at the edges, without repeating the edge pixel."""
     if size == 1:
         return np.zeros_like(index)
     period = 2 * (size - 1)

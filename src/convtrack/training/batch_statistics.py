@@ -1,8 +1,8 @@
-"""Means and variances of batch normalization, measured for the present weights before each validation.
+"""Measure the means and variances of batch normalization before each validation, for the current weights.
 
-The moving averages that training keeps belong to the weights of earlier steps and, with progressive resizing, to
-images of another size. Measured anew they are those of the model that is validated and saved ("precise BN"): Wu and
-Johnson, "Rethinking 'Batch' in BatchNorm", arXiv:2105.07576.
+The moving averages of the training belong to the weights of earlier steps and, with progressive resizing, to smaller
+images. The measured ones belong to the model that is validated and saved ("precise BN"): Wu and Johnson, "Rethinking
+'Batch' in BatchNorm", arXiv:2105.07576.
 """
 
 from __future__ import annotations
@@ -16,17 +16,16 @@ from keras.layers import BatchNormalization
 
 from convtrack.files import Arrays
 
-# images of the train split, at full size and without augmentation: docs/decisions/batch-statistics.md
+# one in ONE_IN images of the train split, within these bounds: docs/decisions/batch-statistics.md
 LEAST, MOST = 500, 1000
 ONE_IN = 45
-CHUNK = 500  # images in one forward pass
+CHUNK = 500  # images per forward pass
 
 
 class MeasureBatchStatistics(keras.callbacks.Callback):
-    """Measures them whenever `fit` begins to validate, on images of `arrays` that depend on `seed` alone.
+    """Measures them when `fit` starts to validate, on images of `arrays` chosen by `seed`, at full size.
 
-    `network` is the one that is trained, not compiled yet. The weights that training changes stay as they are, and
-    training itself never reads the averages.
+    network: the trained one, not compiled yet. Training is not affected, since it never reads the averages.
     """
 
     def __init__(self, network: keras.Model, arrays: Arrays, seed: int) -> None:
@@ -43,14 +42,14 @@ class MeasureBatchStatistics(keras.callbacks.Callback):
         try:
             for done, chosen in enumerate(chunks):
                 for layer in self._layers:
-                    layer.momentum = done / (done + 1)  # makes the moving average the mean of all chunks
+                    layer.momentum = done / (done + 1)  # the moving average is then the mean of all chunks
                 self._network(np.asarray(self.arrays.images[chosen]))
         finally:
             for layer, momentum in zip(self._layers, momenta, strict=True):
                 layer.momentum = momentum
 
     def _chunks(self) -> list[np.ndarray]:
-        """Indices of the images, in chunks of about the same size."""
+        """Indices of the images, in chunks of about equal size."""
         count = len(self.arrays.labels)
         wanted = min(count, max(LEAST, min(MOST, count // ONE_IN)))
         chosen = np.random.default_rng(self.seed).choice(count, wanted, replace=False)
@@ -58,7 +57,7 @@ class MeasureBatchStatistics(keras.callbacks.Callback):
 
 
 def _normalizing_by_batch(network: keras.Model) -> keras.Model:
-    """`network` with the same layers, where batch normalization acts as in training, and all else as in inference."""
+    """`network` with batch normalization in training mode and all other layers in inference mode."""
 
     def call(layer: Any, *arguments: Any, **keywords: Any) -> Any:
         if "training" in inspect.signature(layer.call).parameters:

@@ -1,4 +1,4 @@
-"""The images of a split in batches, each drawn, shuffled and augmented when its turn comes, so memory stays flat."""
+"""The images of a split in batches, which are made on demand, so that memory use stays constant."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ if TYPE_CHECKING:
     import tensorflow as tf
 
 
-AHEAD = 2  # batches that are made while a step is computed
+AHEAD = 2  # batches to prepare while a step runs
 
 
 class TrainBatches:
-    """All batches of a training: uint8 (batch_size, h, w, c) and int64 (batch_size,); an epoch's rest is cut off.
+    """All batches of a training: uint8 (batch_size, h, w, c) and int64 (batch_size,). Incomplete batches are dropped.
 
-    Chance comes from (seed, epoch) for the order and (seed, epoch, index) for the augmentation alone: any batch of
-    any epoch can be made again without those before it.
+    The order depends only on (seed, epoch), the augmentation only on (seed, epoch, index). So any batch can be made
+    without those before it.
     """
 
     def __init__(self, arrays: Arrays, train: Train) -> None:
@@ -36,7 +36,7 @@ class TrainBatches:
         self._drawn = -1
 
     def __len__(self) -> int:
-        """How many batches make an epoch."""
+        """Batches per epoch."""
         return len(self.arrays.labels) // self.train.batch_size
 
     def batch(self, epoch: int, index: int) -> tuple[np.ndarray, np.ndarray]:
@@ -49,30 +49,30 @@ class TrainBatches:
         return resized(images, self.image_shape(epoch, index)), self.arrays.labels[chosen]
 
     def image_shape(self, epoch: int, index: int) -> tuple[int, int]:
-        """Height and width of the images in that batch."""
+        """Height and width of the images in a batch."""
         height, width = self.arrays.images.shape[1:3]
         done = (epoch * len(self) + index) / (self.train.epochs * len(self))
         return shape_at(done, (height, width), self.train.progressive_resizing)
 
     def image_shapes(self) -> set[tuple[int, int]]:
-        """Every height and width that the images of this training have."""
+        """All heights and widths that occur in this training."""
         return {self.image_shape(epoch, index) for epoch in range(self.train.epochs) for index in range(len(self))}
 
     def dataset(self, epoch: int, index: int) -> tf.data.Dataset:
-        """The batches from batch `index` of `epoch` on, one epoch behind the other, each made ahead of its step."""
+        """All batches from batch `index` of `epoch` to the end of the training, prepared ahead of time."""
         import tensorflow as tf
 
         shapes = self.image_shapes()
         sides = shapes.pop() if len(shapes) == 1 else (None, None)
         images = tf.TensorSpec((None, *sides, self.arrays.images.shape[3]), "uint8")
         labels = tf.TensorSpec((None,), "int64")
-        made = tf.data.Dataset.from_generator(lambda: self._from(epoch, index), output_signature=(images, labels))
+        dataset = tf.data.Dataset.from_generator(lambda: self._from(epoch, index), output_signature=(images, labels))
         options = tf.data.Options()
-        options.autotune.enabled = False  # nothing to tune here, and with it the end of fit took up to 5 s longer
-        return made.with_options(options)
+        options.autotune.enabled = False  # has nothing to tune here, and delayed the end of fit by up to 5 s
+        return dataset.with_options(options)
 
     def _from(self, epoch: int, index: int) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-        # not Dataset.prefetch: with op determinism, which trainings turn on, TensorFlow ignores it
+        # not Dataset.prefetch: with op determinism TensorFlow ignores it
         steps = iter(range(epoch * len(self) + index, self.train.epochs * len(self)))
         with ThreadPoolExecutor(1) as thread:
             coming = deque(thread.submit(self.batch, *divmod(step, len(self))) for step in islice(steps, AHEAD))
@@ -82,7 +82,7 @@ class TrainBatches:
                 yield batch
 
     def _epoch(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """The order of the images in `epoch`, and which of them are mirrored."""
+        """The order of the images in `epoch`, and which ones are mirrored."""
         if epoch != self._drawn:
             count = len(self.arrays.labels)
             self._order = np.random.default_rng([self.train.seed, epoch]).permutation(count)
@@ -92,7 +92,7 @@ class TrainBatches:
 
 
 class EvalBatches(keras.utils.PyDataset):
-    """A split in its own order, every image once, in batches of up to `batch_size`."""
+    """A split in its order, every image once, in batches of up to `batch_size`."""
 
     def __init__(self, arrays: Arrays, batch_size: int) -> None:
         super().__init__(workers=1, use_multiprocessing=False)

@@ -1,8 +1,9 @@
-"""The state of a training between two steps, on disk, so that a later start goes on as if nothing had happened.
+"""Checkpoints: the complete state of a training between two steps, from which it resumes exactly.
 
-Weights, the random state of every dropout, the optimizer's variables, the sums behind the epoch's loss and accuracy,
-early stopping and the history: batches need no state, since training/batches.py draws each from (seed, epoch, batch).
-Whole or absent, two kept, and found again only by the same data, parameters and code.
+A checkpoint has the weights, the random state of dropout, the optimizer's variables, the sums behind the epoch's loss
+and accuracy, the state of early stopping, and the history. Batches need no state, since training/batches.py derives
+each from (seed, epoch, batch). Checkpoints are written atomically, the last two are kept, and they are used only with
+the same data, parameters and code.
 """
 
 from __future__ import annotations
@@ -28,17 +29,17 @@ from convtrack.training.history import History
 
 FOLDER = files.STATE / "checkpoints"
 KEPT = 2
-DONE = "done"  # in the folder of a training that came to its end: the MD5 of what it left
-DAYS = 14  # after which checkpoints that nobody has gone on with are deleted
-SECONDS = 60.0  # of training that a kill may cost, where an epoch takes longer
-CODE = ("files.py", "models", "training", "stages/train.py")  # relative to the package; what a training runs
+DONE = "done"  # a file in the folder of a finished training, with the MD5 of its training.json
+DAYS = 14  # after which unused checkpoints are deleted
+SECONDS = 60.0  # between checkpoints within an epoch: how much training a kill may cost
+CODE = ("files.py", "models", "training", "stages/train.py")  # the code that affects a training, within the package
 
 
 class Checkpoint(keras.callbacks.Callback):
-    """Saves into `folder` after every `every` epochs, every SECONDS within them, and before a signal is answered.
+    """Saves to `folder` after every `every` epochs, every SECONDS within an epoch, and before a signal is delivered.
 
-    Must stand behind `history` and `stop` in fit's callbacks; an epoch has `steps`. The folder should be FOLDER /
-    checkpoint_key(...). Behind the end of the training it is for `finish`.
+    folder: FOLDER / checkpoint_key(...); `finish` deletes it. steps: per epoch. Must come after `history` and `stop` in
+    the callbacks of fit.
     """
 
     def __init__(
@@ -47,27 +48,26 @@ class Checkpoint(keras.callbacks.Callback):
         super().__init__()
         self.folder, self.every, self.steps = folder, every, steps
         self.history, self.stop, self.interruption = history, stop, interruption
-        self._sums: list[np.ndarray] = []  # of the epoch that a resumed training is in the middle of
-        self._fit_began = self._epoch_began = 0  # steps of the whole training before this `fit` and before its epoch
+        self._sums: list[np.ndarray] = []  # the metric sums of a partial epoch to resume
+        self._fit_began = self._epoch_began = 0  # steps of the training before this `fit`, and before this epoch
         self._saved = time.monotonic()
 
     def resume(self, network: keras.Model, batch: tuple[np.ndarray, np.ndarray]) -> int:
-        """Put the newest whole checkpoint into `network`, its optimizer, history and early stopping.
+        """Restore the newest complete checkpoint into `network`, its optimizer, the history and early stopping.
 
-        `network` is compiled, `batch` any of its batches. Returns the number of steps that are done, 0 where there is
-        no checkpoint.
+        network: compiled. batch: any of its batches. Returns the number of finished steps, 0 without a checkpoint.
         """
         network.optimizer.build(network.trainable_variables)
         for path in sorted(self.folder.glob("*.npz"), reverse=True):
             try:
                 with np.load(path, allow_pickle=False) as file:
                     arrays = dict(file)
-            except (OSError, ValueError, EOFError, zipfile.BadZipFile):  # an older one may be whole
+            except (OSError, ValueError, EOFError, zipfile.BadZipFile):  # an older one may be complete
                 continue
             state = json.loads(str(arrays["state"]))
             self._sums = [arrays[f"sum/{index}"] for index in range(state["sums"])]
             if self._sums:
-                network.test_on_batch(*batch)  # makes the variables that hold them
+                network.test_on_batch(*batch)  # creates the variables of the metrics
             for name, variable in _variables(network):
                 variable.assign(arrays[name])
             self._fit_began = int(state["step"])
@@ -81,24 +81,24 @@ class Checkpoint(keras.callbacks.Callback):
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._epoch_began = max(epoch * self.steps, self._fit_began)
-        # Keras has just set them to 0
+        # Keras has just reset them to 0
         for value, variable in zip(self._sums, self.model.metrics_variables if self._sums else [], strict=True):
             variable.assign(value)
         self._sums = []
 
     def on_train_batch_end(self, batch: int, logs: dict[str, Any] | None = None) -> None:
-        if self.interruption.wished is None and time.monotonic() - self._saved < SECONDS:
+        if self.interruption.pending is None and time.monotonic() - self._saved < SECONDS:
             return
-        step = self._epoch_began + batch + 1  # not the optimizer's, which leaves out those that overflowed in float16
-        if step % self.steps:  # behind an epoch's last step comes its validation, which belongs to it
+        step = self._epoch_began + batch + 1  # the optimizer does not count steps that overflowed in float16
+        if step % self.steps:  # after the last step, on_epoch_end saves, when the validation is done
             self._save(step, [keras.ops.convert_to_numpy(variable) for variable in self.model.metrics_variables])
-            self.interruption.answer()
+            self.interruption.deliver()
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
-        wished = self.interruption.wished is not None
-        if not self.model.stop_training and ((epoch + 1) % self.every == 0 or wished):
+        pending = self.interruption.pending is not None
+        if not self.model.stop_training and ((epoch + 1) % self.every == 0 or pending):
             self._save((epoch + 1) * self.steps, [])
-        self.interruption.answer()
+        self.interruption.deliver()
 
     def _save(self, step: int, sums: list[np.ndarray]) -> None:
         stop, best = self.stop.state()
@@ -109,7 +109,7 @@ class Checkpoint(keras.callbacks.Callback):
         arrays |= {f"sum/{index}": value for index, value in enumerate(sums)}
         arrays |= {f"best/{index}": weights for index, weights in enumerate(best)}
         size = sum(array.nbytes for array in arrays.values())
-        with files.atomic_write(self.folder / f"{step:09d}.npz") as temporary, files.taking(size, "it"):
+        with files.atomic_write(self.folder / f"{step:09d}.npz") as temporary, files.noting_size(size, "a checkpoint"):
             np.savez(temporary, **arrays)
         for old in sorted(self.folder.glob("*.npz"))[:-KEPT]:
             old.unlink()
@@ -117,7 +117,7 @@ class Checkpoint(keras.callbacks.Callback):
 
 
 def checkpoint_key(*parts: Any) -> str:
-    """A name of 32 characters for the training that these JSON-like parts and the present code make."""
+    """A hash of 32 characters of the JSON-like `parts` and the training code."""
     digest = hashlib.sha256(json.dumps(parts, sort_keys=True).encode())
     package = Path(convtrack.__file__).parent
     for entry in CODE:
@@ -128,10 +128,9 @@ def checkpoint_key(*parts: Any) -> str:
 
 
 def finish(folder: Path) -> None:
-    """Delete the checkpoints in `folder`, whose training has come to its end: models/ is written, and MLflow has it.
+    """Delete the checkpoints of a finished training, or in a stage of DVC, mark them as done for `delete_obsolete`.
 
-    A stage of DVC leaves that to `forget`. DVC has yet to take over models/, and where a signal, a kill or another
-    command of DVC prevents that, the stage is begun again and models/ emptied.
+    DVC saves models/ only after the stage has ended. If that fails, the stage runs again and needs the checkpoints.
     """
     if "DVC_STAGE" not in os.environ:
         shutil.rmtree(folder, ignore_errors=True)
@@ -140,8 +139,8 @@ def finish(folder: Path) -> None:
         temporary.write_text(hashlib.md5(files.TRAINING.read_bytes(), usedforsecurity=False).hexdigest())
 
 
-def forget(folder: Path) -> None:
-    """Delete the checkpoints of trainings that DVC has taken over, and those beside `folder` from before DAYS."""
+def delete_obsolete(folder: Path) -> None:
+    """Delete checkpoints whose results are in dvc.lock, and those older than DAYS except `folder`."""
     lock = files.LOCK.read_text(encoding="utf-8") if files.LOCK.exists() else ""
     for found in folder.parent.iterdir() if folder.parent.exists() else ():
         done = found / DONE
@@ -151,7 +150,7 @@ def forget(folder: Path) -> None:
 
 
 def _variables(network: keras.Model) -> Iterator[tuple[str, Any]]:
-    """Every variable that the next step reads, by a name that the same network gives again."""
+    """Every variable that the next step reads, by a stable name."""
     reset_each_epoch = {id(variable) for variable in network.metrics_variables}
     kept = [variable for variable in network.variables if id(variable) not in reset_each_epoch]
     for owner, variables in (("network", kept), ("optimizer", network.optimizer.variables)):

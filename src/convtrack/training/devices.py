@@ -1,4 +1,4 @@
-"""The processors of this machine that a training is spread over."""
+"""The devices that a training uses."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import tensorflow as tf
 
 
 def strategy() -> tf.distribute.Strategy:
-    """Every GPU of this machine, each with its part of every batch; without a GPU, the CPU.
+    """All GPUs of this machine, each with a part of every batch; without a GPU, the CPU.
 
-    A CPU that TensorFlow was told to divide counts as so many, which is how several are tested without a GPU.
+    Logical CPU devices count as several devices, so that tests need no GPU.
     """
     devices = tf.config.list_logical_devices("GPU") or tf.config.list_logical_devices("CPU")
     if len(devices) == 1:

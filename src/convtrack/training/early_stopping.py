@@ -1,6 +1,6 @@
-"""Early stopping whose epochs count from 1 and whose best weights are the ones of the named epoch.
+"""Early stopping that counts epochs from 1 and restores the weights of the best epoch.
 
-Keras's own callback counts from 0 and uses 0 for "did not stop" too; see docs/decisions/early-stopping.md.
+Keras's callback counts from 0, and 0 also means "did not stop": docs/decisions/early-stopping.md.
 """
 
 from __future__ import annotations
@@ -16,11 +16,11 @@ from convtrack.training.loss import reported
 
 
 class StopEarly(keras.callbacks.Callback):
-    """Keeps the weights of the best epoch and ends the training after `patience` epochs without a better one.
+    """Keeps the weights of the best epoch and ends the training after `patience` epochs without improvement.
 
-    An epoch with a loss or accuracy that is not finite is never the best. After the training: `best_epoch` (1-based, 0
-    where no epoch was finite), `best` (what `reported` gave for that epoch), `stopped_epoch` (1-based, None where all
-    epochs ran) and `restored_epoch` (1-based, None where the model keeps the weights of its last epoch).
+    An epoch whose loss or accuracy is not finite is never the best. Epochs count from 1:
+    best_epoch: 0 if no epoch was finite. best: the `reported` values of that epoch. stopped_epoch: None if all epochs
+    ran. restored_epoch: None if the model has the weights of the last epoch.
     """
 
     def __init__(self, settings: EarlyStopping) -> None:
@@ -47,9 +47,9 @@ class StopEarly(keras.callbacks.Callback):
             self.model.stop_training = True
 
     def restore_best(self, network: keras.Model) -> None:
-        """Behind the last epoch: where the settings ask for it, give `network` the weights of its best one.
+        """Give `network` the weights of the best epoch, if restore_best is set; call this after the last epoch.
 
-        Not at the end of `fit`, since a training that goes on within an epoch has two of them.
+        Not in on_train_end, since a training that resumes within an epoch calls `fit` twice.
         """
         if self.settings.restore_best and self.best and self.best_epoch != self._last_epoch:
             network.set_weights(self._weights)
@@ -57,11 +57,11 @@ class StopEarly(keras.callbacks.Callback):
         self._weights = []
 
     def state(self) -> tuple[dict[str, Any], list[np.ndarray]]:
-        """What `restore` needs to go on from here: JSON-like values, and the best weights."""
+        """The state for `restore`: JSON-like values, and the best weights."""
         return {"best_epoch": self.best_epoch, "best": self.best, "last_epoch": self._last_epoch}, self._weights
 
     def restore(self, values: dict[str, Any], weights: list[np.ndarray]) -> None:
-        """Take up a `state`."""
+        """Restore a `state`."""
         self.best_epoch, self.best, self._last_epoch = values["best_epoch"], values["best"], values["last_epoch"]
         self._weights = weights
 

@@ -1,4 +1,4 @@
-"""The table of a training's epochs, on disk after each of them."""
+"""The metrics of each epoch, written to a table after every epoch."""
 
 from __future__ import annotations
 
@@ -18,11 +18,10 @@ COLUMNS = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_ra
 
 
 class History(keras.callbacks.Callback):
-    """Writes one row an epoch (`COLUMNS`) to `path` and hands it to `on_epoch`; stops at a loss that is no number.
+    """Writes one row per epoch (`COLUMNS`) to `path` and passes it to `on_epoch`.
 
-    The losses and accuracies are those of `reported`, NaN for one that is not finite. `seconds` are the whole epoch's,
-    validation included; `images_per_second` counts the training part alone.
-    Raises TrainingError (from inside `fit`) at the step whose loss is NaN or infinite.
+    The losses and accuracies are those of `reported`, or NaN if not finite. `seconds` includes the validation,
+    `images_per_second` does not. Raises TrainingError, from within `fit`, at a step whose loss is NaN or infinite.
     """
 
     def __init__(self, path: Path, images_per_epoch: int, on_epoch: Callable[[dict[str, float]], None] | None) -> None:
@@ -30,7 +29,7 @@ class History(keras.callbacks.Callback):
         self.path, self.images_per_epoch, self.on_epoch = path, images_per_epoch, on_epoch
         self.rows: list[dict[str, float]] = []
         self._epoch_began = self._trained = self._before = 0.0
-        self._skipped = 0  # steps of this epoch that were made before this process
+        self._skipped = 0  # steps of this epoch that an earlier process ran
 
     def on_epoch_begin(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
         self._epoch_began = self._trained = time.perf_counter() - self._before
@@ -40,12 +39,12 @@ class History(keras.callbacks.Callback):
         self._trained = time.perf_counter()
         loss = (logs or {})["loss"]
         if not math.isfinite(loss):
-            good = f"epoch {len(self.rows)} was the last good one" if self.rows else "no epoch was finished"
+            good = f"epoch {len(self.rows)} was the last good one" if self.rows else "no epoch was completed"
             raise TrainingError(
                 f"the loss became {loss} at step {self._skipped + batch + 1} of epoch {len(self.rows) + 1}, "
                 f"learning rate {float(self.model.optimizer.learning_rate):.3g}; {good}. "
-                f"{self.path} holds the epochs before",
-                "lower train.optimizer.learning_rate, or give train.schedule.warmup a larger share",
+                f"{self.path} has the epochs before",
+                "lower train.optimizer.learning_rate, or increase train.schedule.warmup",
             )
 
     def on_epoch_end(self, epoch: int, logs: dict[str, Any] | None = None) -> None:
@@ -63,15 +62,15 @@ class History(keras.callbacks.Callback):
             self.on_epoch(row)
 
     def spent(self) -> float:
-        """Seconds of the epoch that is under way."""
+        """Seconds of the current epoch so far."""
         return self._trained - self._epoch_began
 
     def restore(self, rows: list[dict[str, float]], seconds: float, steps: int) -> None:
-        """Take up a training after these epochs, and this many seconds and steps of the next one."""
+        """Resume after these epochs, and this many seconds and steps of the next one."""
         self.rows, self._before, self._skipped = rows, seconds, steps
 
     def replay(self) -> None:
-        """Write and hand on the rows of a training that is taken up again."""
+        """Write the restored rows and pass them to `on_epoch`."""
         self._write()
         if self.on_epoch:
             for row in self.rows:

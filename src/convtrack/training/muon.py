@@ -1,8 +1,8 @@
 """Muon for the convolutions of a network, Nesterov SGD for everything else.
 
 After Jordan et al., "Muon: An optimizer for hidden layers in neural networks" (2024, kellerjordan.github.io/posts/muon)
-and its use on CIFAR-10 in KellerJordan/cifar10-airbench, also for the rate of biases, which Page, "How to train your
-ResNet" (2018), was the first to raise. Keras's own Muon leaves 4-D kernels to AdamW.
+and KellerJordan/cifar10-airbench. The higher learning rate of biases was introduced by Page, "How to train your ResNet"
+(2018). Keras's own Muon uses AdamW for 4-D kernels.
 """
 
 from __future__ import annotations
@@ -13,16 +13,16 @@ from typing import Any
 import keras
 from keras import ops
 
-# the quintic whose iteration pulls all singular values towards 1, from the same source
+# coefficients of the Newton-Schulz iteration, which moves all singular values towards 1; from the same source
 A, B, C = 3.4445, -4.7750, 2.0315
 STEPS = 3
 
 
 class Muon(keras.optimizers.Optimizer):
-    """Each step of a convolution kernel is made orthogonal, and the kernel kept at a Frobenius norm of sqrt(filters).
+    """Makes the update of each convolution kernel orthogonal, and keeps its Frobenius norm at sqrt(filters).
 
-    `learning_rate` and `momentum` are those of SGD; the rate of kernels is `kernel_ratio` times as high, that of biases
-    `bias_ratio` times, so that one schedule moves all.
+    learning_rate, momentum: of SGD. kernel_ratio, bias_ratio: the learning rates of kernels and biases relative to
+    learning_rate, so that one schedule applies to all.
     """
 
     def __init__(
@@ -54,7 +54,7 @@ class Muon(keras.optimizers.Optimizer):
         self.assign(momentum, decay * momentum + gradient)
         step = gradient + decay * momentum
         if is_kernel:
-            norm = math.sqrt(variable.shape[-1]) / _size(variable)
+            norm = math.sqrt(variable.shape[-1]) / _norm(variable)
             self.assign(variable, variable * norm - rate * self.kernel_ratio * orthogonal(step))
         else:
             ratio = self.bias_ratio if len(variable.shape) == 1 else 1
@@ -66,15 +66,15 @@ class Muon(keras.optimizers.Optimizer):
 
 
 def orthogonal(step: Any) -> Any:
-    """A kernel-shaped tensor (height, width, in, out), as a matrix of (out, in*height*width), made about orthogonal.
+    """Make a tensor (height, width, in, out), as a matrix (out, in*height*width), approximately orthogonal.
 
-    Newton-Schulz iteration in float32: singular values end up between about 0.5 and 1.2.
+    Uses Newton-Schulz iteration in float32. The singular values are then between about 0.5 and 1.2.
     """
     height, width, channels, filters = step.shape
     matrix = ops.reshape(step, (height * width * channels, filters))
     wide = filters <= height * width * channels
     matrix = ops.transpose(matrix) if wide else matrix
-    matrix = matrix / (_size(matrix) + 1e-7)
+    matrix = matrix / (_norm(matrix) + 1e-7)
     for _ in range(STEPS):
         gram = ops.matmul(matrix, ops.transpose(matrix))
         matrix = A * matrix + ops.matmul(B * gram + C * ops.matmul(gram, gram), matrix)
@@ -82,6 +82,6 @@ def orthogonal(step: Any) -> Any:
     return ops.reshape(matrix, step.shape)
 
 
-def _size(tensor: Any) -> Any:
+def _norm(tensor: Any) -> Any:
     """The Frobenius norm."""
     return ops.sqrt(ops.sum(ops.square(tensor)))

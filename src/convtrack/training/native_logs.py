@@ -1,4 +1,4 @@
-"""TensorFlow's start without the page that its native libraries write to the terminal."""
+"""Load TensorFlow without the messages that its native libraries print."""
 
 from __future__ import annotations
 
@@ -10,16 +10,16 @@ from collections.abc import Iterator
 
 
 def load_tensorflow_quietly() -> None:
-    """Import TensorFlow and let it look for devices; what it says on the way is shown only where that fails."""
-    with _stderr_held_back():
+    """Import TensorFlow and list its devices; messages are printed only if that fails."""
+    with _stderr_buffered():
         import tensorflow as tf
 
         tf.config.list_physical_devices()
 
 
 @contextlib.contextmanager
-def _stderr_held_back() -> Iterator[None]:
-    # the libraries write to file descriptor 2 itself, before any log level is read
+def _stderr_buffered() -> Iterator[None]:
+    # the libraries write to file descriptor 2 directly, before they read any log level
     sys.stderr.flush()
     terminal = os.dup(2)
     with tempfile.TemporaryFile() as held:

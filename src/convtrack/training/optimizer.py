@@ -1,5 +1,4 @@
-"""The optimizers, one entry each in `OPTIMIZERS`: a new one is a function and an entry here, and a class in
-params/train.py."""
+"""The optimizers. A new one is a function and an entry in `OPTIMIZERS`, and a class in params/train.py."""
 
 from __future__ import annotations
 
@@ -46,13 +45,13 @@ OPTIMIZERS: dict[str, Callable[[Any, Any], keras.Optimizer]] = {
 
 
 def make_optimizer(optimizer: train.Optimizer, rate: Any, network: keras.Model) -> keras.Optimizer:
-    """The optimizer for `network` at `rate` (a number or a schedule).
+    """The optimizer for `network`. rate: learning rate, a number or a schedule.
 
-    Weight decay is decoupled (Loshchilov and Hutter, arXiv:1711.05101), scaled by the rate, and spares biases and
-    batch normalisation.
+    Weight decay is decoupled (Loshchilov and Hutter, arXiv:1711.05101), multiplied by the learning rate, and not
+    applied to biases and batch normalisation.
     """
-    made = OPTIMIZERS[optimizer.name](optimizer, rate)
+    result = OPTIMIZERS[optimizer.name](optimizer, rate)
     if optimizer.weight_decay:
-        spared = [variable for variable in network.trainable_variables if len(variable.shape) < 2]
-        made.exclude_from_weight_decay(var_list=spared)
-    return made
+        excluded = [variable for variable in network.trainable_variables if len(variable.shape) < 2]
+        result.exclude_from_weight_decay(var_list=excluded)
+    return result

@@ -1,4 +1,4 @@
-"""A training as one watches it: a live bar on a terminal, a line an epoch elsewhere."""
+"""Progress of a training: a live bar in a terminal, and one line per epoch."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ REFRESH_SECONDS = 0.2
 
 
 class ShowProgress(keras.callbacks.Callback):
-    """Epoch, step, loss, accuracies, images a second and the time left if all `epochs` run."""
+    """Shows epoch, step, loss, accuracies, images per second and the time left if all `epochs` run."""
 
     def __init__(
         self, epochs: int, steps: int, batch_size: int, *, done: int = 0, console: Console | None = None
     ) -> None:
-        """`done` steps were made before this process began."""
+        """done: steps that an earlier process ran."""
         super().__init__()
         self.epochs, self.steps, self.batch_size = epochs, steps, batch_size
         self.console = console or Console(stderr=True, soft_wrap=True)
@@ -37,7 +37,7 @@ class ShowProgress(keras.callbacks.Callback):
         )
         self._began = self._epoch_began = self._shown = 0.0
         self._first = done / steps  # in epochs
-        self._skipped = 0  # steps of this epoch that were made before
+        self._skipped = 0  # steps of this epoch that an earlier process ran
 
     def on_train_begin(self, logs: dict[str, Any] | None = None) -> None:
         self._began = self._began or time.perf_counter()
@@ -80,17 +80,17 @@ class ShowProgress(keras.callbacks.Callback):
         )
         if not math.isfinite(values["val_loss"]):
             self.console.print(
-                f"the val loss of epoch {epoch + 1} is {values['val_loss']}, so this epoch can't be the best one. If "
-                "others follow, lower train.optimizer.learning_rate or set train.precision: float32",
+                f"the val loss of epoch {epoch + 1} is {values['val_loss']}, so this epoch cannot be the best one. If "
+                "this happens again, lower train.optimizer.learning_rate or set train.precision: float32",
                 highlight=False,
             )
 
     def _left(self, now: float, done: float) -> str:
-        """The time that the epochs after `done` take if they go on as those of this process did."""
+        """Estimated time for the epochs after `done`, at the speed of this process so far."""
         return _clock((now - self._began) * (self.epochs - done) / (done - self._first))
 
     def close(self) -> None:
-        """Leave the terminal as it was; also after an error or Ctrl-C."""
+        """Restore the terminal, also after an error or Ctrl-C."""
         self.bar.stop()
 
 

@@ -1,7 +1,7 @@
-"""Smaller images for the first part of a training: a convolution costs as much less as they have fewer pixels.
+"""Smaller images in the first part of a training; the cost of a convolution is proportional to the number of pixels.
 
-After Karras et al., "Progressive Growing of GANs", arXiv:1710.10196, and the use that Howard made of it for classifiers
-in fast.ai's DAWNBench entries (2018).
+After Karras et al., "Progressive Growing of GANs", arXiv:1710.10196, and Howard's use for classifiers in fast.ai's
+DAWNBench entries (2018).
 """
 
 from __future__ import annotations
@@ -13,21 +13,21 @@ from convtrack.params.train import ProgressiveResizing
 
 
 def shape_at(done: float, shape: tuple[int, int], resizing: ProgressiveResizing) -> tuple[int, int]:
-    """Height and width of the images when `done` (0 to 1) of a training is over; `shape` is that of the whole ones."""
+    """Height and width of the images after the fraction `done` (0 to 1) of a training; `shape` is the full size."""
     if done >= resizing.fraction:
         return shape
     return max(1, round(shape[0] * resizing.scale)), max(1, round(shape[1] * resizing.scale))
 
 
 def resized(images: np.ndarray, shape: tuple[int, int]) -> np.ndarray:
-    """`images`, uint8 of (n, height, width, channels), at the height and width of `shape`, none larger than before.
+    """Reduce `images`, uint8 (n, height, width, channels), to the height and width of `shape`.
 
-    channels: 1 or 3. Linear interpolation over as many pixels as one of the result covers, so that nothing is aliased.
+    channels: 1 or 3. Antialiased linear interpolation.
     """
     if images.shape[1:3] == shape:
         return images
     grey = images.shape[3] == 1
-    # not tf.image.resize, which takes twice as long for the same
+    # tf.image.resize takes twice as long
     pictures = (Image.fromarray(image[..., 0] if grey else image) for image in images)
     small = [np.asarray(picture.resize(shape[::-1], Image.Resampling.BILINEAR)) for picture in pictures]
     return np.stack(small).reshape(-1, *shape, images.shape[3])

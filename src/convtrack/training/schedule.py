@@ -1,6 +1,6 @@
-"""The learning rate over the steps of a training.
+"""The learning rate schedule of a training.
 
-Not by Keras's schedules: only its cosine has a warmup, and that one's first step would train at a rate of 0.
+Keras's schedules do not fit: only its cosine has a warmup, and the first step of that has a learning rate of 0.
 """
 
 from __future__ import annotations
@@ -15,14 +15,14 @@ from convtrack.params.train import Schedule
 
 
 class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
-    """A climb from 0 to `peak` over `warmup` (0..1) of all `steps`, then constant, linear or cosine decay to 0."""
+    """Linear warmup from 0 to `peak` over the fraction `warmup` of `steps`, then constant, linear or cosine decay."""
 
     def __init__(self, name: str, peak: float, warmup: float, steps: int) -> None:
         self.name, self.peak, self.warmup, self.steps = name, peak, warmup, steps
 
     def __call__(self, step: Any) -> Any:
-        """The rate for step 0, 1, ... as a float32 scalar tensor."""
-        # the first step of a climb already has a rate above 0, and the last step of a decay too
+        """The learning rate for step 0, 1, ... as a float32 scalar tensor."""
+        # the middle of each step, so that the rate is above 0 in the first and the last step
         done = (ops.cast(step, "float32") + 0.5) / self.steps
         climb = done / self.warmup if self.warmup else ops.ones_like(done)
         left = ops.clip((1.0 - done) / (1.0 - self.warmup), 0.0, 1.0)
@@ -38,5 +38,5 @@ class WarmupDecay(keras.optimizers.schedules.LearningRateSchedule):
 
 
 def make_schedule(schedule: Schedule, peak: float, steps: int) -> WarmupDecay:
-    """The schedule for a training of `steps` steps whose highest rate is `peak`."""
+    """The schedule for a training of `steps` steps with the peak learning rate `peak`."""
     return WarmupDecay(schedule.name, peak, schedule.warmup, steps)

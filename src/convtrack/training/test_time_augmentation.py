@@ -1,7 +1,7 @@
-"""Several views of each test image, whose probabilities are averaged.
+"""Test-time augmentation: views of each image, whose probabilities are averaged.
 
-Mirrored and shifted views after Krizhevsky, Sutskever and Hinton, "ImageNet Classification with Deep Convolutional
-Neural Networks" (2012); their number and weights after Jordan, "94% on CIFAR-10 in 3.29 Seconds", arXiv:2404.00498.
+Mirrored and shifted views: Krizhevsky, Sutskever and Hinton, "ImageNet Classification with Deep Convolutional Neural
+Networks" (2012). Their number and weights: Jordan, "94% on CIFAR-10 in 3.29 Seconds", arXiv:2404.00498.
 """
 
 from __future__ import annotations
@@ -14,10 +14,10 @@ from convtrack.training.augmentation import moved
 
 
 def views(images: np.ndarray, method: str) -> Iterator[tuple[float, np.ndarray]]:
-    """Weights, which sum to 1, and arrays like `images`, uint8 of (n, height, width, channels).
+    """Yield views of `images`, uint8 (n, height, width, channels), with their weights, which sum to 1.
 
-    none: the images as they are. mirror: as they are and mirrored. mirror_shift: these two, half of the weight, and
-    both moved by a pixel down and right, and up and left, edges reflected.
+    method: none (the images unchanged), mirror (unchanged and mirrored), or mirror_shift (these with half of the
+    weight, and both moved by one pixel down and right, and up and left, with reflected edges).
     """
     if method == "none":
         yield 1.0, images

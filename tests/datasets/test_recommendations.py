@@ -8,8 +8,7 @@ from typing import Any
 import pytest
 
 from convtrack import datasets, files
-from convtrack.datasets import recipe
-from convtrack.datasets.about import About
+from convtrack.datasets import Traits, recommendations
 from convtrack.params import schema
 
 
@@ -20,12 +19,12 @@ def content(name: str, **train: Any) -> dict[str, Any]:
 
 
 def wanted(sections: dict[str, Any], images: int | None = None) -> dict[str, Any]:
-    return {one.path: one.value for one in recipe.unsuited(sections, images)}
+    return {one.path: one.value for one in recommendations.recommend(sections, images)}
 
 
 def test_every_source_states_what_it_asks_of_a_training() -> None:
-    assert all(isinstance(datasets.about(name), About) for name in datasets.SOURCES)
-    assert [name for name in datasets.SOURCES if datasets.about(name).own] == ["image_folder"]
+    assert all(isinstance(datasets.traits(name), Traits) for name in datasets.SOURCES)
+    assert [name for name in datasets.SOURCES if datasets.traits(name).user_images] == ["image_folder"]
 
 
 def test_digits_are_not_mirrored_and_are_few() -> None:
@@ -53,8 +52,8 @@ def test_digits_are_not_mirrored_and_are_few() -> None:
 def test_an_epoch_has_a_dozen_steps(images: int | None, batch: int, better: int | None) -> None:
     found = wanted(content("image_folder", batch_size=batch, flip="random"), images)
     assert found == ({} if better is None else {"train.batch_size": better})
-    if better and images and images >= recipe.LEAST_STEPS:
-        assert images // better >= recipe.LEAST_STEPS > images // (2 * better) or 2 * better > batch
+    if better and images and images >= recommendations.MIN_STEPS:
+        assert images // better >= recommendations.MIN_STEPS > images // (2 * better) or 2 * better > batch
 
 
 @pytest.mark.parametrize(
@@ -64,29 +63,29 @@ def test_an_epoch_has_a_dozen_steps(images: int | None, batch: int, better: int 
 def test_a_learning_rate_that_was_meant_for_another_optimizer_is_warned_about(
     name: str, rate: float, better: float | None, workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    recipe.warn(schema.parse({"train": {"optimizer": {"name": name, "learning_rate": rate}}}), "train")
-    said = f"better set train.optimizer.learning_rate: {better} ({rate} is far from the usual for {name})"
+    recommendations.warn(schema.parse({"train": {"optimizer": {"name": name, "learning_rate": rate}}}), "train")
+    said = f"better set train.optimizer.learning_rate: {better} ({rate} is far from the usual rate of {name})"
     assert (said in capsys.readouterr().err) == (better is not None)
 
 
 def test_what_suits_the_data_is_set_in_a_short_params_yaml_too() -> None:
     short: dict[str, Any] = {"data": {"name": "digits"}}
-    recipe.suit(short, "train")
+    recommendations.apply(short, "train")
     assert short["train"] == {"augmentation": {"flip": "none"}, "batch_size": 128}
 
 
 def test_warnings_are_about_the_images_that_are_here(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
     params = schema.load()
-    recipe.warn(params, "train")
+    recommendations.warn(params, "train")
     assert capsys.readouterr().err == ""
     document = {"source": {"name": "cifar10"}, "counts": {"train": {"cat": 500, "dog": 500}}}
     files.write_json(files.PROCESSED / files.DATASET, document)
-    recipe.warn(params, "train")
+    recommendations.warn(params, "train")
     assert (
-        "better set train.batch_size: 64 (1,000 images in batches of 512 make an epoch of 1 step,"
+        "better set train.batch_size: 64 (1,000 images in batches of 512 make 1 step per epoch;"
         in capsys.readouterr().err
     )
-    recipe.warn(params, "evaluate")
+    recommendations.warn(params, "evaluate")
     files.write_json(files.PROCESSED / files.DATASET, document | {"source": {"name": "digits"}})
-    recipe.warn(params, "train")
+    recommendations.warn(params, "train")
     assert capsys.readouterr().err == ""
