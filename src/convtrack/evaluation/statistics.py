@@ -1,7 +1,7 @@
-"""Whether one run is better than another by more than chance. Counts of images in, intervals and p-values out.
+"""Whether the difference between two runs is significant: confidence intervals and p-values from counts of images.
 
-All intervals are two-sided at 95%, all tests two-sided. scipy has Wilson's interval, the exact tests and Welch's
-interval. Tango's interval, Newcombe's and Holm's correction are a few lines each, and statsmodels 0.15 lacks the first.
+All intervals are two-sided at 95%, and all tests are two-sided. scipy has Wilson's and Welch's intervals and the exact
+tests. Tango's and Newcombe's intervals and Holm's correction are implemented here; statsmodels 0.15 lacks Tango's.
 """
 
 from __future__ import annotations
@@ -15,19 +15,19 @@ from scipy import optimize, stats
 
 from convtrack.evaluation.metrics import wilson
 
-SIGNIFICANT = 0.05  # a smaller p-value is a difference
-POWER = 0.8  # how often a real difference is to be seen
+SIGNIFICANT = 0.05  # a difference is significant below this p-value
+POWER = 0.8  # probability of detecting a true difference
 Z = float(stats.norm.ppf(0.975))
-SMALL_DIFFERENCE = 0.005  # half a point, for which `verdict` says how many images it takes
+SMALL_DIFFERENCE = 0.005  # half a point, for which `verdict` names the number of images needed
 
 
 @dataclass(frozen=True)
 class Difference:
-    """The accuracy of run B less that of run A (-1 to 1), its interval low to high, and the p-value for no difference.
+    """The accuracy of run B minus that of run A (-1 to 1), its confidence interval, and the p-value of no difference.
 
-    images_a and images_b: the images that each was measured on. only_a and only_b: how many images only that run gets
-    right; None where the images differ. discordance: the share of images on which exactly one is right, 0 to 1; for
-    different images, the share that independent runs would have.
+    images_a, images_b: number of images of each run. only_a, only_b: number of images that only this run gets right;
+    None if the runs were measured on different images. discordance: fraction of images that exactly one run gets right,
+    0 to 1; for different images, the fraction expected for independent runs.
     """
 
     difference: float
@@ -42,10 +42,10 @@ class Difference:
 
 
 def paired(right_a: np.ndarray, right_b: np.ndarray) -> Difference:
-    """Two runs on the same images: which images each gets right, booleans of (n,) in the same order, n at least 1.
+    """Compare two runs on the same images. right_a, right_b: booleans (n,) in the same order, n >= 1.
 
-    The interval is Tango's, the p-value that of McNemar's exact test. A p-value below 0.05 comes with an interval
-    without 0, since the exact test is stricter than the score test, which the interval inverts.
+    Uses Tango's interval and McNemar's exact test. If p < 0.05, the interval excludes 0, since the exact test is
+    stricter than the score test that the interval inverts.
     """
     images = len(right_a)
     only_a, only_b = int(np.sum(right_a & ~right_b)), int(np.sum(right_b & ~right_a))
@@ -65,10 +65,10 @@ def paired(right_a: np.ndarray, right_b: np.ndarray) -> Difference:
 
 
 def unpaired(right_a: int, images_a: int, right_b: int, images_b: int) -> Difference:
-    """Two runs on different images: how many of them each gets right.
+    """Compare two runs on different images, by the number of images that each gets right.
 
-    The interval is Newcombe's method 10, "Interval estimation for the difference between independent proportions",
-    Statistics in Medicine 17, 873-890 (1998); the p-value that of Fisher's exact test.
+    Uses Newcombe's method 10, "Interval estimation for the difference between independent proportions", Statistics in
+    Medicine 17, 873-890 (1998), and Fisher's exact test.
     """
     a, b = right_a / images_a, right_b / images_b
     (low_a, high_a), (low_b, high_b) = wilson(right_a, images_a), wilson(right_b, images_b)
@@ -85,24 +85,24 @@ def unpaired(right_a: int, images_a: int, right_b: int, images_b: int) -> Differ
 
 
 def mcnemar(only_a: int, only_b: int) -> float:
-    """The p-value of McNemar's exact test: 1 where neither run gets an image right that the other gets wrong."""
+    """The p-value of McNemar's exact test; 1 if the runs get the same images right."""
     return float(stats.binomtest(only_a, only_a + only_b, 0.5).pvalue) if only_a + only_b else 1.0
 
 
 def tango(first: int, second: int, images: int) -> tuple[float, float]:
     """The score interval of (first - second) / images, the difference of two paired proportions.
 
-    `first` and `second` are the images for which only the first or only the second proportion counts. Tango,
+    first, second: number of images that count only for the first or only for the second proportion. Tango,
     "Equivalence test and confidence interval for the difference in proportions for the paired-sample design",
     Statistics in Medicine 17, 891-908 (1998).
     """
 
     def outside(delta: float) -> float:
-        """Negative where the score test accepts the difference `delta`."""
+        """Negative if the score test accepts the difference `delta`."""
         a = 2 * images
         b = -first - second + (2 * images - first + second) * delta
         c = -second * delta * (1 - delta)
-        share = (math.sqrt(max(b * b - 4 * a * c, 0.0)) - b) / (2 * a)  # likeliest share of `second`, given delta
+        share = (math.sqrt(max(b * b - 4 * a * c, 0.0)) - b) / (2 * a)  # maximum likelihood of `second`, given delta
         variance = images * (2 * share + delta * (1 - delta))
         return float((first - second - images * delta) ** 2 - Z**2 * variance)
 
@@ -114,7 +114,7 @@ def tango(first: int, second: int, images: int) -> tuple[float, float]:
 
 
 def holm(p_values: Sequence[float]) -> list[float]:
-    """The p-values of several tests, corrected: without any difference, one falls below 0.05 in at most 5 of 100 cases.
+    """Correct the p-values of several tests, so that the probability of any false positive is at most 5%.
 
     Holm, "A simple sequentially rejective multiple test procedure", Scandinavian Journal of Statistics 6 (1979).
     """
@@ -127,7 +127,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class MeanDifference:
-    """The mean of B less that of A, its interval and the p-value; NaN where a side has fewer than two values."""
+    """The mean of B minus that of A, its confidence interval and p-value; these are NaN for fewer than two values."""
 
     difference: float
     low: float
@@ -136,9 +136,9 @@ class MeanDifference:
 
 
 def welch(a: Sequence[float], b: Sequence[float]) -> MeanDifference:
-    """Two means whose variances may differ, as over seeds. Each side has at least one value.
+    """Compare two means whose variances may differ, such as over seeds. Each side needs at least one value.
 
-    Equal values on both sides have no variance to compare with: low and high are then the difference.
+    If all values of each side are equal, there is no variance, and low and high are the difference.
     """
     difference = float(np.mean(b) - np.mean(a))
     if min(len(a), len(b)) < 2:
@@ -151,10 +151,10 @@ def welch(a: Sequence[float], b: Sequence[float]) -> MeanDifference:
 
 
 def images_needed(difference: float, discordance: float) -> int:
-    """The images on which a true `difference` (above 0, to 1) has a p-value below 0.05 in 8 of 10 cases.
+    """The number of images needed to detect a true `difference` (0 to 1, not 0) with a power of 80% at p < 0.05.
 
-    `discordance`: the share of images on which exactly one run is right; at least `difference` is assumed. Connor,
-    "Sample size for testing differences in proportions for the paired-sample design", Biometrics 43, 207-211 (1987).
+    discordance: fraction of images that exactly one run gets right; at least `difference` is assumed. Connor, "Sample
+    size for testing differences in proportions for the paired-sample design", Biometrics 43, 207-211 (1987).
     """
     discordance = max(discordance, difference)
     power = float(stats.norm.ppf(POWER))
@@ -163,7 +163,7 @@ def images_needed(difference: float, discordance: float) -> int:
 
 
 def verdict(found: Difference, a: str = "A", b: str = "B", *, p: float | None = None) -> str:
-    """What `found` says, in one sentence, with the runs called `a` and `b`; `p` replaces its p-value, as corrected."""
+    """A sentence about `found`. a, b: names of the runs. p: a corrected p-value to use instead of that of `found`."""
     p = found.p if p is None else p
     low, high, difference = (100 * value for value in (found.low, found.high, found.difference))
     if p < SIGNIFICANT and difference > 0:
@@ -172,20 +172,20 @@ def verdict(found: Difference, a: str = "A", b: str = "B", *, p: float | None = 
         return f"{a} is better: +{-difference:.1f} points, {-high:.1f} to {-low:.1f}, {p_words(p)}"
     images = min(found.images_a, found.images_b)
     sentence = f"no difference that {images:,} images can show: {difference:+.1f} points, {low:.1f} to {high:.1f}"
-    # with no discordant image seen, one in `images` is what there may well be
+    # without discordant images, assume one in `images`
     needed = images_needed(SMALL_DIFFERENCE, max(found.discordance, 1 / images))
     more = f"; half a point would take about {_rounded(needed):,}" if needed > images else ""
     return f"{sentence}, {p_words(p)}{more}"
 
 
 def p_words(p: float) -> str:
-    """A p-value as papers write it."""
+    """Format a p-value, such as "p = 0.012" or "p < 0.001"."""
     if p < 0.001:
         return "p < 0.001"
     return f"p = {p:.3f}" if p < 0.1 else f"p = {p:.2f}"
 
 
 def _rounded(count: int) -> int:
-    """Two significant digits."""
+    """Round to two significant digits."""
     digits = 1 - math.floor(math.log10(count))
     return int(round(count, digits))
