@@ -134,11 +134,6 @@ def test_what_a_preset_has_otherwise_for_digits_is_said(workplace: Path) -> None
     assert "changed from preset best: train.batch_size: 128 (digits has few images)" in output
 
 
-def test_using_a_preset_prints_the_difference_and_then_that_there_is_none(workplace: Path) -> None:
-    assert "+  name: reference" in convtrack("preset", "use", "reference")
-    assert "already" in convtrack("preset", "use", "reference")
-
-
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
 def test_signals_end_with_their_exit_codes(number: signal.Signals, code: int, workplace: Path) -> None:
     # the command waits for a line from a named pipe, so that the signal finds it at work

@@ -77,8 +77,9 @@ def test_a_broken_params_yaml_a_missing_folder_of_images_and_no_git_are_found(
     params.write_text(
         valid.replace("name: digits", "name: image_folder").replace("path: data/images", "path: /nowhere")
     )
-    assert "data.path: /nowhere does not exist" in findings()["data"].value
-    assert "set data.path in params.yaml" in findings()["data"].remedy
+    data = findings()["data"]
+    assert "data.path: /nowhere does not exist" in data.value
+    assert "set data.path in params.yaml" in data.remedy
 
 
 def test_a_link_to_images_on_a_disk_that_is_gone_is_found(healthy: Path) -> None:
@@ -91,10 +92,11 @@ def test_a_link_to_images_on_a_disk_that_is_gone_is_found(healthy: Path) -> None
     cmd = YAML(typ="safe").load(healthy / "dvc.yaml")["vars"][0]["convtrack"] + " inspect"
     lock = {"schema": "2.0", "stages": {"inspect": {"cmd": cmd, "outs": [entry]}}}
     (healthy / "dvc.lock").write_text(json.dumps(lock))
-    assert not findings()["pipeline"].remedy
+    assert not doctor._dvc().remedy
     (healthy / "disk").rename(healthy / "unmounted")
-    assert "a link whose target does not exist" in findings()["pipeline"].value
-    assert "mount the disk" in findings()["pipeline"].remedy
+    found = doctor._dvc()
+    assert "a link whose target does not exist" in found.value
+    assert "mount the disk" in found.remedy
 
 
 def test_an_experiment_that_the_store_does_not_have_is_found(healthy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -117,8 +119,9 @@ def test_a_path_in_which_dvc_runs_no_temporary_experiments_is_named(
 
 
 def test_an_old_store_and_data_that_are_here_are_named(healthy: Path) -> None:
-    assert findings()["MLflow"].value == f"sqlite:///{healthy / 'mlflow.db'}, made by the first run"
-    assert findings()["data"].value == "digits: not imported yet"
+    found = findings()
+    assert found["MLflow"].value == f"sqlite:///{healthy / 'mlflow.db'}, made by the first run"
+    assert found["data"].value == "digits: not imported yet"
 
 
 LOCK = """schema: '2.0'
@@ -131,19 +134,18 @@ stages:
 """
 
 
-@pytest.mark.parametrize("end", [LOCK.index("  download:") + 4, LOCK.index("- path") + 4, LOCK.index("md5:") + 2])
-def test_a_dvc_lock_that_a_kill_has_cut_is_told_from_other_troubles(healthy: Path, end: int) -> None:
-    (healthy / "dvc.lock").write_text(LOCK[:end])
-    found = findings()["pipeline"]
-    assert "DVC cannot read dvc.lock" in found.value
-    assert "rm dvc.lock" in found.remedy
-    (healthy / "dvc.lock").write_text(LOCK)
-    assert not findings()["pipeline"].remedy
-
-
-def test_so_is_dvcs_list_of_who_reads_and_writes_what(healthy: Path) -> None:
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [
+        *(("dvc.lock", LOCK[: LOCK.index(end) + 2]) for end in ("download:", "path", "md5:")),
+        (".dvc/tmp/rwlock", '{"write": {"da'),
+    ],
+)
+def test_a_file_of_dvcs_that_a_kill_has_cut_is_told_from_other_troubles(healthy: Path, name: str, content: str) -> None:
     (healthy / ".dvc/tmp").mkdir()
-    (healthy / ".dvc/tmp/rwlock").write_text('{"write": {"da')
-    found = findings()["pipeline"]
-    assert "DVC cannot read .dvc/tmp/rwlock" in found.value
-    assert "rm .dvc/tmp/rwlock" in found.remedy
+    (healthy / name).write_text(content)
+    found = doctor._dvc()
+    assert f"DVC cannot read {name}" in found.value
+    assert f"rm {name}" in found.remedy
+    (healthy / name).write_text(LOCK if name == "dvc.lock" else "{}")
+    assert not doctor._dvc().remedy
