@@ -1,0 +1,115 @@
+"""Runs in DVC: a Git revision or an experiment, its outs from the cache or the remote."""
+
+from __future__ import annotations
+
+import contextlib
+import tempfile
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from convtrack import files
+from convtrack.errors import ConfigError
+from convtrack.runs import finished, lock, recorded
+from convtrack.runs.finished import Code, FinishedRun
+
+OUTS = (
+    *(files.METRICS, files.EVALUATION, files.PER_CLASS, files.HISTORY, files.TRAINING, files.RUN),
+    *finished.TABLES.values(),
+)
+
+
+@dataclass(frozen=True)
+class Revision:
+    """A commit, and the name of the DVC experiment that it is, if it is one."""
+
+    commit: str
+    experiment: str | None
+
+
+def find(name: str) -> Revision | None:
+    """The revision or experiment that `name` is; None where it is neither. Raises ConfigError where it is several."""
+    from dvc.repo.experiments.utils import exp_refs_by_names, exp_refs_by_rev
+    from dvc.scm import RevError, resolve_rev
+
+    with _git() as git:
+        if git is None:
+            return None
+        try:
+            commit = resolve_rev(git, name)
+        except RevError:
+            several = list(exp_refs_by_names(git, {name})[name])
+            if not several:
+                return None
+            listed = [f"  {git.get_ref(str(ref))[:8]}  on {ref.baseline_sha[:8]}" for ref in several]
+            raise ConfigError(
+                f"{name} is the name of {len(several)} experiments:\n" + "\n".join(listed),
+                "use one of these revisions instead of the name",
+            ) from None
+        # the references that contain the commit: those of its experiments, too
+        named = [ref.name for ref in exp_refs_by_rev(git, commit) if git.get_ref(str(ref)) == commit]
+        return Revision(commit, named[0] if named else None)
+
+
+def experiments() -> list[str]:
+    """The names of all experiments in this repository."""
+    from dvc.repo.experiments.utils import exp_refs
+
+    with _git() as git:
+        return [] if git is None else sorted({ref.name for ref in exp_refs(git)})
+
+
+@contextlib.contextmanager
+def _git() -> Iterator[Any]:
+    """DVC's access to the Git repository; None where there is none, or DVC is not set up."""
+    from dvc.exceptions import NotDvcRepoError
+    from dvc.repo import Repo
+    from dvc.scm import NoSCM
+
+    try:
+        repo = Repo()
+    except NotDvcRepoError:
+        yield None
+        return
+    with repo:
+        yield None if isinstance(repo.scm, NoSCM) else repo.scm
+
+
+def load(revision: Revision, name: str) -> FinishedRun:
+    """The run of a revision, without touching the workspace. Raises DataError for damaged files."""
+    from dvc.api import DVCFileSystem
+    from dvc.exceptions import DvcException
+
+    with tempfile.TemporaryDirectory(prefix="convtrack-") as temporary:
+        folder = Path(temporary)
+        source = DVCFileSystem(str(Path.cwd()), rev=revision.commit)
+        reasons: dict[Path, str] = {}
+        for path in (Path("params.yaml"), files.LOCK, *OUTS):
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                source.get_file(str(path), str(target))
+            except (OSError, DvcException):
+                target.unlink(missing_ok=True)
+                reasons[path] = (
+                    "its files are neither in DVC's cache nor in a remote (dvc fetch --all-commits asks the remote)"
+                )
+        locked = lock.stages(folder)
+        for path in finished.TABLES.values():
+            if lock.md5(locked, path) is None:
+                reasons[path] = f"its dvc.lock has no {path}: evaluate had not run there, or wrote none then"
+        record, why = recorded.of_folder(folder)
+        return finished.from_folder(
+            folder,
+            reasons,
+            name=name,
+            again="delete it from DVC's cache, and dvc fetch --all-commits gets it from the remote",
+            kind="revision",
+            parameters=lock.parameters(folder, locked),
+            code=Code(revision.commit),
+            data_digest=lock.md5(locked, files.PROCESSED),
+            experiment=revision.experiment,
+            notes=(f"packages and machine are unknown: {why}",) if why else (),
+            **recorded.known(record),
+        )
