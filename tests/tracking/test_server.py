@@ -24,6 +24,7 @@ from convtrack import files, tracking
 from convtrack.errors import StorageError, TrackingError
 from convtrack.params.schema import Params
 from convtrack.tracking import TrackedRun, flusher, health, store, training_run
+from tests import processes, soak
 from tests.limits import files_of_at_most
 from tests.tracking.recorded import EPOCHS, evaluate, recorded, runs, train
 from tests.tracking.servers import DATABASE, SERVED, Proxy, free_port, server, serving
@@ -32,9 +33,7 @@ pytestmark = pytest.mark.slow
 
 SOURCE = Path(__file__).parent.parent.parent / "src"
 OUTBOX = files.STATE / "tracking"
-ROUNDS = int(os.environ.get("CONVTRACK_SOAK", "1"))
-MOST = 3 * ROUNDS  # kills, and requests that go wrong of each kind
-CHANCE = random.Random(os.environ.get("CONVTRACK_SEED", "0"))  # the same moments in every run
+MOST = 3 * soak.ROUNDS  # kills, and requests that fail in each way
 
 
 def asked(address: str, path: str, **body: Any) -> dict[str, Any]:
@@ -56,6 +55,12 @@ def test_mlflow_ui_without_flags_shows_runs_and_their_files(params: Params, resu
         assert "history.csv" in {file["path"] for file in listed}
         history = urllib.request.urlopen(f"{address}/get-artifact?path=history.csv&run_uuid={run.id}").read()
     assert history == files.HISTORY.read_bytes()
+
+
+@pytest.fixture
+def chance(request: pytest.FixtureRequest) -> random.Random:
+    """The same random moments in every run, unless CONVTRACK_SEED is another."""
+    return random.Random(f"{soak.SEED} {request.node.name}")
 
 
 @pytest.fixture
@@ -211,8 +216,11 @@ def test_the_proxy_accepts_a_request_right_after_an_empty_file() -> None:
     assert proxy.paths == ["/a", "/b"]
 
 
+@pytest.mark.soak
 @pytest.mark.parametrize("fault", ["error", "cut", "late"])
-def test_a_run_arrives_once_and_complete_whichever_request_fails(fault: str, served: Served) -> None:
+def test_a_run_arrives_once_and_complete_whichever_request_fails(
+    fault: str, served: Served, chance: random.Random
+) -> None:
     for _ in range(2):  # the first one makes the experiment, too
         served.start_over({})
         tracking.sync()
@@ -222,7 +230,7 @@ def test_a_run_arrives_once_and_complete_whichever_request_fails(fault: str, ser
     assert expected["files of models"]
     refused_twice = [number for number, path in enumerate(served.proxy.paths, 1) if path.endswith("/outputs")]
     assert refused_twice
-    for number in sorted({*CHANCE.sample(range(1, requests + 1), min(MOST, requests)), *refused_twice}):
+    for number in sorted({*chance.sample(range(1, requests + 1), min(MOST, requests)), *refused_twice}):
         served.start_over({number: fault})
         with contextlib.suppress(TrackingError):  # of a request that need not be repeated
             tracking.sync()
@@ -232,16 +240,19 @@ def test_a_run_arrives_once_and_complete_whichever_request_fails(fault: str, ser
         assert served.recorded() == expected, f"{fault} of request {number} of {requests}"
 
 
-def test_a_sync_that_is_killed_anywhere_can_be_repeated(served: Served, store_folder: Path) -> None:
+@pytest.mark.soak
+def test_a_sync_that_is_killed_anywhere_can_be_repeated(
+    served: Served, store_folder: Path, chance: random.Random
+) -> None:
     for _ in range(2):
         served.start_over({})
         tracking.sync()
     expected, requests = served.recorded(), served.proxy.count
     (store_folder / "dvc.yaml").touch()
     command = [sys.executable, "-m", "convtrack", "tracking", "sync"]
-    for number in CHANCE.sample(range(1, requests), MOST):
+    for number in chance.sample(range(1, requests), min(MOST, requests - 1)):
         served.start_over({})
-        process = subprocess.Popen(command, env=os.environ | {"PYTHONPATH": str(SOURCE)}, stdout=subprocess.DEVNULL)
+        process = processes.start(command, env=os.environ | {"PYTHONPATH": str(SOURCE)}, stdout=subprocess.DEVNULL)
         while served.proxy.count < number and process.poll() is None:
             time.sleep(0.01)
         process.kill()
