@@ -54,6 +54,12 @@ def test_every_command_explains_itself(names: tuple[str, ...], capsys: pytest.Ca
     assert "Usage: convtrack" in explained
 
 
+def test_a_comparison_of_fewer_than_two_runs_or_in_two_formats_ends_with_2(workplace: Path) -> None:
+    assert "at least two different runs can be compared" in convtrack("compare", "workspace", "workspace", code=2)
+    assert "choose one of them" in convtrack("compare", "workspace", "HEAD", "--json", "--markdown", code=2)
+    assert "there are no results in the workspace" in convtrack("compare", "workspace", "HEAD", code=1)
+
+
 def test_the_version_is_that_of_the_package() -> None:
     assert "0." in convtrack("--version")
 

@@ -14,6 +14,7 @@ import click
 
 from convtrack.cli import pipeline
 from convtrack.cli.preset import preset
+from convtrack.cli.runs import compare
 from convtrack.cli.study import study
 from convtrack.cli.tracking import tracking
 from convtrack.errors import ConvtrackError
@@ -63,6 +64,7 @@ def cli() -> None:
       dvc repro                                run the stages that a change affects
       dvc exp run --temp -S model.dropout=0.4  try a value without changing params.yaml
       dvc exp show --only-changed              compare experiments
+      convtrack compare workspace dropout      tell whether a run is better by more than chance
       convtrack study run --trials 20          search the parameters of study.space
       make ui                                  browse the runs in MLflow
       convtrack doctor                         find problems and how to fix them
@@ -92,6 +94,7 @@ for command in (
     pipeline.evaluate,
     preset,
     study,
+    compare,
     tracking,
 ):
     cli.add_command(command)

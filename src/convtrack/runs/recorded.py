@@ -33,7 +33,7 @@ def load(record: RecordedRun, name: str) -> FinishedRun:
             again=f"MLflow's run {record.run_id} has it among its artifacts; compare without this run",
             kind="mlflow",
             parameters=record.params | knobs,
-            code=_code(record, Path(folder)),
+            code=code(record),
             data_digest=record.data_digest,
             environment=environment(record),
             mlflow_id=record.run_id,
@@ -60,15 +60,8 @@ def environment(record: RecordedRun) -> dict[str, str]:
 
 
 def code(record: RecordedRun) -> Code:
-    """The commit of the training, and the changes that it lacks."""
-    with tempfile.TemporaryDirectory(prefix="convtrack-") as folder:
-        reading.download(record, Path(folder))
-        return _code(record, Path(folder))
-
-
-def _code(record: RecordedRun, folder: Path) -> Code:
-    path = folder / reading.PATCH
-    patch = path.read_bytes() if path.is_file() else b""
+    """The commit of the training, and the changes that it lacks. Raises TrackingError."""
+    patch = reading.patch(record)
     dirty = record.tags.get("git.dirty") == "true"
     complete = not dirty or record.tags.get("git.patch") == "complete"
     return Code(record.tags.get("git.commit", ""), patch if patch or not dirty else None, complete)

@@ -81,9 +81,10 @@ def load(revision: Revision, name: str) -> FinishedRun:
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
 
-    with tempfile.TemporaryDirectory(prefix="convtrack-") as temporary:
-        folder = Path(temporary)
+    with contextlib.ExitStack() as stack:
+        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="convtrack-")))
         source = DVCFileSystem(str(Path.cwd()), rev=revision.commit)
+        stack.callback(source.close)
         reasons: dict[Path, str] = {}
         for path in (Path("params.yaml"), files.LOCK, *OUTS):
             target = folder / path

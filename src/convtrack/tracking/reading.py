@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -38,6 +39,11 @@ class RecordedRun:
     data_digest: str | None
 
     @property
+    def of_study(self) -> bool:
+        """Whether it records a study or one of its trials."""
+        return "study.part" in self.tags
+
+    @property
     def is_trial(self) -> bool:
         return self.tags.get("study.part") == "trial"
 
@@ -71,8 +77,8 @@ def get(run_id: str) -> RecordedRun | None:
 
 
 def recent(most: int) -> list[RecordedRun]:
-    """The newest finished runs that are no trials of a study. Raises TrackingError."""
-    return [run for run in like({}) if not run.is_trial][:most]
+    """The newest finished runs of the pipeline. Raises TrackingError."""
+    return [run for run in like({}) if not run.of_study][:most]
 
 
 def like(params: dict[str, str]) -> list[RecordedRun]:
@@ -99,12 +105,25 @@ def download(run: RecordedRun, folder: Path) -> None:
         targets |= {
             name: Path(name) for name in there if name.endswith((".csv", ".json")) and name.startswith("reports/")
         }
-        targets |= {name: Path(name) for name in (PATCH,)}
         for name, target in targets.items():
             if name in there:
                 (folder / target).parent.mkdir(parents=True, exist_ok=True)
                 downloaded = Path(client.download_artifacts(run.run_id, name, str(folder)))
                 downloaded.replace(folder / target)
+    except Exception as error:
+        raise health.trouble(error) from error
+
+
+def patch(run: RecordedRun) -> bytes:
+    """The uncommitted changes that were kept with a run, empty where there are none. Raises TrackingError."""
+    if run.tags.get("git.dirty") != "true":
+        return b""
+    try:
+        client = store.connect()
+        if PATCH not in {entry.path for entry in client.list_artifacts(run.run_id)}:
+            return b""
+        with tempfile.TemporaryDirectory(prefix="convtrack-") as folder:
+            return Path(client.download_artifacts(run.run_id, PATCH, folder)).read_bytes()
     except Exception as error:
         raise health.trouble(error) from error
 

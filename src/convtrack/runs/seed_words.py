@@ -1,0 +1,71 @@
+"""A comparison over seeds in words and tables, and as a document for scripts."""
+
+from __future__ import annotations
+
+import math
+from typing import Any
+
+from convtrack.evaluation.statistics import SIGNIFICANT, p_words
+from convtrack.runs.document import Block, Lines, Table
+from convtrack.runs.seeds import Group, SeedComparison
+
+
+def blocks(found: SeedComparison) -> list[Block]:
+    """The document."""
+    groups = (found.a, found.b)
+    title = f"{found.split.capitalize()} accuracy over seeds"
+    table = Table(title, ["", "runs", "mean ± standard deviation", "seeds"], [_row(group) for group in groups])
+    lines = []
+    for group in groups:
+        if not group.known:
+            lines.append(f"Note: the source of {group.run.name} is not known, so no other run can be said to equal it.")
+    commands = [group.missing for group in groups if group.missing]
+    if commands:
+        lines += ["More seeds, then `dvc exp run --run-all`:", *(f"  {command}" for command in commands)]
+    shown: list[Block] = [table, Lines([f"Result: {verdict(found)}"], strong=True)]
+    return [*shown, Lines(lines)] if lines else shown
+
+
+def verdict(found: SeedComparison) -> str:
+    """What the means say, in one sentence."""
+    a, b = found.a.run.name, found.b.run.name
+    counts = [len(group.accuracy) for group in (found.a, found.b)]
+    mean = found.found
+    points, low, high = (100 * value for value in (mean.difference, mean.low, mean.high))
+    if math.isnan(mean.p):
+        return (
+            f"two or more seeds of each run are needed, and there are {counts[0]} and {counts[1]}: {points:+.2f} points"
+        )
+    if mean.p >= SIGNIFICANT:
+        return (
+            f"no difference that {counts[0]} and {counts[1]} seeds can show: {points:+.2f} points, {low:.2f} to "
+            f"{high:.2f}, {p_words(mean.p)}"
+        )
+    better, low, high = (b, low, high) if points > 0 else (a, -high, -low)
+    return f"{better} is better over seeds: +{abs(points):.2f} points, {low:.2f} to {high:.2f}, {p_words(mean.p)}"
+
+
+def document(found: SeedComparison) -> dict[str, Any]:
+    """The comparison as a JSON document; what cannot be known is null."""
+    mean = found.found
+    numbers = {"difference": mean.difference, "low": mean.low, "high": mean.high, "p": mean.p}
+    return {
+        "split": found.split,
+        "groups": [
+            {
+                "run": group.run.name,
+                "accuracy_by_seed": group.accuracy,
+                "mean": group.mean,
+                "standard_deviation": group.deviation,
+                "command_for_missing_seeds": group.missing or None,
+            }
+            for group in (found.a, found.b)
+        ],
+        **{name: None if math.isnan(value) else value for name, value in numbers.items()},
+        "verdict": verdict(found),
+    }
+
+
+def _row(group: Group) -> list[str]:
+    deviation = "" if group.deviation is None else f" ± {group.deviation:.4f}"
+    return [group.run.name, str(len(group.accuracy)), f"{group.mean:.4f}{deviation}", ", ".join(group.accuracy)]
