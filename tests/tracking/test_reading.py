@@ -14,7 +14,7 @@ from convtrack.params.schema import Params
 from convtrack.runs import load, recorded
 from convtrack.tracking import reading, training_run
 from tests.runs.results import write
-from tests.tracking.records import evaluate, train
+from tests.tracking.recorded import evaluate, train
 
 
 @pytest.fixture
