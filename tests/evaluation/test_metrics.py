@@ -173,3 +173,13 @@ def test_calibration_bins_hold_every_image_once(case: tuple[np.ndarray, np.ndarr
     assert (filled["accuracy"] * filled["images"]).sum() / len(labels) == pytest.approx(
         metrics.accuracy(labels, probabilities)
     )
+
+
+def test_accuracy_by_threshold_of_what_is_above_it() -> None:
+    table = metrics.by_threshold(
+        np.array([True, False, True, True]), np.array([0.9, 0.6, 0.6, 0.3]), np.array([0.0, 0.6, 0.61, 1.0])
+    )
+    assert table["images"].tolist() == [4, 3, 1, 0]
+    assert table["mistakes"].tolist() == [1, 1, 0, 0]
+    assert table["accuracy"].tolist()[:3] == pytest.approx([3 / 4, 2 / 3, 1])
+    assert table["accuracy"].isna().tolist() == [False, False, False, True]

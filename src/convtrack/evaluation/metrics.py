@@ -109,6 +109,29 @@ def calibration(right: np.ndarray, confidence: np.ndarray, bins: int) -> pd.Data
         )
 
 
+def by_threshold(right: np.ndarray, confidence: np.ndarray, thresholds: np.ndarray) -> pd.DataFrame:
+    """Accuracy and number of the images whose confidence reaches a threshold, a row for each of `thresholds`.
+
+    right, confidence: as in `calibration`. thresholds: 0 to 1. The other images could be left to a person: Geifman and
+    El-Yaniv, "Selective Classification for Deep Neural Networks", arXiv:1705.08500.
+    Columns: threshold, images (count), fraction (of all images, 0 to 1), mistakes (count), accuracy (NaN for no image).
+    """
+    order = np.argsort(confidence, kind="stable")
+    first = np.searchsorted(confidence[order], thresholds, side="left")
+    right_from = np.concatenate([np.cumsum(right[order][::-1])[::-1], [0]])
+    images = len(right) - first
+    with np.errstate(invalid="ignore"):
+        return pd.DataFrame(
+            {
+                "threshold": thresholds,
+                "images": images,
+                "fraction": images / len(right),
+                "mistakes": images - right_from[first],
+                "accuracy": right_from[first] / images,
+            }
+        )
+
+
 def per_class(labels: np.ndarray, probabilities: np.ndarray, classes: list[str]) -> pd.DataFrame:
     """A row for each of `classes`: class, precision, recall, f1 (0 to 1) and support (images of that class).
 
