@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import re
+import shutil
 from pathlib import Path
 
 import pytest
@@ -163,3 +164,24 @@ def test_lists_over_several_lines_give_way_to_a_preset_and_keep_their_comments(n
     presets.use(name, SUIT)
     assert schema.read_yaml(workplace / "params.yaml")["model"] == presets.sections(name)["model"]
     assert comments(before) == comments((workplace / "params.yaml").read_text())
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_preset_is_the_nearest_to_itself(name: str) -> None:
+    params = schema.parse(presets.sections(name, ROOT / "presets"))
+    assert presets.nearest(params, ROOT / "presets") == (name, {})
+
+
+def test_what_differs_from_the_nearest_preset_has_both_values(tmp_path: Path) -> None:
+    folder = tmp_path / "presets"
+    shutil.copytree(ROOT / "presets", folder)
+    (folder / "broken.yaml").write_text("description: none\nmodel: {filters: 0}\n")
+    changed = {"model": {"dropout": 0.5}, "train": {"early_stopping": {"patience": 3}}, "data": {"name": "digits"}}
+    params = schema.parse(schema.merged(presets.sections("resnet", folder), changed))
+    expected = {"data.name": ["digits", "cifar10"], "model.dropout": [0.5, 0.0]}
+    assert presets.nearest(params, folder) == ("resnet", expected | {"train.early_stopping.patience": [3, None]})
+    shutil.rmtree(folder)
+    name, found = presets.nearest(params, folder)  # the defaults, whose network is another one
+    assert name == ""
+    assert found["model.name"] == ["resnet", "vgg"]
+    assert found["model.blocks_per_stage"] == [params.model_dump()["model"]["blocks_per_stage"]]

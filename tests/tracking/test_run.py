@@ -19,7 +19,7 @@ from convtrack import files
 from convtrack.errors import TrackingError
 from convtrack.params.schema import Params
 from convtrack.system import interruption
-from convtrack.tracking import changes, evaluation_run, study_run, training_run
+from convtrack.tracking import changes, evaluation_run, provenance, study_run, training_run
 from convtrack.tracking.run import opened
 from tests.limits import files_of_at_most
 from tests.tracking import recorded
@@ -45,6 +45,14 @@ def test_a_training_that_succeeds_is_finished_and_named_in_run_json(
     run_id = train(params, result)
     assert status(mlflow_client, run_id) == "FINISHED"
     assert files.read_json(files.RUN)["run_id"] == run_id
+
+
+def test_run_json_has_the_code_the_data_and_the_changed_parameters(params: Params, result: dict[str, Any]) -> None:
+    train(params.model_copy(update={"train": params.train.model_copy(update={"epochs": 99})}), result)
+    document = files.read_json(files.RUN)
+    assert document["data_digest"] == provenance.data_digest()
+    assert document["changed"]["train.epochs"][0] == 99
+    assert {name: document.get(name) for name in provenance.git()} == provenance.git()
 
 
 @pytest.mark.parametrize(

@@ -5,6 +5,7 @@ A preset that `extends` another one states what differs from that one.
 
 from __future__ import annotations
 
+import contextlib
 import difflib
 from collections.abc import Callable
 from pathlib import Path
@@ -15,6 +16,7 @@ from ruamel.yaml.comments import CommentedMap
 from convtrack.errors import ConfigError
 from convtrack.params import schema
 from convtrack.params.editor import as_text, edit, put_all
+from convtrack.params.schema import Params
 
 FOLDER = Path("presets")
 SECTIONS = ("model", "train")
@@ -63,6 +65,29 @@ def applied(name: str) -> dict[str, Any]:
     content = schema.read_yaml(schema.PARAMS_FILE) | sections(name)
     schema.parse(content, f"params.yaml with {FOLDER / name}.yaml")
     return schema.filled(content)
+
+
+def nearest(params: Params, folder: Path = FOLDER) -> tuple[str, dict[str, list[Any]]]:
+    """The preset in `folder` from which `params` differs in the fewest parameters, and these by their dotted paths.
+
+    Each has its value in `params` and, if the preset has this parameter, its value there. The sections evaluate and
+    tracking are ignored, and so are invalid presets. If the defaults are closer than all presets, the name is empty.
+    """
+    own = _of_training(params)
+    found = {}
+    for name in ["", *_names(folder)]:
+        with contextlib.suppress(ConfigError):
+            other = _of_training(schema.parse(sections(name, folder)) if name else Params())
+            found[name] = {
+                path: [value, other[path]] if path in other else [value]
+                for path, value in own.items()
+                if path not in other or value != other[path]
+            }
+    return min(found.items(), key=lambda each: (len(each[1]), each[0] == ""))
+
+
+def _of_training(params: Params) -> dict[str, Any]:
+    return {path: value for path, value in params.flat().items() if not path.startswith(("evaluate.", "tracking."))}
 
 
 def _stated(name: str, folder: Path = FOLDER, extending: tuple[str, ...] = ()) -> dict[str, Any]:

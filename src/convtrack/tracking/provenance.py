@@ -14,7 +14,8 @@ from typing import Any
 
 from convtrack import files
 from convtrack.errors import TrackingError
-from convtrack.params import schema
+from convtrack.params import presets, schema
+from convtrack.params.schema import Params
 from convtrack.system import processor
 from convtrack.tracking import changes, store
 from convtrack.tracking.changes import Changes
@@ -36,6 +37,13 @@ def collect() -> dict[str, str]:
     if "git.commit" in tags:
         tags["mlflow.source.git.commit"] = tags["git.commit"]  # the name that MLflow's pages show
     return tags
+
+
+def of_training(params: Params) -> dict[str, Any]:
+    """The origin of a training for models/run.json: commit, DVC experiment, data, and what differs from a preset."""
+    preset, changed = presets.nearest(params, project() / presets.FOLDER)
+    experiment = {name: value for name, value in dvc().items() if name.startswith("dvc.exp")}
+    return {**git(), **experiment, "data_digest": data_digest(), "preset": preset, "changed": changed}
 
 
 def git() -> dict[str, str]:

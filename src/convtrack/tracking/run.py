@@ -46,6 +46,7 @@ class TrackedRun:
         self._trained: int | None = None  # when, in milliseconds since 1970
         self._reopened: float | None = None
         self._monitor: Monitor | None = None
+        self._about: dict[str, Any] = {}  # code, data and parameters at the start of a training
         self._scalars: list[Point] = []  # results of the training, which the model gets too
 
     @property
@@ -56,6 +57,7 @@ class TrackedRun:
         """Start a run with everything that is known before a training; an interrupted trial continues its own."""
         check_experiment(self._flusher)
         changes = provenance.uncommitted()
+        self._about = {} if self.trial else provenance.of_training(self.params)
         self._flusher.keep(self._start(changes))
         self._opened = True
         self._flusher.flush()
@@ -111,7 +113,7 @@ class TrackedRun:
             "trained": now.isoformat(timespec="milliseconds"),
             "tracking_uri": redacted_uri(store.uri()),
         }
-        files.write_json(files.RUN, document)
+        files.write_json(files.RUN, document | self._about)
 
         def fill(folder: Path) -> Payload:
             payload = payloads.training(result, folder)
