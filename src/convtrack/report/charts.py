@@ -10,6 +10,7 @@ from matplotlib.ticker import MaxNLocator
 
 from convtrack.evaluation import bounds, metrics
 from convtrack.params.evaluate import Evaluate
+from convtrack.report.confusion import confusion_matrix
 from convtrack.report.names import shown
 from convtrack.report.results import Results
 from convtrack.report.style import BLUE, GREEN, GREY, ORANGE
@@ -50,21 +51,15 @@ def confusion(results: Results, _: Evaluate) -> Figure:
     With many classes, only the most confused ones are shown. Images of other actual or predicted classes are not
     counted.
     """
-    drawn, which = np.arange(len(results.classes)), ""
-    if len(drawn) > bounds.ALL_CLASSES:
-        which = f"; the {bounds.MOST_CONFUSED} most confused of {len(drawn):,} classes"
-        drawn = metrics.most_confused(results.labels, results.predicted, len(drawn), bounds.MOST_CONFUSED)
-    inside = np.isin(results.labels, drawn) & np.isin(results.predicted, drawn)
-    rows, columns = (np.searchsorted(drawn, numbers[inside]) for numbers in (results.labels, results.predicted))
-    count, classes = len(drawn), [results.classes[number] for number in drawn]
-    counts = metrics.confusion(rows, columns, count)
-    support = np.bincount(results.labels, minlength=len(results.classes))[drawn]
-    shares = counts / np.maximum(support[:, None], 1)
+    found, which = confusion_matrix(results), ""
+    count, classes = len(found.drawn), [results.classes[number] for number in found.drawn]
+    if count < len(results.classes):
+        which = f"; the {count} most confused of {len(results.classes):,} classes"
     side = min(max(0.5 * count + 1.5, 4.5), 12)
     figure = Figure(figsize=(2 * side, side + 0.2), layout="constrained")
     left, right = figure.subplots(1, 2)
-    _matrix(left, counts, classes, "{:d}", "images")
-    _matrix(right, shares, classes, "{:.2f}", "fraction of the actual class")
+    _matrix(left, found.counts, classes, "{:d}", "images")
+    _matrix(right, found.fractions, classes, "{:.2f}", "fraction of the actual class")
     wrong = int(np.sum(results.labels != results.predicted))
     figure.suptitle(f"Confusion matrix: {wrong:,} of {len(results.labels):,} test images are wrong{which}")
     return figure
