@@ -50,6 +50,7 @@ MOST_PROBABLE = ("top{}", "top{}_probability")
 VAL_PREDICTIONS = Path("reports/val_predictions.csv")  # the same for the val split
 CONFUSED_PAIRS = Path("reports/confused_pairs.csv")
 PICTURES = Path("reports/pictures")
+PAGE = Path("reports/index.html")  # all of the run to look at, in one file
 
 LOCK = Path("dvc.lock")  # written by DVC, with the MD5 of all outputs
 

@@ -129,6 +129,7 @@ def test_a_run_has_the_confusion_matrix_as_a_table_and_all_tables_and_pictures(c
     for written in (clone.path / "reports").rglob("*"):
         assert (folder / written.relative_to(clone.path)).exists()
     assert (folder / "reports/pictures/confusion.png").exists()
+    assert (folder / files.PAGE).exists()
     assert (folder / "history.csv").read_bytes() == (clone.path / files.HISTORY).read_bytes()
 
 

@@ -29,7 +29,9 @@ def write_results(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, parameters: E
             files.write_table(path, table)
         files.write_json(files.EVALUATION, found.metrics)
         images = np.random.default_rng(0).integers(0, 256, (len(labels), *image_shape), dtype=np.uint8)
-        files.write_json(files.PROCESSED / files.DATASET, {"classes": classes})
+        counts = {"test": {name: labels.count(number) for number, name in enumerate(classes)}}
+        dataset = {"classes": classes, "image_shape": [*image_shape], "counts": counts, "source": {"name": "digits"}}
+        files.write_json(files.PROCESSED / files.DATASET, dataset)
         np.save(files.images_path(files.PROCESSED, "test"), images)
         np.save(files.labels_path(files.PROCESSED, "test"), np.array(labels))
         files.write_table(files.HISTORY, _three_epochs())
@@ -56,6 +58,11 @@ TRAINING = {
     "seconds": 3725.4,
     "images_per_second": 1234.5,
     "precision": "float32",
+    "parameters": 1234,
+    "pflop": 0.0003,
+    "gflop_per_second": 0.1,
+    "threads": 2,
+    "seed": 0,
 }
 
 

@@ -100,12 +100,13 @@ def evaluate() -> None:
 
         load_tensorflow_quietly()
         from convtrack import tracking
-        from convtrack.report import pictures, tables
+        from convtrack.report import page, pictures, tables
         from convtrack.stages import evaluate as stage
 
     with tracking.evaluation_run(params) as run:
         metrics = stage.run(params.evaluate)
         pictures.draw(params.evaluate)
+        page.write(params.evaluate)
         run.log_evaluation(metrics)
     tables.show()
 

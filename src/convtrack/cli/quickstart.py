@@ -40,7 +40,7 @@ def run() -> None:
         sys.exit(code)
     console.print()
     console.print(tables.summary())
-    console.print(f"\nPictures are in {files.PICTURES}, every number in {files.METRICS.parent}. Next:")
+    console.print(f"\nThe report is {files.PAGE}; all numbers and pictures are in {files.METRICS.parent}. Next:")
     for command, purpose in next_commands().items():
         console.print(f"  {command:55} {purpose}", highlight=False, soft_wrap=True)
 
