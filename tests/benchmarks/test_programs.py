@@ -101,6 +101,14 @@ def test_an_unknown_benchmark_is_refused_with_the_known_ones() -> None:
     assert "memory_of_preprocess" in done.stderr
 
 
+def test_the_page_of_a_run_is_measured_for_each_number_of_images_and_classes(tmp_path: Path) -> None:
+    out = tmp_path / "report_page.json"
+    bench("report_page", "--images", "40", "60", "--classes", "3", "--out", out)
+    measured = files.read_json(out)["measured"]
+    assert [(each["images"], each["classes"]) for each in measured] == [(40, 3), (60, 3)]
+    assert all(0 < each["mb"] < 1 for each in measured)
+
+
 @pytest.mark.parametrize("program", PROGRAMS)
 def test_each_benchmark_shows_a_command_in_its_help(program: str) -> None:
     assert f"make bench NAME={program}" in bench(program, "--help").stdout
