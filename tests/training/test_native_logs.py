@@ -17,6 +17,11 @@ def test_tensorflow_starts_without_a_word():
     assert (done.stdout, done.stderr) == ("", "")
 
 
+def test_tensorflow_starts_without_libraries_that_only_unused_parts_of_it_want():
+    check = "assert not {'sklearn', 'scipy', 'matplotlib'} & set(sys.modules); import sklearn, matplotlib"
+    subprocess.run([sys.executable, "-c", f"import sys; {LOAD}; {check}"], check=True)
+
+
 def test_what_was_said_is_shown_when_the_start_fails(capfd):
     def fail_to_start():
         with _stderr_buffered():
