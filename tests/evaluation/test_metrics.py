@@ -1,8 +1,10 @@
 import numpy as np
 import pytest
+import sklearn.metrics
 from hypothesis import given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
+from scipy.stats import binomtest
 
 from convtrack.evaluation import metrics
 from convtrack.params.evaluate import Evaluate
@@ -162,6 +164,27 @@ def test_the_confusion_matrix_holds_every_image_once_and_the_right_ones_on_its_d
     assert np.trace(counts) / len(labels) == pytest.approx(metrics.accuracy(labels, probabilities))
     pairs = metrics.confused_pairs(labels, predicted, [str(name) for name in range(classes)], most=classes**2)
     assert sum(pair.count for pair in pairs) == len(labels) - np.trace(counts)
+
+
+@given(judged())
+def test_the_numbers_are_those_of_scikit_learn_and_scipy(case: tuple[np.ndarray, np.ndarray]) -> None:
+    labels, probabilities = case
+    classes, predicted = range(probabilities.shape[1]), probabilities.argmax(axis=1)
+    table = metrics.per_class(labels, probabilities, [str(number) for number in classes])
+    precision, recall, f1, support = sklearn.metrics.precision_recall_fscore_support(
+        labels, predicted, labels=classes, zero_division=np.nan
+    )
+    expected = [precision, recall, np.where(support > 0, f1, np.nan), support]
+    for name, numbers in zip(("precision", "recall", "f1", "support"), expected, strict=True):
+        np.testing.assert_allclose(table[name], numbers, rtol=1e-12)
+    macro = sklearn.metrics.f1_score(labels, predicted, labels=np.unique(labels), average="macro", zero_division=0)
+    assert metrics.macro_f1(labels, probabilities) == pytest.approx(macro, rel=1e-12)
+    exact = probabilities.astype(np.float64) / probabilities.sum(axis=1, keepdims=True, dtype=np.float64)
+    assert metrics.loss(labels, exact) == pytest.approx(sklearn.metrics.log_loss(labels, exact, labels=classes))
+    matrix = sklearn.metrics.confusion_matrix(labels, predicted, labels=classes)
+    np.testing.assert_array_equal(metrics.confusion(labels, predicted, len(classes)), matrix)
+    interval = binomtest(int((labels == predicted).sum()), len(labels)).proportion_ci(method="wilson")
+    assert metrics.accuracy_interval(labels, probabilities) == pytest.approx((interval.low, interval.high), abs=1e-12)
 
 
 @given(judged(), st.integers(2, 40))

@@ -4,17 +4,19 @@ labels: the actual classes, integers (n,), n >= 1. probabilities: floats (n, cla
 two classes; some may have no images.
 
 A new metric is a function here and an entry in `METRICS`, from which evaluate, MLflow and the report take it.
+scikit-learn and SciPy have some of them, but importing those takes longer than all that evaluate computes. The tests
+compare the numbers with theirs.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
 import pandas as pd
-import sklearn.metrics
-from scipy.stats import binomtest
 
 from convtrack.params.evaluate import Evaluate
 
@@ -34,28 +36,30 @@ def wilson(right: int, images: int) -> tuple[float, float]:
 
     Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 22 (1927).
     """
-    interval = binomtest(right, images).proportion_ci(confidence_level=0.95, method="wilson")
-    return float(interval.low), float(interval.high)
+    fraction, z = right / images, NormalDist().inv_cdf(0.975)
+    whole, middle = 1 + z**2 / images, fraction + z**2 / (2 * images)
+    half = z * math.sqrt(fraction * (1 - fraction) / images + (z / (2 * images)) ** 2)
+    # an end of the interval of 0 or 1 is the fraction itself, which rounding must not push past it
+    low, high = min(fraction, (middle - half) / whole), max(fraction, (middle + half) / whole)
+    return max(low, 0.0), min(high, 1.0)
 
 
 def loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """Mean cross-entropy in nats. A probability of 0 is replaced by the machine epsilon of its dtype."""
-    return float(sklearn.metrics.log_loss(labels, probabilities, labels=range(probabilities.shape[1])))
+    of_actual, epsilon = probabilities[np.arange(len(labels)), labels], np.finfo(probabilities.dtype).eps
+    return float(-np.log(np.clip(of_actual, epsilon, 1 - epsilon), dtype=np.float64).mean())
 
 
 def top2_accuracy(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """The fraction of images whose actual class is among the two most probable."""
-    # scikit-learn's top_k_accuracy_score rejects two columns of probabilities
     return float(np.mean((most_probable(probabilities, 2) == labels[:, None]).any(axis=1)))
 
 
 def macro_f1(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """The unweighted mean of F1 over the classes that occur in `labels`."""
-    return float(
-        sklearn.metrics.f1_score(
-            labels, probabilities.argmax(axis=1), labels=np.unique(labels), average="macro", zero_division=0
-        )
-    )
+    recognised, predicted, support = _counts(labels, probabilities.argmax(axis=1), probabilities.shape[1])
+    occurs = support > 0
+    return float((2 * recognised[occurs] / (predicted + support)[occurs]).mean())
 
 
 def calibration_error(right: np.ndarray, confidence: np.ndarray, bins: int) -> float:
@@ -138,17 +142,21 @@ def per_class(labels: np.ndarray, probabilities: np.ndarray, classes: list[str])
     NaN if undefined: recall and f1 of a class without images, and precision of a class that was never predicted. A
     class with images of which none was recognised has an f1 of 0.
     """
-    precision, recall, f1, support = sklearn.metrics.precision_recall_fscore_support(
-        labels, probabilities.argmax(axis=1), labels=range(len(classes)), zero_division=np.nan
-    )
-    f1 = np.where(support > 0, f1, np.nan)
+    recognised, predicted, support = _counts(labels, probabilities.argmax(axis=1), len(classes))
+    with np.errstate(invalid="ignore"):
+        precision, recall = recognised / predicted, recognised / support
+        f1 = np.where(support > 0, 2 * recognised / (predicted + support), np.nan)
     return pd.DataFrame({"class": classes, "precision": precision, "recall": recall, "f1": f1, "support": support})
+
+
+def _counts(labels: np.ndarray, predicted: np.ndarray, classes: int) -> list[np.ndarray]:
+    """For each class, how many of its images were recognised, how many images were predicted as it, and its images."""
+    return [np.bincount(of, minlength=classes) for of in (labels[labels == predicted], predicted, labels)]
 
 
 def confusion(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
     """The confusion matrix, int64 (classes, classes): rows are actual classes, columns are `predicted` ones."""
-    counts: np.ndarray = sklearn.metrics.confusion_matrix(labels, predicted, labels=range(classes))
-    return counts
+    return np.bincount(labels * classes + predicted, minlength=classes**2).reshape(classes, classes)
 
 
 @dataclass(frozen=True)
