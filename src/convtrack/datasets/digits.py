@@ -7,6 +7,7 @@ UCI Machine Learning Repository (1998), its test set.
 from __future__ import annotations
 
 import hashlib
+import importlib.metadata
 from pathlib import Path
 from typing import Any
 
@@ -27,14 +28,10 @@ def write(data: Data, folder: Path) -> dict[str, Any]:
     """Write the digits as grey images, uint8 of shape (n, 32, 32, 1), and split off test by data.test_fraction and
     data.seed. Names are like digits:17, the index in `load_digits`. Returns the content of source.json.
     """
-    from sklearn.datasets import load_digits
-
-    bundled = load_digits()
-    shades = bundled.images.astype(np.int64)  # 0..16
+    shades, labels = _bundled()
     images = ((shades * 255 + 8) // 16).astype(np.uint8)
     images = images.repeat(SCALE, axis=1).repeat(SCALE, axis=2)[..., np.newaxis]
-    labels = bundled.target.astype(np.int64)
-    classes = [str(name) for name in bundled.target_names]
+    classes = [str(number) for number in range(10)]
     test = held_out(labels, classes, data.test_fraction, data.seed)
     masks: dict[files.Split, np.ndarray] = {"train": ~test, "test": test}
     for split, chosen in masks.items():
@@ -54,3 +51,13 @@ def write(data: Data, folder: Path) -> dict[str, Any]:
         ],
         "left_out": {},
     }
+
+
+def _bundled() -> tuple[np.ndarray, np.ndarray]:
+    """Shades 0..16 of shape (n, 8, 8) and labels of shape (n,), int64, as `load_digits` gives them.
+
+    Read from its file, because importing scikit-learn takes longer than all else that download does.
+    """
+    file = importlib.metadata.distribution("scikit-learn").locate_file("sklearn/datasets/data/digits.csv.gz")
+    rows = np.loadtxt(str(file), delimiter=",").astype(np.int64)
+    return rows[:, :-1].reshape(-1, 8, 8), rows[:, -1]
