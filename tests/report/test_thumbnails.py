@@ -20,8 +20,7 @@ def pictures(figure: Figure) -> list[np.ndarray]:
 def test_confused_shows_the_surest_mistakes_first(parameters: Evaluate) -> None:
     found = results.read()
     figure = thumbnails.confused(found, parameters)
-    assert words(figure) == ["cat\nread as\ndog: 2\n(50.0% of cat)"]
-    assert [panel.get_title() for panel in figure.axes][1:3] == ["80%\n3.png", "60%\n2.png"]
+    assert words(figure) == ["cat\nread as\ndog: 2\n(50.0% of cat)", "80%\n3.png", "60%\n2.png"]
     first, second = pictures(figure)
     np.testing.assert_array_equal(first, found.images[3])
     np.testing.assert_array_equal(second, found.images[2])
@@ -34,7 +33,7 @@ def test_ambiguous_shows_both_classes_with_the_actual_one_in_bold(parameters: Ev
     undecided, less_undecided = pictures(figure)
     np.testing.assert_array_equal(undecided, found.images[5])
     np.testing.assert_array_equal(less_undecided, found.images[2])
-    assert [(text.get_text(), text.get_fontweight()) for text in figure.axes[0].texts] == [
+    assert [(text.get_text(), text.get_fontweight()) for text in figure.axes[0].texts[:3]] == [
         ("dog 0.51", "bold"),
         ("cat 0.49", "normal"),
         ("5.png", "normal"),

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import itertools
 import math
+from typing import Any
 
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.transforms import Bbox
 
 from convtrack.evaluation import metrics
 from convtrack.params.evaluate import Evaluate
@@ -15,6 +18,7 @@ from convtrack.report.results import Results
 
 PAIRS = 8  # rows of confused pairs
 EXAMPLES = 8  # images per row
+POINT = 1 / 72  # inches
 
 
 def confused(results: Results, _: Evaluate) -> Figure:
@@ -23,8 +27,8 @@ def confused(results: Results, _: Evaluate) -> Figure:
     if not pairs:
         return _message("No test image was read as another class.")
     figure = Figure(figsize=(2.6 + EXAMPLES, 1.25 * len(pairs) + 0.9))
-    figure.subplots_adjust(left=0.01, right=0.99, top=1 - 0.75 / figure.get_figheight(), bottom=0.02, hspace=0.35)
-    cells = figure.subplots(len(pairs), EXAMPLES + 1, squeeze=False, width_ratios=[2.4] + [1] * EXAMPLES)
+    panel, widths = _panel(figure), [2.4] + [1] * EXAMPLES
+    cells = _cells(figure, len(pairs), EXAMPLES + 1, bottom=0.02, hspace=0.35, width_ratios=widths)
     for row, pair in zip(cells, pairs, strict=True):
         mistakes = np.flatnonzero(
             (results.labels == results.classes.index(pair.actual))
@@ -34,13 +38,12 @@ def confused(results: Results, _: Evaluate) -> Figure:
         ordered = np.argsort(-confidence, kind="stable")
         actual, predicted = shown(pair.actual, 18), shown(pair.predicted, 18)
         label = f"{actual}\nread as\n{predicted}: {pair.count:,}\n({pair.share:.1%} of {actual})"
-        row[0].text(0.97, 0.5, label, ha="right", va="center")
-        for cell in row:
-            cell.set_axis_off()
+        panel.text(row[0].x0 + 0.97 * row[0].width, row[0].y0 + row[0].height / 2, label, ha="right", va="center")
         for cell, mistake in zip(row[1:], ordered, strict=False):
             image = mistakes[mistake]
-            _thumbnail(cell, results.images[image])
-            cell.set_title(f"{confidence[mistake]:.0%}\n{shown_file(results.names[image])}", fontsize=7.5, pad=4.5)
+            box = _thumbnail(panel, cell, results.images[image])
+            label = f"{confidence[mistake]:.0%}\n{shown_file(results.names[image])}"
+            panel.text(_middle(box), box.y1 + 4.5 * POINT, label, ha="center", va="baseline", fontsize=7.5)
     figure.suptitle("Most confused classes: the mistakes with the highest confidence", y=_title_height(figure))
     return figure
 
@@ -53,19 +56,13 @@ def ambiguous(results: Results, evaluate: Evaluate) -> Figure:
     columns = max(4, math.ceil(math.sqrt(len(chosen))))
     rows = math.ceil(len(chosen) / columns)
     figure = Figure(figsize=(1.6 * columns + 0.2, 2.05 * rows + 1.15))
-    figure.subplots_adjust(
-        left=0.01, right=0.99, top=1 - 0.75 / figure.get_figheight(), bottom=0.7 / figure.get_figheight(), hspace=0.6
-    )
-    cells = figure.subplots(rows, columns, squeeze=False).ravel()
-    for cell in cells:
-        cell.set_axis_off()
-    for cell, index in zip(cells, chosen, strict=False):
-        _thumbnail(cell, results.images[index])
+    panel = _panel(figure)
+    cells = _cells(figure, rows, columns, bottom=0.7 / figure.get_figheight(), hspace=0.6)
+    for cell, index in zip(itertools.chain(*cells), chosen, strict=False):
+        box = _thumbnail(panel, cell, results.images[index])
         for number, (line, weight) in enumerate(_two_classes(results, index)):
-            below = (0, -3 - 11 * number)  # points below the image
-            cell.annotate(
-                line, (0.5, 0), below, "axes fraction", "offset points", ha="center", va="top", size=8.5, weight=weight
-            )
+            below = box.y0 - (3 + 11 * number) * POINT
+            panel.text(_middle(box), below, line, ha="center", va="top", fontsize=8.5, fontweight=weight)
     figure.suptitle("Ambiguous images: the two most probable classes (bold: the actual class)", y=_title_height(figure))
     return figure
 
@@ -82,9 +79,36 @@ def _two_classes(results: Results, index: int) -> list[tuple[str, str]]:
     return [*lines, (shown_file(results.names[index]), "normal")]
 
 
-def _thumbnail(cell: Axes, image: np.ndarray) -> None:
-    grey = image.shape[-1] == 1
-    cell.imshow(image[..., 0] if grey else image, cmap="gray" if grey else None, vmin=0, vmax=255)
+def _panel(figure: Figure) -> Axes:
+    """A panel over all of `figure`, in inches. One for each image would take longer to make than all else to draw."""
+    width, height = figure.get_size_inches()
+    panel = figure.add_axes((0, 0, 1, 1), xlim=(0, width), ylim=(0, height))
+    panel.set_axis_off()
+    return panel
+
+
+def _cells(figure: Figure, rows: int, columns: int, *, bottom: float, **spacing: Any) -> list[list[Bbox]]:
+    """The cells of a grid below the title, in inches, row by row. bottom: its lower edge, as a fraction of the height."""
+    top = 1 - 0.75 / figure.get_figheight()
+    grid = figure.add_gridspec(rows, columns, left=0.01, right=0.99, top=top, bottom=bottom, **spacing)
+    inches = figure.get_size_inches()
+    return [
+        [Bbox(grid[row, column].get_position(figure).get_points() * inches) for column in range(columns)]
+        for row in range(rows)
+    ]
+
+
+def _thumbnail(panel: Axes, cell: Bbox, image: np.ndarray) -> Bbox:
+    """Draw an image as large as `cell` allows, and return its box."""
+    height, width, channels = image.shape
+    box = cell.shrunk_to_aspect(height / width).anchored("C", cell)
+    shades = {"X": image[..., 0], "cmap": "gray"} if channels == 1 else {"X": image}
+    panel.imshow(**shades, vmin=0, vmax=255, extent=(box.x0, box.x1, box.y0, box.y1), aspect="auto")
+    return box
+
+
+def _middle(box: Bbox) -> float:
+    return float(box.x0 + box.x1) / 2
 
 
 def _title_height(figure: Figure) -> float:
