@@ -15,7 +15,7 @@ from filelock import FileLock
 from convtrack import files
 from convtrack.errors import TrackingError
 from convtrack.redact import redacted, redacted_uri
-from convtrack.tracking import relocation
+from convtrack.tracking import relocation, schema
 from convtrack.tracking.records import ExperimentId
 
 if TYPE_CHECKING:
@@ -149,8 +149,7 @@ def _is_here(file: Path) -> bool:
 def _make_database() -> None:
     """Create the store if it is a missing file: complete or not at all, and never in place of another one.
 
-    MLflow itself creates it in place, in more than fifty migrations, which neither a kill nor a second process may
-    interrupt.
+    MLflow itself creates it in place, which neither a kill nor a second process may interrupt.
     """
     path = database()
     if path is None or path.exists() or "?" in uri():
@@ -167,6 +166,7 @@ def _make_whole(path: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     with files.atomic_write(path) as temporary:
+        schema.create(temporary)
         SqlAlchemyStore(_sqlite(temporary), relocation.location(artifacts_folder(path))).engine.dispose()
         try:
             os.link(temporary, path)  # unlike a rename, it cannot replace a database that is in use
