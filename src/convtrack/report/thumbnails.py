@@ -88,7 +88,7 @@ def _panel(figure: Figure) -> Axes:
 
 
 def _cells(figure: Figure, rows: int, columns: int, *, bottom: float, **spacing: Any) -> list[list[Bbox]]:
-    """The cells of a grid below the title, in inches, row by row. bottom: its lower edge, as a fraction of the height."""
+    """The cells of a grid below the title, in inches, row by row. bottom: its lower edge in fractions of the height."""
     top = 1 - 0.75 / figure.get_figheight()
     grid = figure.add_gridspec(rows, columns, left=0.01, right=0.99, top=top, bottom=bottom, **spacing)
     inches = figure.get_size_inches()

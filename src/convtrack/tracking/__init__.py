@@ -6,6 +6,7 @@ there into the store (replay.py), in a thread beside the work (flusher.py): a st
 
 from convtrack.tracking.flusher import sync
 from convtrack.tracking.run import TrackedRun, evaluation_run, training_run
+from convtrack.tracking.store import load
 from convtrack.tracking.study import StudyRun, log_study_page, study_run
 from convtrack.tracking.trials import TrialLink
 
@@ -14,6 +15,7 @@ __all__ = [
     "TrackedRun",
     "TrialLink",
     "evaluation_run",
+    "load",
     "log_study_page",
     "study_run",
     "sync",

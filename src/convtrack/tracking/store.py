@@ -109,6 +109,15 @@ def set_patience() -> None:
         os.environ.setdefault(name, value)
 
 
+def load() -> None:
+    """Load what `connect` needs of MLflow, which takes seconds."""
+    set_patience()
+    import mlflow
+
+    if database():
+        import mlflow.store.tracking.sqlalchemy_store  # noqa: F401
+
+
 def connect() -> MlflowClient:
     """MLflow's client for `uri()`, which becomes the default of this process. Imports MLflow (seconds)."""
     set_patience()
