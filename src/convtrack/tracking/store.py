@@ -15,7 +15,7 @@ from filelock import FileLock
 from convtrack import files
 from convtrack.errors import TrackingError
 from convtrack.redact import redacted, redacted_uri
-from convtrack.tracking import relocation, schema
+from convtrack.tracking import relocation, template
 from convtrack.tracking.records import ExperimentId
 
 if TYPE_CHECKING:
@@ -175,7 +175,7 @@ def _make_whole(path: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     with files.atomic_write(path) as temporary:
-        schema.create(temporary)
+        template.copy_to(temporary)
         SqlAlchemyStore(_sqlite(temporary), relocation.location(artifacts_folder(path))).engine.dispose()
         try:
             os.link(temporary, path)  # unlike a rename, it cannot replace a database that is in use
