@@ -8,13 +8,11 @@ from __future__ import annotations
 import contextlib
 import os
 import random
-import resource
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import optuna
 import psutil
@@ -23,10 +21,27 @@ from mlflow import MlflowClient
 from optuna.trial import TrialState
 
 from convtrack import files
-from convtrack.errors import ConfigError, StorageError
+from convtrack.errors import StorageError
 from convtrack.params import schema
 from convtrack.study import folders, session, storage
 from convtrack.system.processor import usable_cores
+from tests.e2e.studies import (
+    folder,
+    is_dvc,
+    log,
+    names,
+    pid,
+    recorded,
+    run,
+    runs,
+    start,
+    states,
+    study,
+    training,
+    until,
+)
+from tests.limits import files_of_at_most
+from tests.study.test_commands_at_once import Nobody
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Clone
@@ -51,103 +66,14 @@ def clone(shared: Clone) -> Clone:
     return shared
 
 
-class Listener:
-    """Hears of a study, as a run in MLflow does."""
+class Listener(Nobody):
+    """Keeps which trials ended, as a run in MLflow does."""
 
     def __init__(self) -> None:
-        self.id: str | None = None
         self.ended: list[tuple[int, str]] = []
 
     def trial_ended(self, number: int, state: str, reason: str, log: Path | None) -> None:
         self.ended.append((number, state))
-
-    def unsettled(self) -> list[int]:
-        return []
-
-    def progress(self, counts: dict[str, int], best: dict[str, float]) -> None:
-        pass
-
-    def drop_model(self, number: int) -> None:
-        pass
-
-
-def study(clone: Clone, name: str) -> optuna.Study:
-    return optuna.load_study(study_name=name, storage=f"sqlite:///{clone.path}/.convtrack/study.db")
-
-
-def names(clone: Clone) -> list[str]:
-    """All studies that are there by now."""
-    try:
-        return optuna.get_all_study_names(storage.open_storage(f"sqlite:///{clone.path}/{storage.FILE}", create=False))
-    except ConfigError:
-        return []
-
-
-def states(clone: Clone, name: str) -> list[str]:
-    return [trial.state.name for trial in study(clone, name).trials]
-
-
-def folder(clone: Clone, name: str, number: int) -> Path:
-    return clone.path / folders.trial_folder(name, number)
-
-
-def log(clone: Clone, name: str, number: int) -> str:
-    return (folder(clone, name, number) / folders.LOG).read_text()
-
-
-def runs(clone: Clone, name: str, part: str) -> list[Any]:
-    """The MLflow runs of a study, or of its trials by number."""
-    client = MlflowClient(f"sqlite:///{clone.path / 'mlflow.db'}")
-    experiments = [experiment.experiment_id for experiment in client.search_experiments()]
-    wanted = f"tags.`study.name` = '{name}' and tags.`study.part` = '{part}'"
-    found = client.search_runs(experiments, wanted)
-    return sorted(found, key=lambda run: int(run.data.tags.get("study.trial", 0)))
-
-
-def recorded(clone: Clone, name: str) -> list[str]:
-    """How the MLflow runs of a study's trials stand, by the trial's number."""
-    return [run.info.status for run in runs(clone, name, "trial")]
-
-
-def run(clone: Clone, name: str, trials: int, *arguments: str, expect: int = 0) -> str:
-    return clone.run("convtrack", "study", "run", "--name", name, "--trials", str(trials), *arguments, expect=expect)
-
-
-def start(clone: Clone, name: str, trials: int, *arguments: str) -> subprocess.Popen[bytes]:
-    """As `run`, without waiting for the end; in a process group of its own, as in a terminal."""
-    command = clone.command("convtrack", "study", "run", "--name", name, "--trials", str(trials), *arguments)
-    with (clone.path / f"{name}.out").open("ab") as output:
-        return subprocess.Popen(
-            command, cwd=clone.path, env=clone.environment, start_new_session=True, stdout=output, stderr=output
-        )
-
-
-def until(process: subprocess.Popen[bytes], condition: Callable[[], bool]) -> None:
-    """Wait for a condition that a study which is at work will bring about."""
-    while not condition():
-        assert process.poll() is None, "the study ended before"
-        time.sleep(0.2)
-
-
-def is_dvc(process: psutil.Process) -> bool:
-    try:
-        return "convtrack.system.watchdog" in process.cmdline()
-    except psutil.Error:
-        return False
-
-
-def training(clone: Clone, name: str, number: int = 0) -> Callable[[], bool]:
-    """Whether the trial has finished an epoch, so that it is in the middle of its training."""
-
-    def look() -> bool:
-        history = folder(clone, name, number) / files.HISTORY
-        return history.exists() and len(history.read_text().splitlines()) > 3
-
-    return look
-
-
-def pid(clone: Clone, name: str, number: int = 0) -> int:
-    return int(study(clone, name).trials[number].user_attrs["process"]["pid"])
 
 
 def test_a_study_does_what_is_asked_for_and_goes_on(clone: Clone) -> None:
@@ -188,12 +114,7 @@ def test_a_study_does_what_is_asked_for_and_goes_on(clone: Clone) -> None:
 
 @pytest.mark.slow
 def test_a_trial_has_its_share_of_the_cores_and_its_own_folder(clone: Clone) -> None:
-    clone.change(
-        {
-            "train.epochs": 1,
-            "study.objectives": ["val_accuracy", "flops", "parameters"],
-        }
-    )
+    clone.change({"train.epochs": 1, "study.objectives": ["val_accuracy", "flops", "parameters"]})
     run(clone, "cores", 2, "--workers", "2")
     specs = [folders.read_spec(folder(clone, "cores", number)) for number in (0, 1)]
     assert [spec.cores for spec in specs] == [-(-usable_cores() // 2)] * 2
@@ -205,9 +126,8 @@ def test_a_trial_has_its_share_of_the_cores_and_its_own_folder(clone: Clone) -> 
     assert training["threads"] == specs[1].cores
     values = study(clone, "cores").trials[1].values
     assert values[0] == pytest.approx(training["best_val_accuracy"])
-    assert values[1] == pytest.approx(
-        training["gflop_per_image"] * 1e9 / 3, rel=0.3
-    )  # forward without backward, rounded
+    # forward without backward, rounded
+    assert values[1] == pytest.approx(training["gflop_per_image"] * 1e9 / 3, rel=0.3)
     assert values[2] == training["parameters"]
 
 
@@ -255,19 +175,6 @@ def test_a_trial_that_exhausts_memory_fails_with_that_reason_and_the_study_goes_
     assert states(clone, "memory") == ["FAIL", "COMPLETE"]
     assert "memory" in study(clone, "memory").trials[0].user_attrs["reason"]
     assert recorded(clone, "memory") == ["FAILED", "FINISHED"]
-
-
-@pytest.mark.slow
-def test_after_a_grids_last_point_the_study_ends(clone: Clone) -> None:
-    clone.change(
-        {
-            "train.epochs": 1,
-            "study.sampler": "grid",
-            "study.space": {"model.filters.0": {"type": "int", "low": 4, "high": 5}},
-        }
-    )
-    run(clone, "grid", 10)
-    assert sorted(trial.params["model.filters.0"] for trial in study(clone, "grid").trials) == [4, 5]
 
 
 @pytest.mark.slow
@@ -343,13 +250,8 @@ def test_a_full_disk_stops_the_study_and_nothing_is_lost(clone: Clone, monkeypat
     content = schema.read_yaml(schema.PARAMS_FILE)
     opened = session.open_session(schema.load(), content, dataset, new=False, allow_change=False)
     heard = Listener()
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (LIMIT, before[1]))
-    try:
-        with pytest.raises(StorageError, match="trial 0 found the disk full"):
-            opened.search(heard, trials=1, timeout=None, workers=opened.workers(1, None))
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    with files_of_at_most(LIMIT), pytest.raises(StorageError, match="trial 0 found the disk full"):
+        opened.search(heard, trials=1, timeout=None, workers=opened.workers(1, None))
     assert [trial.state for trial in opened.study.trials] == [TrialState.WAITING]
     opened.search(heard, trials=1, timeout=None, workers=opened.workers(1, None))
     assert [trial.state for trial in opened.study.trials] == [TrialState.COMPLETE]

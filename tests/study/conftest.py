@@ -38,12 +38,12 @@ def content() -> Content:
 
 @pytest.fixture
 def with_space(content: Content) -> Callable[..., tuple[Params, Content]]:
-    """params.yaml with another space, and with other knobs by their dotted paths."""
+    """params.yaml with another space, and with other parameters by their dotted paths."""
 
-    def make(space: dict[str, Any], knobs: dict[str, Any] | None = None) -> tuple[Params, Content]:
+    def make(space: dict[str, Any], others: dict[str, Any] | None = None) -> tuple[Params, Content]:
         changed = copy.deepcopy(content)
         changed["study"]["space"] = space
-        for path, value in (knobs or {}).items():
+        for path, value in (others or {}).items():
             section = changed
             *sections, name = path.split(".")
             for key in sections:

@@ -72,7 +72,7 @@ def test_the_values_are_in_params_yaml_and_every_comment_is_still_there(vgg: Pat
     assert "+  dropout: 0.1234567890123456" in patch
 
 
-def test_only_lines_of_changed_knobs_change(vgg: Path) -> None:
+def test_only_lines_of_changed_parameters_change(vgg: Path) -> None:
     before = vgg.read_text().splitlines()
     apply.apply(tried({"model.dropout": 0.25}), write=True)
     after = vgg.read_text().splitlines()
@@ -112,9 +112,9 @@ def test_a_failed_trial_is_refused_with_its_reason() -> None:
 
 
 def test_a_number_that_is_not_there_is_refused_with_those_that_are() -> None:
-    with pytest.raises(ConfigError, match="has no trial 9. It has trials 0 to 4"):
+    with pytest.raises(ConfigError, match="has no trial 9; it has 5 trials from 0 on"):
         apply.pick(results.read(searched(empty(), 5)), 9)
-    with pytest.raises(ConfigError, match="It has no trial yet"):
+    with pytest.raises(ConfigError, match="it has 0 trials"):
         apply.pick(results.read(empty()), 0)
 
 
@@ -133,7 +133,7 @@ def test_of_several_objectives_the_number_has_to_be_given_and_the_front_is_named
     assert apply.pick(found, found.of("complete")[-1].number)
 
 
-def test_knobs_that_the_trials_had_otherwise_are_named(vgg: Path) -> None:
+def test_parameters_that_the_trials_had_otherwise_are_named(vgg: Path) -> None:
     content = schema.read_yaml(vgg)
     attributes = {fingerprint.ATTRIBUTE: {"fixed": {"train.epochs": content["train"]["epochs"], "train.batch_size": 7}}}
     assert apply.other_parameters(attributes, content) == [

@@ -67,7 +67,7 @@ def test_a_machine_without_the_repository_fails_the_trial_with_that_reason(machi
 def test_a_machine_without_data_asks_dvc_for_it(machine: Path) -> None:
     (machine / files.PROCESSED / files.DATASET).unlink()
     ended, _ = worked(machine)  # which is no repository of DVC's
-    assert "dvc pull did not bring it" in ended["why"]
+    assert "dvc pull did not fetch it" in ended["why"]
 
 
 def test_a_file_is_no_storage_for_a_cluster(machine: Path) -> None:

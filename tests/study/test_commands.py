@@ -103,8 +103,8 @@ def test_clean_puts_trials_of_a_command_that_is_gone_back_into_the_queue(
     said = capsys.readouterr().out
     states = {trial.number: trial.state for trial in results.read(study).trials[12:]}
     assert states == {12: TrialState.WAITING, 13: TrialState.RUNNING, 14: TrialState.RUNNING}
-    assert "trials 12: back in the queue" in said
-    assert "trials 13, 14: at work" in said
+    assert "trials 12: returned to the queue" in said
+    assert "trials 13, 14: running" in said
     convtrack_study("clean", "--other-hosts")
     assert results.read(study).trials[14].state == TrialState.WAITING
 
@@ -181,7 +181,7 @@ def test_a_database_of_another_program_gets_no_studies(workplace: Path, monkeypa
 
 @pytest.mark.parametrize("option", ["--cpus", "--gpus"])
 def test_what_is_kept_for_a_trial_is_refused_where_there_is_no_cluster(option: str, workplace: Path) -> None:
-    with pytest.raises(ConfigError, match=f"{option}.*no --cluster"):
+    with pytest.raises(ConfigError, match=f"{option}.*need --cluster"):
         convtrack_study("run", "--trials", "1", option, "1")
     assert not (workplace / ".convtrack").exists()
 
@@ -193,7 +193,7 @@ def test_commands_to_type_next_are_not_broken_into_two(
     convtrack_study("show")
     lines = capsys.readouterr().out.splitlines()
     (command,) = [line for line in lines if line.startswith("  optuna trials --storage ")]
-    assert f"--study-name {study.study_name}    # every trial" in command
+    assert f"--study-name {study.study_name}    # list every trial" in command
 
 
 def test_every_command_is_summed_up_in_a_sentence_that_fits(capsys: pytest.CaptureFixture[str]) -> None:

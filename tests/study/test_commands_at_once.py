@@ -15,7 +15,7 @@ from rich.console import Console
 from convtrack.params.schema import Params
 from convtrack.study import run, session, storage
 from convtrack.study.folders import Spec
-from convtrack.study.run import Order, Search
+from convtrack.study.run import Search
 from convtrack.study.terminal import View
 from convtrack.study.workers import Ended
 from convtrack.system.processes import this_process
@@ -49,6 +49,7 @@ class Workers:
         self.study, self.rival, self.moment = study, rival, moment
         self.running: list[int] = []
         self.asked_for = 0
+        self.value: Callable[[], float] = lambda: 0.5
 
     @property
     def free(self) -> int:
@@ -62,15 +63,15 @@ class Workers:
         self.running.append(spec.number)
 
     def ended(self) -> list[Ended]:
-        ended = [Ended(number, 0, "", 0, False) for number in self.running]
+        ended = [Ended(number, 0) for number in self.running]
         for number in self.running:
-            self.study.tell(number, 0.5)
+            self.study.tell(number, self.value())
         self.running.clear()
         if self.rival is not None and not ended:
             self.rival.finish()
         return ended
 
-    def stop(self, number: int, why: str) -> None:
+    def stop(self, number: int) -> None:
         raise AssertionError("nothing is left to be stopped")
 
     def kill(self) -> None:
@@ -109,8 +110,8 @@ def searched(params: Params, content: Content, path: str, trials: int, moment: i
     """The study in `path` after a command that had a rival before its `moment`th trial."""
     mine = study(params, path)
     workers = Workers(study(params, path), None if moment is None else Rival(study(params, path)), moment or 0)
-    view = View(["val_accuracy"], ["maximize"], trials, Console(file=io.StringIO()))
-    Search(mine, params, content, order=Order(trials, None), workers=workers, record=Nobody(), view=view).run()
+    view = View(["val_accuracy"], trials, Console(file=io.StringIO()))
+    Search(mine, params, content, trials=trials, timeout=None, workers=workers, record=Nobody(), view=view).run()
     return mine
 
 
@@ -129,6 +130,23 @@ def test_a_trial_that_another_command_took_meanwhile_is_not_done_twice(
     assert [(trial.number, trial.params) for trial in found if trial.state == TrialState.WAITING] in ([], [(3, {})])
     more = searched(*made, "sqlite:///two.db", 4).trials
     assert [trial.state for trial in more] == [TrialState.COMPLETE] * 4
+
+
+@pytest.mark.parametrize(("objective", "best"), [("val_accuracy", [0, 2]), ("val_loss", [0, 1])])
+def test_a_trial_that_is_the_best_so_far_is_marked(
+    with_space: Callable[..., tuple[Params, Content]], objective: str, best: list[int]
+) -> None:
+    settings = {"study.sampler": "random", "study.objectives": [objective]}
+    params, content = with_space(SPACE, settings)
+    values = iter((0.5, 0.25, 0.75))
+    made = session.open_study(params, storage.open_storage("sqlite:///best.db"), FIXED | {"objectives": [objective]})
+    workers = Workers(made, None, 0)
+    workers.value = lambda: next(values)
+    said = io.StringIO()
+    view = View([objective], 3, Console(file=said, width=200))
+    Search(made, params, content, trials=3, timeout=None, workers=workers, record=Nobody(), view=view).run()
+    lines = [line for line in said.getvalue().splitlines() if "complete" in line]
+    assert [number for number, line in enumerate(lines) if "best so far" in line] == best
 
 
 def test_nor_is_it_in_a_database(made: tuple[Params, Content], new_database: Callable[[], str]) -> None:

@@ -61,7 +61,7 @@ def test_an_interrupted_trial_keeps_its_checkpoints_and_no_old_result(workplace:
     prepared(workplace)
     assert checkpoint.exists()
     assert folders.read_result(folder, "one") is None
-    folders.forget_checkpoints(folder)
+    folders.remove_checkpoints(folder)
     assert not checkpoint.exists()
 
 

@@ -1,14 +1,10 @@
-"""A study as one page. That its figures draw is checked in a browser, where one is installed."""
+"""A study as one page; test_pages_in_a_browser.py has a browser draw its figures."""
 
 from __future__ import annotations
 
-import contextlib
 import math
 import os
 import re
-import shutil
-import signal
-import subprocess
 from datetime import datetime
 from html.parser import HTMLParser
 from pathlib import Path
@@ -23,7 +19,6 @@ from convtrack.study import figures, pages, results
 from .searched import HARD_NAME, empty, searched
 
 COMPLETE, PRUNED, FAIL = TrialState.COMPLETE, TrialState.PRUNED, TrialState.FAIL
-BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 
 
 class Outline(HTMLParser):
@@ -84,8 +79,6 @@ def test_a_searched_study_has_every_figure_in_rows_of_at_most_four_slices(forty:
         "plot-slices-0",
         "plot-slices-1",
         "plot-contours-0",
-        "plot-contours-1",
-        "plot-contours-2",
         "plot-timeline-0",
     ]
 
@@ -97,9 +90,9 @@ def test_several_objectives_have_a_front_for_each_pair_and_figures_for_each(obje
     assert len(found["Pareto front"]) == objectives * (objectives - 1) / 2
     assert [figure["layout"]["yaxis"]["title"]["text"] for figure in found["History"]] == list(names)
     assert all("Best Value" in [trace["name"] for trace in figure["data"]] for figure in found["History"])
-    assert (len(found["Slices"]), len(found["Contours"])) == (2 * objectives, 3 * objectives)
+    assert (len(found["Slices"]), len(found["Contours"])) == (2 * objectives, objectives)
     assert list(found["Parallel coordinates"][0]["layout"]["xaxis"]["ticktext"][:objectives]) == list(names)
-    assert not found["Learning curves"]  # these trials kept none
+    assert "Learning curves" not in found  # these trials kept none
 
 
 def test_several_objectives_have_learning_curves_of_the_one_that_epochs_have() -> None:
@@ -108,7 +101,7 @@ def test_several_objectives_have_learning_curves_of_the_one_that_epochs_have() -
         trial = study.ask()
         trial.set_user_attr(results.CURVE, [[50, value / 2], [100, value]])
         study.tell(trial, [1e6 / value, value])
-    assert "val_accuracy of each trial after each of its epochs" in outline(page(study)).words
+    assert "val_accuracy after each epoch" in outline(page(study)).words
     (curves,) = figures_of(study)["Learning curves"]
     assert curves["layout"]["yaxis"]["title"]["text"] == "val_accuracy"
     assert [(list(trace["x"]), list(trace["y"])) for trace in curves["data"]] == [
@@ -118,10 +111,9 @@ def test_several_objectives_have_learning_curves_of_the_one_that_epochs_have() -
 
 
 @pytest.mark.parametrize("trials", [0, 1, 2, 9])
-def test_what_few_trials_cannot_show_is_said_instead(trials: int) -> None:
+def test_few_trials_have_no_importances(trials: int) -> None:
     text = page(searched(empty(), trials))
     assert "plot-importances-0" not in drawn(text)
-    assert "Needs 10 complete trials." in outline(text).words
     assert ("plot-timeline-0" in drawn(text)) == (trials > 0)
 
 
@@ -144,7 +136,7 @@ def test_trials_that_run_and_wait_are_on_the_page() -> None:
     assert (rows.count("running"), rows.count("waiting")) == (1, 1)
 
 
-def test_pruned_and_failed_trials_are_in_the_history_at_their_last_value_or_at_the_bottom() -> None:
+def test_pruned_and_failed_trials_are_in_the_history_at_their_last_value() -> None:
     study = empty()
     for reports, state in [([0.5, 0.7], COMPLETE), ([0.4, math.nan], PRUNED), ([0.6], FAIL), ([], FAIL), ([], PRUNED)]:
         trial = study.ask()
@@ -154,13 +146,13 @@ def test_pruned_and_failed_trials_are_in_the_history_at_their_last_value_or_at_t
         study.tell(trial, 0.7 if state == COMPLETE else None, state=state)
     found = figures_of(study)
     points = {trace["name"]: (list(trace["x"]), list(trace["y"])) for trace in found["History"][0]["data"]}
-    assert points["pruned"] == ([1, 4], [0.4, 0.4])
-    assert points["failed"] == ([2, 3], [0.6, 0.4])
+    assert points["pruned"] == ([1], [0.4])
+    assert points["failed"] == ([2], [0.6])
     colours = {trace["name"]: trace["line"]["color"] for trace in found["Learning curves"][0]["data"]}
     assert colours == {
-        "Trial0": figures.BEST,
-        "Trial1": figures.COLOURS["PRUNED"],
-        "Trial2": figures.COLOURS["FAIL"],
+        "trial 0": figures.BEST,
+        "trial 1": figures.COLOURS["PRUNED"],
+        "trial 2": figures.COLOURS["FAIL"],
     }
 
 
@@ -191,7 +183,7 @@ def test_a_study_of_any_kind_of_values_is_drawn() -> None:
     assert {title: len(found[title]) for title in ("Parallel coordinates", "Slices", "Contours")} == {
         "Parallel coordinates": 1,
         "Slices": 2,
-        "Contours": 3,
+        "Contours": 1,
     }
     switch = next(trace["x"] for figure in found["Slices"] for trace in figure["data"] if "'null'" in trace["x"])
     assert set(switch) == {"'true'", "'false'", "'null'"}
@@ -204,7 +196,7 @@ def test_a_contour_needs_two_parameters_that_vary() -> None:
         if number:
             trial.suggest_int("model.constant", 2, 2)
         study.tell(trial, trial.suggest_float("model.dropout", 0.0, 1.0))
-    assert not figures_of(study)["Contours"]
+    assert "Contours" not in figures_of(study)
 
 
 def test_a_study_in_which_every_value_is_infinite_is_a_page_too() -> None:
@@ -220,7 +212,6 @@ def test_drawing_says_nothing_of_the_copies_that_it_makes(capfd: pytest.CaptureF
     study = searched(empty(objectives=("val_accuracy", "flops")), 12)
     optuna.logging.set_verbosity(optuna.logging.INFO)
     page(study)
-    assert optuna.logging.get_verbosity() == optuna.logging.INFO
     assert capfd.readouterr() == ("", "")
 
 
@@ -277,48 +268,3 @@ def test_the_file_is_written_whole(tmp_path: Path) -> None:
     pages.write(searched(empty(), 3), path)
     assert path.read_text(encoding="utf-8").rstrip().endswith("</html>")
     assert os.listdir(path.parent) == ["report.html"]
-
-
-@pytest.mark.parametrize(
-    ("paths", "expected"),
-    [
-        (["model.dropout", "train.optimizer.learning_rate"], ["dropout", "learning_rate"]),
-        (["model.filters.0", "model.filters.length", "model.dense.0"], ["filters.0", "filters.length", "dense.0"]),
-        (["a.rate", "b.rate", "rate"], ["a.rate", "b.rate", "rate"]),
-    ],
-)
-def test_labels_are_the_shortest_ends_that_tell_parameters_apart(paths: list[str], expected: list[str]) -> None:
-    assert list(results.labels(paths).values()) == expected
-
-
-@pytest.mark.slow
-@pytest.mark.skipif(BROWSER is None, reason="no chromium is installed to open the page with")
-@pytest.mark.parametrize(("objectives", "trials"), [(1, 0), (1, 3), (1, 40), (4, 40)])
-def test_a_browser_draws_every_figure_and_runs_no_name(objectives: int, trials: int, tmp_path: Path) -> None:
-    names = ("val_accuracy", "flops", "latency", "parameters")[:objectives]
-    text = page(searched(empty(HARD_NAME, names), trials))
-    # what went wrong in the page is written into it, and so into what the browser hands back
-    watch = """<script>{
-      const broken = (message) => { document.title = "broken: " + message };
-      window.onerror = broken; window.alert = broken; console.error = broken;
-      window.onunhandledrejection = (event) => broken(event.reason);
-      document.addEventListener("securitypolicyviolation", (event) => broken(event.blockedURI));
-    }</script>"""
-    (tmp_path / "page.html").write_text(text.replace("<head>", f"<head>{watch}"), encoding="utf-8")
-    flags = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-sync"]
-    flags += ["--disable-background-networking", "--disable-component-update"]
-    flags += [f"--user-data-dir={tmp_path / 'profile'}", "--timeout=60000", "--dump-dom"]
-    dom = tmp_path / "dom.html"
-    with dom.open("w", encoding="utf-8") as out:
-        browser = subprocess.Popen(
-            [str(BROWSER), *flags, f"file://{tmp_path / 'page.html'}"], stdout=out, start_new_session=True
-        )
-        try:
-            # a page that never ends drawing would hold the browser, and its children the test, for ever
-            assert browser.wait(timeout=120) == 0
-        finally:
-            with contextlib.suppress(ProcessLookupError):
-                os.killpg(browser.pid, signal.SIGKILL)
-    result = dom.read_text(encoding="utf-8")
-    assert "<title>broken" not in result, result[:2000]
-    assert result.count('class="plot-container') == len(drawn(text))

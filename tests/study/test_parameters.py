@@ -1,4 +1,4 @@
-"""Knobs by dotted path, lists included."""
+"""Parameters by dotted path, lists included."""
 
 from __future__ import annotations
 
@@ -85,6 +85,6 @@ def test_an_empty_list_can_be_filled(content: Content) -> None:
 
 
 @pytest.mark.parametrize("path", ["model.depth", "model.filters.3", "model.depth.length", "train.seed.0", "x.y"])
-def test_a_value_that_params_have_no_place_for_is_a_config_error(content: Content, path: str) -> None:
-    with pytest.raises(ConfigError, match=f"no place for {path}"):
+def test_a_value_at_a_path_that_does_not_exist_is_a_config_error(content: Content, path: str) -> None:
+    with pytest.raises(ConfigError, match=f"no parameter {path}"):
         parameters.apply(content, {path: 1})

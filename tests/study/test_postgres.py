@@ -163,13 +163,13 @@ def test_a_study_goes_through_the_grpc_proxy_into_the_database(
     study.ask()
     held = study.trials[-1]
     assert optuna_internals.update_held(study, held, {"command": {"claim": optuna_internals.claim(held)}})
-    assert reporting.wait_again(study, held, "why")
+    assert reporting.requeue(study, held, "why")
     study.ask()
-    assert not reporting.wait_again(study, held)
+    assert not reporting.requeue(study, held)
     assert (study.trials[-1].state, study.trials[-1].user_attrs["reason"]) == (TrialState.RUNNING, "why")
     monkeypatch.setenv(storage.VARIABLE, database)
     there = results.read(results.load("layers", storage.open_storage(None)))
-    assert there.counts()["failed"] == 1
+    assert results.counts(there.trials)["failed"] == 1
     assert there.best[0].user_attrs["mlflow_run_id"] == "0" * 32
 
 

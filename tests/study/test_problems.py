@@ -34,86 +34,70 @@ def one_of(*choices: Any, **more: Any) -> dict[str, Any]:
 
 
 WRONG = {
-    "a knob that is not there": (
+    "a parameter that is not there": (
         {"model.dropuot": a_float(0, 0.5)},
-        "model.dropuot: no knob is called model.dropuot; did you mean model.dropout?",
+        "model.dropuot: is not a parameter with one value; did you mean model.dropout, ",
     ),
-    "nothing like it": (
-        {"train.zzzzzzzzz": a_float(0, 0.5)},
-        "no knob is called train.zzzzzzzzz; there are train.seed, train.epochs",
-    ),
-    "no section": ({"modle.dropout": a_float(0, 0.5)}, "did you mean model.dropout?"),
-    "another network's": ({"model.conv_dropout": a_float(0, 0.5)}, "no knob is called model.conv_dropout"),
-    "a section": ({"train.optimizer": a_float(0, 1)}, "train.optimizer: is a section: search train.optimizer.name, "),
-    "a knob of the data": ({"preprocess.val_fraction": a_float(0.1, 0.3)}, "only knobs of model and train"),
+    "nothing like it": ({"train.zzzzzzzzz": a_float(0, 0.5)}, "did you mean train.seed, "),
+    "no section": ({"modle.dropout": a_float(0, 0.5)}, "did you mean model.dropout, "),
+    "another network's": ({"model.conv_dropout": a_float(0, 0.5)}, "model.conv_dropout: is not a parameter"),
+    "a section": ({"train.optimizer": a_float(0, 1)}, "did you mean train.optimizer.name, "),
+    "a parameter of the data": ({"preprocess.val_fraction": a_float(0.1, 0.3)}, "only parameters of model and train"),
     "the network": ({"model.name": one_of("vgg", "reference")}, "model.name: a study searches one network"),
-    "a whole list": ({"model.filters": an_int(8, 16)}, "is a list: search model.filters.length, model.filters.0"),
-    "an entry of one value": ({"model.dropout.0": a_float(0, 1)}, "model.dropout is one value, without entries"),
+    "a whole list": ({"model.filters": an_int(8, 16)}, "did you mean model.filters.0, model.filters.length, "),
+    "an entry of one value": ({"model.dropout.0": a_float(0, 1)}, "model.dropout.0: is not a parameter"),
     "the length of what follows": (
         {"model.convs_per_block.length": an_int(1, 2)},
-        "as long as model.filters: search model.filters.length",
+        "is as long as another list; search model.filters.length",
     ),
     "an entry past the end": (
         {"model.filters.3": an_int(8, 16)},
-        "model.filters.3: never exists: model.filters has 3 entries",
+        "model.filters.3: never exists, since model.filters.length is at most 3",
     ),
     "an entry past the longest": (
         {"model.filters.length": an_int(2, 4), "model.convs_per_block.4": an_int(1, 2)},
-        "model.convs_per_block.4: never exists: model.filters has at most 4 entries",
+        "model.convs_per_block.4: never exists, since model.filters.length is at most 4",
     ),
     "a whole and its entries": (
         {"model.block_dropout": a_float(0, 0.5), "model.block_dropout.0": a_float(0, 0.5)},
         "model.block_dropout: is searched as a whole and by its entries",
     ),
-    "nothing to repeat": ({"model.dense.length": an_int(0, 2)}, "no entry in params.yaml that could be repeated"),
-    "low above high": (
-        {"model.dropout": a_float(0.5, 0.1)},
-        "model.dropout: low should be below high. Received: low 0.5",
-    ),
-    "one point": ({"model.dropout": a_float(0.5, 0.5)}, "model.dropout: is a space of one point"),
-    "one step": ({"model.kernel_size": an_int(3, 5, step=4)}, "model.kernel_size: is a space of one point"),
-    "a broken step": ({"model.kernel_size": an_int(1, 6, step=2)}, "high should be a whole number of steps above low"),
-    "log from 0": (
-        {"train.optimizer.weight_decay": a_float(0, 1, log=True)},
-        "low should be above 0 where log is true",
-    ),
-    "log in steps": ({"train.batch_size": an_int(32, 64, step=32, log=True)}, "log and a step do not go together"),
-    "one choice": ({"model.whitening": one_of(True)}, "choices should be two or more, each once. Received: [True]"),
-    "a choice twice": ({"model.whitening": one_of(True, False, True)}, "choices should be two or more, each once"),
-    "a length that is a float": ({"model.filters.length": a_float(2, 3)}, "a length should be of type int"),
+    "nothing to repeat": ({"model.dense.length": an_int(0, 1)}, "model.dense.0: should be a valid integer"),
+    "low above high": ({"model.dropout": a_float(0.5, 0.1)}, "model.dropout: `low <= high` must hold"),
+    "one point": ({"model.dropout": a_float(0.5, 0.5)}, "model.dropout: has one value only"),
+    "a broken step": ({"model.kernel_size": an_int(1, 6, step=2)}, "not divisible by `step`"),
+    "log in steps": ({"train.batch_size": an_int(32, 64, step=32, log=True)}, "step is 1 when `log`"),
+    "one choice": ({"model.whitening": one_of(True)}, "model.whitening: has one value only"),
+    "a choice twice": ({"model.whitening": one_of(True, False, True)}, "each choice must be given once. Received: ["),
+    "a length that is a float": ({"model.filters.length": a_float(2, 3)}, "a length must have type int"),
     "above what the field allows": (
         {"model.dropout": a_float(0, 1.2)},
-        "model.dropout: 1.2 cannot be: should be less than 1. Received: 1.2 (float)",
+        "model.dropout: should be less than 1. Received: 1.2 (float)",
     ),
-    "below what the field allows": (
-        {"train.epochs": an_int(0, 3)},
-        "train.epochs: 0 cannot be: should be greater than",
-    ),
-    "an entry that is too low": ({"model.filters.1": an_int(0, 3)}, "model.filters.1: 0 cannot be: should be greater"),
-    "another type": (
-        {"train.batch_size": a_float(32, 64.5)},
-        "train.batch_size: 32.0 cannot be: should be a valid int",
-    ),
+    "below what the field allows": ({"train.epochs": an_int(0, 3)}, "train.epochs: should be greater than"),
+    "an entry that is too low": ({"model.filters.1": an_int(0, 3)}, "model.filters.1: should be greater than"),
+    "another type": ({"train.batch_size": a_float(32, 64.5)}, "train.batch_size: should be a valid int"),
     "a choice that is none": (
         {"model.activation": one_of("relu", "rleu")},
-        "model.activation: 'rleu' cannot be: should be 'relu', 'gelu'",
+        "model.activation: should be 'relu', 'gelu'",
+    ),
+    "a value that its own condition hides": (
+        {
+            "model.whitening": one_of(True, False),
+            "model.dropout": a_float(0, 1.2, when={"model.whitening": False}),
+        },
+        "model.dropout: should be less than 1. Received: 1.2 (float)",
     ),
     "an entry of a list of the blocks": (
         {"model.convs_per_block.0": an_int(1, 9)},
-        "model.convs_per_block.0: 9 cannot be: should be less than or equal to 8. Received: 9 (int)",
+        "model.convs_per_block.0: should be less than or equal to 8. Received: 9 (int)",
     ),
-    "no blocks": (
-        {"model.filters.length": an_int(0, 2)},
-        "model.filters.length: 0 cannot be: List should have at least 1",
-    ),
+    "no blocks": ({"model.filters.length": an_int(0, 2)}, "model.filters: List should have at least 1"),
     "an unknown condition": (
         {"model.dropout": a_float(0, 0.5, when={"model.nam": "vgg"})},
-        "model.dropout: when: model.nam: no knob is called model.nam; did you mean model.name?",
+        "model.dropout: when: model.nam is not a parameter with one value; did you mean model.name, ",
     ),
-    "a condition on a list": (
-        {"model.dropout": a_float(0, 0.5, when={"model.dense": 3})},
-        "when: model.dense is not one value",
-    ),
+    "a condition on a list": ({"model.dropout": a_float(0, 0.5, when={"model.dense": 3})}, "when: model.dense is not"),
     "a condition that is never": (
         {
             "model.pooling": one_of("first", "last"),
@@ -121,22 +105,18 @@ WRONG = {
         },
         "model.dropout: when: model.pooling is never ['middle', 3] in this space",
     ),
-    "a condition on itself": (
-        {"model.dropout": a_float(0, 0.5, when={"model.dropout": 0.1})},
-        "when: depends on itself",
-    ),
     "conditions in a circle": (
         {
             "model.pooling": one_of("first", "last", when={"model.head": "max"}),
             "model.head": one_of("max", "flatten", when={"model.pooling": "last"}),
         },
-        "model.pooling, model.head exist depends on one another",
+        "the conditions form a cycle: model.pooling -> model.head -> model.pooling",
     ),
     "no entry that exists": (
         {"model.conv_dropout": a_float(0, 0.5, when={"model.name": "reference"})},
-        "has no entry that exists",
+        "no entry has a `when` that is true",
     ),
-    "no entry": ({}, "is empty: add a knob of model or train"),
+    "no entry": ({}, "is empty; add a parameter of model or train"),
     "too many poolings": (
         {"model.filters.length": an_int(2, 5)},
         "model.filters.length = 5: the network needs images of 33 pixels a side. Received: 32x32",
@@ -163,7 +143,8 @@ def test_a_space_is_refused_for(what: str, with_space: WithSpace) -> None:
     with pytest.raises(ConfigError) as raised:
         problems.check(params, content, (32, 32, 3))
     assert said in raised.value.message
-    assert raised.value.message.startswith("study.space has 1 problem:\n")
+    lists_or_one = 2 if what == "an entry of a list of the blocks" else 1
+    assert len(raised.value.message.splitlines()) == 1 + lists_or_one
 
 
 def test_all_problems_are_said_at_once(with_space: WithSpace) -> None:
@@ -209,13 +190,13 @@ def test_the_smallest_images_are_those_that_the_network_itself_takes(preset: str
 def test_a_space_for_grid_needs_steps(with_space: WithSpace) -> None:
     entries = {**FINE, "model.block_dropout": a_float(0, 0.4, step=0.1)}
     params, content = with_space(entries, {"study.sampler": "grid"})
-    with pytest.raises(ConfigError, match="1 problem:\n  model.dropout: study.sampler: grid tries every value"):
+    with pytest.raises(ConfigError, match="1 problem:\n  model.dropout: study.sampler: grid needs a step"):
         problems.check(params, content, None)
 
 
 def test_cmaes_is_for_one_objective(with_space: WithSpace) -> None:
     params, content = with_space(FINE, {"study.sampler": "cmaes", "study.objectives": ["val_accuracy", "flops"]})
-    with pytest.raises(ConfigError, match="cmaes searches for one objective. Received: val_accuracy, flops"):
+    with pytest.raises(ConfigError, match="cmaes takes one objective. Received: val_accuracy, flops"):
         problems.check(params, content, None)
 
 

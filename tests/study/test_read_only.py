@@ -14,9 +14,9 @@ import pytest
 
 from convtrack.errors import StorageError
 from convtrack.params import schema
-from convtrack.study import reclaim, results, session, storage
+from convtrack.study import reporting, results, session, storage
 from convtrack.study.fingerprint import fingerprint
-from convtrack.study.run import storage_failures
+from convtrack.study.storage import failed_writes
 
 from .searched import empty, searched
 from .test_commands_at_once import Nobody
@@ -108,7 +108,7 @@ def test_a_database_that_is_read_only_is_shown_and_not_gone_on_with(
     study = searched(session.open_study(params, storage.open_storage(None), prints), 3)
     study.set_user_attr("id", "0" * 32)
     study.ask()  # by a command that is gone
-    monkeypatch.setattr(reclaim, "UNNAMED", 0.0)
+    monkeypatch.setattr(reporting, "UNSIGNED", 0.0)
     monkeypatch.setenv(storage.VARIABLE, f"{address}&options=-c%20default_transaction_read_only%3Don")
     opened = results.load(params.study.name, storage.open_storage(None))
     assert len(results.read(opened).trials) == 4
@@ -116,9 +116,9 @@ def test_a_database_that_is_read_only_is_shown_and_not_gone_on_with(
         with pytest.raises(StorageError, match="cannot be written") as refused:
             session.open_study(params, storage.open_storage(None), prints | {"fixed": {}}, new=new, allow_change=True)
         assert "read-only transaction" in str(refused.value)
-    with pytest.raises(StorageError, match="read-only transaction"), storage_failures():
+    with pytest.raises(StorageError, match="read-only transaction"), failed_writes():
         opened.ask()
     with pytest.raises(StorageError, match="read-only transaction"):
-        reclaim.clean(opened, Nobody(), other_hosts=False)
+        reporting.clean(opened, Nobody(), other_hosts=False)
     monkeypatch.setenv(storage.VARIABLE, address)
     assert len(optuna.get_all_study_names(storage.open_storage(None))) == 1

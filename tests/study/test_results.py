@@ -17,7 +17,7 @@ def forty() -> optuna.Study:
 
 
 def test_counts_add_up_to_all_trials(forty: optuna.Study) -> None:
-    counts = results.read(forty).counts()
+    counts = results.counts(forty.trials)
     assert sum(counts.values()) == 40
     assert counts["failed"] == 4
     assert counts["pruned"] > 0
@@ -71,5 +71,17 @@ def test_an_unknown_study_gets_a_guess() -> None:
 
 
 def test_where_there_is_no_study_the_next_step_is_to_run_one() -> None:
-    with pytest.raises(ConfigError, match=r"There are: none\n  next: convtrack study run"):
+    with pytest.raises(ConfigError, match=r"Studies: none\n  next: convtrack study run"):
         results.load("layers", optuna.storages.InMemoryStorage())
+
+
+@pytest.mark.parametrize(
+    ("paths", "expected"),
+    [
+        (["model.dropout", "train.optimizer.learning_rate"], ["dropout", "learning_rate"]),
+        (["model.filters.0", "model.filters.length", "model.dense.0"], ["filters.0", "filters.length", "dense.0"]),
+        (["a.rate", "b.rate", "rate"], ["a.rate", "b.rate", "rate"]),
+    ],
+)
+def test_labels_are_the_shortest_ends_that_tell_parameters_apart(paths: list[str], expected: list[str]) -> None:
+    assert list(results.labels(paths).values()) == expected

@@ -19,9 +19,8 @@ from convtrack.errors import StorageError
 from convtrack.study import folders
 from convtrack.study.reporting import drop_other_models
 from convtrack.study.results import best
-from convtrack.study.run import storage_failures
 from convtrack.study.sampling import exhausted
-from convtrack.study.storage import identity
+from convtrack.study.storage import failed_writes, identity
 from convtrack.system.processes import describe, this_process
 
 
@@ -77,13 +76,6 @@ def test_the_best_trials_are_complete_ones_by_value() -> None:
     assert best(study, 0) == []
 
 
-def test_of_several_objectives_the_best_are_on_the_front() -> None:
-    study = optuna.create_study(directions=["maximize", "minimize"])
-    for values in ((0.5, 1.0), (0.75, 2.0), (0.5, 2.0)):
-        study.tell(study.ask(), values)
-    assert [trial.number for trial in best(study, 5)] == [1, 0]
-
-
 def test_a_study_keeps_its_identity_and_another_has_another() -> None:
     study = optuna.create_study()
     assert identity(study) == identity(study)
@@ -92,9 +84,9 @@ def test_a_study_keeps_its_identity_and_another_has_another() -> None:
 
 def test_a_full_disk_and_a_dead_database_are_said_in_our_words() -> None:
     for error in (OSError(28, "No space left on device"), optuna.exceptions.StorageInternalError("gone")):
-        with pytest.raises(StorageError, match="run the same command again"), storage_failures():
+        with pytest.raises(StorageError, match="run the same command again"), failed_writes():
             raise error
-    with pytest.raises(PermissionError), storage_failures():
+    with pytest.raises(PermissionError), failed_writes():
         raise PermissionError(13, "Permission denied")
 
 
@@ -159,12 +151,12 @@ class Slow(Workers):
         os.kill(os.getpid(), signal.SIGTERM)
     def ended(self):
         return []
-    def stop(self, number, why):
+    def stop(self, number):
         os.kill(os.getpid(), signal.SIGTERM)
         os.kill(os.getpid(), getattr(signal, sys.argv[1]))
         self.ended = self.have_ended
     def have_ended(self):
-        gone = [Ended(number, 143, "", 0, False) for number in self.running]
+        gone = [Ended(number, 143) for number in self.running]
         self.running.clear()
         print("ended in order")
         return gone
@@ -174,9 +166,9 @@ class Slow(Workers):
 content = schema.read_yaml(schema.PARAMS_FILE)
 params = schema.parse(content)
 mine = study(params, None)
-view = View(["val_accuracy"], ["maximize"], 1, Console(file=io.StringIO()))
+view = View(["val_accuracy"], 1, Console(file=io.StringIO()))
 try:
-    Search(mine, params, content, order=Order(1, None), workers=Slow(mine, None, 0), record=Nobody(), view=view).run()
+    Search(mine, params, content, trials=1, timeout=None, workers=Slow(mine, None, 0), record=Nobody(), view=view).run()
 finally:
     print(mine.trials[0].state.name)
 """

@@ -138,9 +138,7 @@ def test_another_search_under_the_same_name_is_refused_with_the_differences(cont
     with pytest.raises(ConfigError) as raised:
         go_on(content)
     assert "train.epochs: was 4, is 9" in raised.value.message
-    assert (
-        "model.dropout: was type 'float', low 0.0, high 0.5, is type 'float', low 0.0, high 0.4" in raised.value.message
-    )
+    assert "space.model.dropout.high: was 0.5, is 0.4" in raised.value.message
     assert "--new starts another study" in raised.value.hint
     assert optuna.load_study(study_name="layers-and-dropout", storage=open_storage(None)).user_attrs == before
 
@@ -155,11 +153,11 @@ def test_allowed_changes_go_on_and_are_the_fingerprint_from_then_on(content: Con
     assert len(study.trials) == 2
 
 
-def test_changes_that_optuna_refuses_are_refused_even_if_allowed(content: Content) -> None:
+def test_changes_that_optuna_does_not_allow_are_rejected_all_the_same(content: Content) -> None:
     study = go_on(content)
     study.tell(ask(study, content), 0.5)
     content["study"]["space"]["model.dropout"] = {"type": "categorical", "choices": [0.0, 0.1]}
-    with pytest.raises(ConfigError, match="which Optuna refuses:\n  model.dropout: type was 'float', is 'categorical'"):
+    with pytest.raises(ConfigError, match="which Optuna does not allow:\n  model.dropout: Cannot set different"):
         go_on(content, allow_change=True)
     with pytest.raises(ValueError, match="different distribution kind"):  # what it would have come to
         ask(study, content)
@@ -168,10 +166,10 @@ def test_changes_that_optuna_refuses_are_refused_even_if_allowed(content: Conten
 def test_other_objectives_are_refused_even_if_allowed(content: Content) -> None:
     go_on(content)
     content["study"]["objectives"] = ["val_loss"]
-    with pytest.raises(ConfigError, match=r"is to maximize, and study.objectives \(val_loss\) to minimize"):
+    with pytest.raises(ConfigError, match=r"is to maximize; val_loss in study.objectives: minimize"):
         go_on(content, allow_change=True)
     content["study"]["objectives"] = ["val_accuracy", "flops"]
-    with pytest.raises(ConfigError, match="is to maximize, and .* to maximize, minimize"):
+    with pytest.raises(ConfigError, match="is to maximize; .* maximize, minimize"):
         go_on(content, allow_change=True)
 
 
@@ -179,7 +177,9 @@ def test_objectives_of_the_same_directions_are_refused_too(content: Content) -> 
     content["study"]["objectives"] = ["val_loss"]
     go_on(content)
     content["study"]["objectives"] = ["flops"]
-    with pytest.raises(ConfigError, match=r"which Optuna refuses:\n  objectives: was \['val_loss'\], is \['flops'\]"):
+    with pytest.raises(
+        ConfigError, match=r"which Optuna does not allow:\n  objectives: was \['val_loss'\], is \['flops'\]"
+    ):
         go_on(content, allow_change=True)
 
 
@@ -196,7 +196,7 @@ def test_new_studies_get_a_number_behind_their_name(content: Content) -> None:
 
 def test_a_study_with_trials_that_others_made_is_not_mixed_with_ours(content: Content) -> None:
     optuna.create_study(storage=open_storage(None), study_name="layers-and-dropout", direction="maximize").ask()
-    with pytest.raises(ConfigError, match="was not made by convtrack"):
+    with pytest.raises(ConfigError, match="were not made by convtrack"):
         go_on(content)
     assert len(go_on(content, allow_change=True).trials) == 1
 

@@ -10,8 +10,7 @@ from optuna.trial import FrozenTrial
 from rich.console import Console
 
 from convtrack.study import results
-from convtrack.study.reclaim import Reclaimed
-from convtrack.study.terminal import View, clock, describe, sparkline, summary
+from convtrack.study.terminal import View, describe, sparkline, summary
 
 from .searched import HARD_NAME, empty, searched
 
@@ -42,11 +41,11 @@ def trials() -> list[FrozenTrial]:
 
 
 def test_elsewhere_than_on_a_terminal_each_trial_is_a_line(trials: list[FrozenTrial]) -> None:
-    with View(["val_accuracy"], ["maximize"], 4, console(terminal=False)) as view:
+    with View(["val_accuracy"], 4, console(terminal=False)) as view:
         for trial in trials[:4]:
             view.started(trial)
-            view.ended(trial)
-        view.show(trials, [4])
+            view.ended(trial, best=trial.number == 0)
+        view.show(trials, [4], None)
     lines = text(view).splitlines()
     assert len(lines) == 8
     assert lines[0].startswith("trial 0 begins: model.dropout=0.")
@@ -57,8 +56,8 @@ def test_elsewhere_than_on_a_terminal_each_trial_is_a_line(trials: list[FrozenTr
 
 
 def test_a_terminal_shows_counts_the_best_and_the_curves_of_running_trials(trials: list[FrozenTrial]) -> None:
-    with View(["val_accuracy"], ["maximize"], 4, console(terminal=True)) as view:
-        view.show(trials, [4])
+    with View(["val_accuracy"], 4, console(terminal=True)) as view:
+        view.show(trials, [4], trials[0])
         seen = text(view)
     assert "1 running  2 complete  1 pruned  1 failed" in seen
     assert "best val_accuracy 0.5" in seen
@@ -70,16 +69,16 @@ def test_a_terminal_shows_counts_the_best_and_the_curves_of_running_trials(trial
 
 def test_a_line_that_a_narrow_terminal_has_no_room_for_is_folded_and_not_cut(trials: list[FrozenTrial]) -> None:
     narrow = Console(file=io.StringIO(), force_terminal=True, width=48, soft_wrap=True, color_system=None)
-    with View(["val_accuracy"], ["maximize"], 4, narrow) as view:
-        view.show(trials, [4])
+    with View(["val_accuracy"], 4, narrow) as view:
+        view.show(trials, [4], trials[0])
         seen = " ".join(text(view).split())
     assert "1 running 2 complete 1 pruned 1 failed 3 of 4 finished" in seen
     assert "best val_accuracy 0.5" in seen
 
 
 def test_a_trial_is_counted_once_while_its_process_saves_what_it_found(trials: list[FrozenTrial]) -> None:
-    with View(["val_accuracy"], ["maximize"], 4, console(terminal=True)) as view:
-        view.show(trials, [0, 4])
+    with View(["val_accuracy"], 4, console(terminal=True)) as view:
+        view.show(trials, [0, 4], None)
         seen = text(view)
     assert "1 running  2 complete" in seen
     assert "saving" in seen
@@ -89,18 +88,12 @@ def test_a_trial_that_has_ended_no_epoch_is_at_zero() -> None:
     study = optuna.create_study(directions=["minimize", "maximize"])
     study.ask()
     study.ask().set_user_attr(results.CURVE, [[50, 0.25]])
-    with View(["flops", "val_accuracy"], ["minimize", "maximize"], 2, console(terminal=True)) as view:
-        view.show(study.trials, [0, 1])
+    with View(["flops", "val_accuracy"], 2, console(terminal=True)) as view:
+        view.show(study.trials, [0, 1], None)
         seen = text(view)
     assert "val_accuracy" in seen
     assert " 0 %" in seen
     assert "50 %   0.2500" in seen
-
-
-def test_ctrl_c_is_answered_before_the_trials_have_ended() -> None:
-    view = View(["val_loss"], ["minimize"], 2, console(terminal=False))
-    view.stopping([3, 5])
-    assert "stopping trial 3, 5; the same command goes on" in text(view)
 
 
 def test_names_are_text_and_not_markup() -> None:
@@ -108,25 +101,9 @@ def test_names_are_text_and_not_markup() -> None:
     trial = study.ask()
     trial.set_user_attr("reason", "[bold]x[/bold] [/] :smile:")
     study.tell(trial, state=optuna.trial.TrialState.FAIL)
-    with View(["val_loss"], ["minimize"], None, console(terminal=False)) as view:
-        view.ended(study.trials[0])
+    with View(["val_loss"], None, console(terminal=False)) as view:
+        view.ended(study.trials[0], best=False)
     assert "[bold]x[/bold] [/] :smile:" in text(view)
-
-
-def test_where_less_is_better_a_lower_value_leads() -> None:
-    study = optuna.create_study()
-    view = View(["val_loss"], ["minimize"], 2, console(terminal=False))
-    for value in (1.0, 0.5):
-        study.tell(study.ask(), value)
-        view.ended(study.trials[-1])
-    assert text(view).count("best so far") == 2
-
-
-def test_trials_that_were_interrupted_or_are_out_of_sight_are_named() -> None:
-    view = View(["val_loss"], ["minimize"], 2, console(terminal=False))
-    view.reclaimed(Reclaimed(waiting=[3, 5], unknown=[7]))
-    assert "going on: trial 3, 5" in text(view)
-    assert "trial 7" in text(view)
 
 
 def test_a_curve_goes_from_its_lowest_to_its_highest_value() -> None:
@@ -137,7 +114,7 @@ def test_a_curve_goes_from_its_lowest_to_its_highest_value() -> None:
 
 
 def test_times_and_values_are_short() -> None:
-    assert clock(3661.4) == "1:01:01"
+    assert results.clock(3661.4) == "1:01:01"
     study = optuna.create_study()
     study.enqueue_trial({"rate": 0.123456, "units": 3})
     trial = study.ask()
@@ -166,7 +143,7 @@ def test_the_best_trial_stands_first_with_its_values_and_trial_0_beside_it() -> 
 def test_counts_failures_and_the_next_commands_are_there() -> None:
     text = printed(searched(empty(), 20))
     assert "2 failed" in text
-    assert "2x, as trial 7: killed by SIGKILL, out of memory?" in text
+    assert "2x, first trial 7: killed by SIGKILL, out of memory?" in text
     assert "optuna trials --storage 'sqlite:////work place/study.db' --study-name layers" in text
     assert "optuna-dashboard 'sqlite:////work place/study.db'" in text
 

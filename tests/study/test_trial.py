@@ -1,4 +1,4 @@
-"""What a trial's process makes of epochs, and of errors."""
+"""The process of a trial: epochs, objectives and errors."""
 
 from __future__ import annotations
 
@@ -8,24 +8,20 @@ import subprocess
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import optuna
 import pytest
 from optuna.trial import TrialState
 
+from convtrack import files
 from convtrack.errors import ConfigError, StorageError
 from convtrack.params import schema
 from convtrack.study import folders, optuna_internals, reporting, results, storage
 from convtrack.study.folders import Spec
-from convtrack.study.trial import (
-    NO_ROOM,
-    UNREACHABLE,
-    Outcome,
-    Trial,
-    _interrupted_or_failed,
-    is_disk_full,
-    leaving_room,
-)
+from convtrack.study.storage import is_disk_full
+from convtrack.study.trial import Outcome, Trial, _interrupted_or_failed, exit_codes, measure
+from convtrack.study.workers import NO_ROOM, UNREACHABLE
 from convtrack.system.interruption import Interruption
 from convtrack.system.processes import this_process
 
@@ -50,7 +46,7 @@ def test_a_trial_has_a_learning_curve_whatever_is_searched_for(objectives: list[
     assert bool(found.trials[0].intermediate_values) == (objectives == ["val_accuracy"])
 
 
-def test_a_trial_that_another_command_has_by_now_is_neither_begun_nor_told(workplace: Path) -> None:
+def test_a_trial_that_another_command_has_by_now_is_neither_begun_nor_reported(workplace: Path) -> None:
     content = schema.read_yaml(schema.PARAMS_FILE)
     content["study"] |= {"storage": "sqlite:///one.db"}
     params, study = schema.parse(content), empty("one", ("val_accuracy",), storage.open_storage("sqlite:///one.db"))
@@ -58,14 +54,14 @@ def test_a_trial_that_another_command_has_by_now_is_neither_begun_nor_told(workp
     spec = Spec("one", "id", asked._trial_id, 0, None, None, optuna_internals.claim(study.trials[0]))
     trial = Trial(params, spec, Interruption(""))
     assert study.trials[0].user_attrs["process"] == this_process()
-    reporting.wait_again(study, study.trials[0])  # its command was suspended, and taken for dead
+    reporting.requeue(study, study.trials[0])  # its command was suspended, and taken for dead
     study.ask()
-    trial.tell(Outcome("complete", "", [0.5], {"seconds": 1.0}))
+    trial.report(Outcome("complete", "", [0.5], {"seconds": 1.0}))
     assert study.trials[0].state == TrialState.RUNNING
     assert not folders.RESULT.exists()
-    with pytest.raises(StorageError, match="is another command's by now"):
+    with pytest.raises(StorageError, match="another command has trial 0"):
         Trial(params, spec, Interruption(""))
-    Trial(params, replace(spec, claim=optuna_internals.claim(study.trials[0])), Interruption("")).tell(
+    Trial(params, replace(spec, claim=optuna_internals.claim(study.trials[0])), Interruption("")).report(
         Outcome("complete", "", [0.75])
     )
     assert study.trials[0].value == 0.75
@@ -105,8 +101,8 @@ def test_other_errors_are_the_trials_own() -> None:
 
 FULL = """
 import resource
-from convtrack.study.trial import leaving_room
-with leaving_room():
+from convtrack.study.trial import exit_codes
+with exit_codes():
     resource.setrlimit(resource.RLIMIT_FSIZE, (0, 0))
     print("epoch 1")
     with open("history.csv", "w") as file:
@@ -124,5 +120,34 @@ def test_a_full_disk_ends_the_process_with_a_code_of_its_own_also_where_its_log_
 
 
 def test_other_errors_end_the_process_as_they_do() -> None:
-    with pytest.raises(ConfigError), leaving_room():
+    with pytest.raises(ConfigError), exit_codes():
         raise ConfigError("wrong")
+
+
+@pytest.fixture
+def training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
+    """A training of three epochs whose model has the weights of the second, in the current folder."""
+    import keras
+
+    monkeypatch.chdir(tmp_path)
+    layers = [keras.layers.Conv2D(2, 3, padding="same"), keras.layers.Flatten(), keras.layers.Dense(3)]
+    files.save_model(files.MODEL, keras.Sequential([keras.Input((4, 4, 1)), *layers]))
+    files.HISTORY.write_text("epoch,val_accuracy,val_loss\n1,0.25,3.0\n2,0.5,1.0\n3,0.75,2.0\n")
+    return {"restored_epoch": 2, "epochs_run": 3, "parameters": 119}
+
+
+def test_accuracy_and_loss_are_those_of_the_weights_that_were_kept(training: dict[str, Any]) -> None:
+    assert measure(["val_accuracy", "val_loss"], training) == [0.5, 1.0]
+    training["restored_epoch"] = None
+    assert measure(["val_accuracy", "val_loss"], training) == [0.75, 2.0]
+
+
+def test_the_cost_of_a_network_is_that_of_one_image(training: dict[str, Any]) -> None:
+    flops, parameters = measure(["flops", "parameters"], training)
+    assert flops == 2 * (3 * 3 * 2) * 16 + 2 * 32 * 3
+    assert parameters == 119
+
+
+def test_latency_is_positive(training: dict[str, Any]) -> None:
+    (latency,) = measure(["latency"], training)
+    assert latency > 0

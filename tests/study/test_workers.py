@@ -16,7 +16,7 @@ from convtrack.study.workers import Ended, LocalWorkers, oom_kills, why_it_ended
 
 
 def ended(exit_code: int, *, why: str = "", out_of_memory: bool = False) -> Ended:
-    return Ended(0, exit_code, why, 3 * 2**30, out_of_memory)
+    return Ended(0, exit_code, why, out_of_memory)
 
 
 def wait(local: LocalWorkers) -> Ended:
@@ -65,7 +65,7 @@ def test_the_kernels_count_of_processes_killed_for_memory_is_read(tmp_path: Path
 @pytest.mark.parametrize(
     ("end", "expected"),
     [
-        (ended(-signal.SIGKILL, out_of_memory=True), "out of memory: the kernel killed it at 3.0 GiB"),
+        (ended(-signal.SIGKILL, out_of_memory=True), "out of memory: the kernel killed its process"),
         (ended(-signal.SIGKILL), "ended by SIGKILL"),
         (ended(-signal.SIGSEGV), "ended by SIGSEGV"),
         (ended(3), "exit code 3"),
@@ -75,7 +75,7 @@ def test_the_kernels_count_of_processes_killed_for_memory_is_read(tmp_path: Path
 def test_the_reason_names_who_ended_the_process(end: Ended, expected: str) -> None:
     reason = why_it_ended(end, "Killed")
     assert expected in reason
-    assert "its last words: Killed" in reason
+    assert "last line of its log: Killed" in reason
 
 
 def test_a_trial_that_cannot_begin_ends_with_its_words_in_the_log(local: LocalWorkers, workplace: Path) -> None:

@@ -1,4 +1,4 @@
-"""Studies: Optuna's search over the knobs of params.yaml. The only room that imports optuna.
+"""Studies: Optuna searches over the parameters of params.yaml. Only this package imports optuna.
 
-`space` says what is searched, `sampling` how, `storage` where it is kept, `fingerprint` whether two searches are one.
+`session` opens a study, `run` works on it, `trial` is the process of one trial, `reporting` reports how trials end.
 """

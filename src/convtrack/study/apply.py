@@ -1,4 +1,4 @@
-"""The way of a trial's values into params.yaml."""
+"""Writes the values of a trial into params.yaml."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from convtrack.params import schema
 from convtrack.params.editor import edit, put_all
 from convtrack.study import fingerprint, parameters, results
 from convtrack.study.results import Found
-from convtrack.study.space import same
 
 MOST_NAMED = 20  # trials of a Pareto front in a message
 
@@ -19,31 +18,26 @@ MOST_NAMED = 20  # trials of a Pareto front in a message
 def pick(found: Found, number: int | None) -> FrozenTrial:
     """Trial `number`, complete or pruned; without a number the best one.
 
-    Raises ConfigError where there is no such trial, or where several objectives leave the choice to people.
+    Raises ConfigError if there is no such trial, or if the study has several objectives and no number is given.
     """
+    show = f"convtrack study show {found.name} lists the best"
     if number is None:
         return _best(found)
-    known = {trial.number: trial for trial in found.trials}
-    if number not in known:
-        there = f"It has trials 0 to {len(known) - 1}" if known else "It has no trial yet"
+    if number >= len(found.trials):
         raise ConfigError(
-            f"study {found.name} has no trial {number}. {there}", f"convtrack study show {found.name} names the best"
+            f"study {found.name} has no trial {number}; it has {len(found.trials)} trials from 0 on", show
         )
-    trial = known[number]
+    trial = found.trials[number]
     if trial.state not in results.FINISHED:
-        state = results.WORDS[trial.state]
-        why = f": {results.reason(trial)}" if results.reason(trial) else ""
-        raise ConfigError(
-            f"trial {number} of {found.name} is {state}{why}. A complete or a pruned one can be taken",
-            f"convtrack study show {found.name} names the best",
-        )
+        state = ": ".join(filter(None, [results.WORDS[trial.state], results.reason(trial)]))
+        raise ConfigError(f"trial {number} of {found.name} is {state}. Choose a complete or a pruned trial", show)
     return trial
 
 
 def apply(trial: FrozenTrial, *, write: bool) -> str:
-    """Put the values of `trial` into params.yaml, comments kept; returns the difference as a patch.
+    """Put the values of `trial` into params.yaml, comments kept, and return the difference as a patch.
 
-    Without `write` the file stays as it is. Raises ConfigError where the values do not fit what else is in there.
+    Without `write` the file stays as it is. Raises ConfigError if the values do not fit the rest of the file.
     """
     content = schema.searchable(schema.read_yaml(schema.PARAMS_FILE), trial.params)
     new = _changed(content, parameters.apply(content, trial.params))
@@ -51,43 +45,26 @@ def apply(trial: FrozenTrial, *, write: bool) -> str:
 
 
 def other_parameters(study_attributes: dict[str, Any], content: dict[str, Any]) -> list[str]:
-    """What params.yaml (`content`) has another value for than the trials had, of what the study did not search."""
+    """The parameters that the study did not search and that have another value in params.yaml (`content`) now."""
     fixed = study_attributes.get(fingerprint.ATTRIBUTE, {}).get("fixed", {})
-    now = {path: _value(content, path) for path in fixed}
-    return [f"{path}: {fixed[path]!r} then, {now[path]!r} now" for path in fixed if not same(fixed[path], now[path])]
+    now = {path: parameters.get(content, path) for path in fixed}
+    return [f"{path}: {fixed[path]!r} then, {now[path]!r} now" for path in fixed if fixed[path] != now[path]]
 
 
 def _best(found: Found) -> FrozenTrial:
     if not found.best:
-        raise ConfigError(f"study {found.name} has no complete trial yet", "convtrack study run goes on with it")
+        raise ConfigError(f"study {found.name} has no complete trial yet", "convtrack study run adds trials")
     if len(found.objectives) > 1:
-        named = [f"{trial.number} ({_values(found, trial)})" for trial in found.best[:MOST_NAMED]]
+        named = [f"{trial.number} ({results.named(found.objectives, trial)})" for trial in found.best[:MOST_NAMED]]
         more = f" and {len(found.best) - MOST_NAMED} more" if len(found.best) > MOST_NAMED else ""
         raise ConfigError(
-            f"study {found.name} has several objectives, so which trial is best is for you to say. "
-            f"On the Pareto front: trial {'; '.join(named)}{more}",
+            f"study {found.name} has several objectives; choose a trial of the Pareto front: {'; '.join(named)}{more}",
             f"convtrack study apply {found.name} --trial {found.best[0].number}",
         )
     return found.best[0]
 
 
-def _values(found: Found, trial: FrozenTrial) -> str:
-    pairs = zip(found.objectives, trial.values, strict=True)
-    return ", ".join(f"{name} {results.short(value)}" for name, value in pairs)
-
-
 def _changed(old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
-    """What of `new` is not in `old`, which has the same keys."""
+    """The part of `new` that differs from `old`, which has the same keys."""
     inner = {key: _changed(old[key], value) if isinstance(value, dict) else value for key, value in new.items()}
-    return {
-        key: value
-        for key, value in inner.items()
-        if (value if isinstance(new[key], dict) else not same(old[key], value))
-    }
-
-
-def _value(content: dict[str, Any], path: str) -> Any:
-    try:
-        return parameters.value(content, path)
-    except KeyError:
-        return None
+    return {key: value for key, value in inner.items() if value not in ({}, old[key])}

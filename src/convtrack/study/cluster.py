@@ -1,4 +1,4 @@
-"""Trials as tasks of a Ray cluster. On each machine a trial is the same process as in workers.py."""
+"""Runs trials as tasks of a Ray cluster. On each machine, a trial is the same process as in workers.py."""
 
 from __future__ import annotations
 
@@ -21,23 +21,22 @@ from convtrack.params.schema import Params
 from convtrack.redact import redacted, redacted_uri
 from convtrack.study import folders
 from convtrack.study.folders import Spec
-from convtrack.study.trial import STOPPED
-from convtrack.study.workers import Ended, LocalWorkers
+from convtrack.study.storage import VARIABLE
+from convtrack.study.workers import STOPPED, Ended, LocalWorkers
 
 POLL = 0.2  # seconds
 ANSWER = 10  # seconds to wait for the head of a cluster
-LONGEST_LOG = 200_000  # bytes of it that come back
+LONGEST_LOG = 200_000  # bytes of it that are sent back
 QUIET = {"RAY_USAGE_STATS_ENABLED": "0", "RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO": "1"}
-# what a trial must find on every machine as it is here, besides the storage's address
-HANDED_ON = ("MLFLOW_", "CONVTRACK_", "TF_", "KERAS_", "AWS_", "GOOGLE_", "AZURE_")
+# environment variables that a trial needs on every machine, besides the address of the storage
+FORWARDED = ("MLFLOW_", "CONVTRACK_", "TF_", "KERAS_", "AWS_", "GOOGLE_", "AZURE_")
 
 
 @dataclass(frozen=True)
 class Cluster:
-    """A Ray cluster, and what it keeps for each trial.
+    """A Ray cluster, and the resources of each trial. A trial sees only the GPUs that Ray assigns to it.
 
-    `address` is that of its head, or "auto" for the one that this machine belongs to. A trial's process sees the GPUs
-    that Ray gave it, and no others.
+    `address` is that of its head, or "auto" for the cluster that this machine belongs to.
     """
 
     address: str
@@ -46,10 +45,9 @@ class Cluster:
 
 
 class ClusterWorkers:
-    """As LocalWorkers, on every machine of a Ray cluster.
+    """As LocalWorkers, on all machines of a Ray cluster, which have the repository in the same folder, `root`.
 
-    `count` trials at once, None for as many as the cluster has room for. The repository lies in the same folder,
-    `root`, on every machine. Raises ConfigError, StorageError.
+    `count` trials at once, None for as many as there is room for. Raises ConfigError, StorageError.
     """
 
     def __init__(self, count: int | None, params: Params, storage: str, root: Path, cluster: Cluster) -> None:
@@ -60,13 +58,13 @@ class ClusterWorkers:
             )
         self._ray = _connect(cluster.address)
         self._count, self._cluster, self.root = count, cluster, root
-        self._task = {"params": params, "storage": storage, "root": str(root), "environment": _environment()}
+        forwarded = {key: value for key, value in os.environ.items() if key.startswith(FORWARDED) and key != VARIABLE}
+        self._task = {"params": params, "storage": storage, "root": str(root), "environment": forwarded}
         self._remote = self._ray.remote(work).options(
             num_cpus=cluster.cpus, num_gpus=cluster.gpus, max_retries=0, name="convtrack trial"
         )
         self._tasks: dict[int, Any] = {}
         self._folders: dict[int, Path] = {}
-        self._stopped: dict[int, str] = {}
 
     @property
     def running(self) -> list[int]:
@@ -75,21 +73,18 @@ class ClusterWorkers:
 
     @property
     def count(self) -> int:
-        """How many trials there may be at once: at least one, so that a cluster which grows when asked to, grows."""
+        """The number of trials at once; at least one, so that a cluster which grows on demand does so."""
         if self._count is not None:
             return self._count
-        there = self._ray.cluster_resources()
-        room = int(there.get("CPU", 0) // self._cluster.cpus)
-        if self._cluster.gpus:
-            room = min(room, int(there.get("GPU", 0) // self._cluster.gpus))
-        return max(1, room)
+        resources, wanted = self._ray.cluster_resources(), {"CPU": self._cluster.cpus, "GPU": self._cluster.gpus}
+        return max(1, min(int(resources.get(kind, 0) // each) for kind, each in wanted.items() if each))
 
     @property
     def free(self) -> int:
         return max(0, self.count - len(self._tasks))
 
     def start(self, spec: Spec, content: dict[str, Any]) -> None:
-        """Hand a trial whose params.yaml holds `content` to the cluster."""
+        """Submit a trial with `content` as its params.yaml."""
         self._folders[spec.number] = self.root / folders.trial_folder(spec.study, spec.number)
         self._tasks[spec.number] = self._remote.remote(asdict(spec), content, self._cluster.cpus, **self._task)
 
@@ -99,14 +94,12 @@ class ClusterWorkers:
         done, _ = self._ray.wait(list(numbers), num_returns=len(numbers), timeout=0) if numbers else ([], [])
         return [self._fetch(numbers[task], task) for task in done]
 
-    def stop(self, number: int, why: str) -> None:
-        """Ask a trial to end; a second call changes nothing."""
-        if number not in self._stopped:
-            self._stopped[number] = why
-            self._ray.cancel(self._tasks[number])
+    def stop(self, number: int) -> None:
+        """Ask a trial to end."""
+        self._ray.cancel(self._tasks[number])
 
     def kill(self) -> None:
-        """End every trial at once."""
+        """Kill all trials."""
         for task in self._tasks.values():
             self._ray.cancel(task, force=True)
         self._tasks.clear()
@@ -114,20 +107,19 @@ class ClusterWorkers:
 
     def _fetch(self, number: int, task: Any) -> Ended:
         del self._tasks[number]
-        path, why = self._folders.pop(number) / folders.LOG, self._stopped.pop(number, "")
+        path = self._folders.pop(number) / folders.LOG
         from ray.exceptions import RayError, TaskCancelledError
 
         try:
-            found, log = self._ray.get(task)
+            ended, log = self._ray.get(task)
         except TaskCancelledError:
-            return Ended(number, STOPPED, why, 0, False)
-        except RayError as error:
-            # its machine, or Ray's process on it: not the trial's fault, which can go on elsewhere
-            return Ended(number, STOPPED, _in_short(error, ""), 0, False, lost=True)
-        if not path.exists():  # the trial ran on another machine, whose disk is not ours
+            return Ended(number, STOPPED)
+        except RayError as error:  # of the machine, or of Ray on it: the trial can run elsewhere
+            return Ended(number, STOPPED, _in_short(error, ""), lost=True)
+        if not path.exists():  # the trial ran on another machine
             with files.atomic_write(path) as temporary:
                 temporary.write_bytes(log)
-        return Ended(**found)
+        return Ended(**ended)
 
 
 def work(
@@ -140,53 +132,52 @@ def work(
     root: str,
     environment: dict[str, str],
 ) -> tuple[dict[str, Any], bytes]:
-    """On one machine of the cluster: run a trial until its process has ended; returns an `Ended`, and the log.
+    """Run a trial on one machine of the cluster until its process has ended; returns an `Ended` and the log.
 
-    The process ends with the task, however that ends: it holds on to a pipe of it.
+    The process ends with the task, however that ends: it reads from a pipe of the task.
     """
     number, folder = int(spec["number"]), Path(root) / folders.trial_folder(spec["study"], spec["number"])
     os.environ.update(environment)
     try:
         _fetch_data(Path(root))
     except ConvtrackError as error:
-        return asdict(Ended(number, 1, f"{socket.gethostname()}: {error.message}", 0, False)), b""
+        return asdict(Ended(number, 1, f"{socket.gethostname()}: {error.message}")), b""
     local = LocalWorkers(1, params, storage, Path(root), cpus)
     local.start(Spec(**spec), content)
-    gone = _wait(local, number)
+    ended = asdict(_wait(local, number))
     with contextlib.suppress(OSError):
-        return asdict(gone), (folder / folders.LOG).read_bytes()[-LONGEST_LOG:]
-    return asdict(gone), b""
+        return ended, (folder / folders.LOG).read_bytes()[-LONGEST_LOG:]
+    return ended, b""
 
 
 def _wait(local: LocalWorkers, number: int) -> Ended:
     while True:
         try:
-            if gone := local.ended():
-                return gone[0]
+            if ended := local.ended():
+                return ended[0]
             time.sleep(POLL)
-        except KeyboardInterrupt:  # Ray's way to cancel a task
-            local.stop(number, "")
+        except KeyboardInterrupt:  # Ray cancels a task so
+            local.stop(number)
 
 
 def _fetch_data(root: Path) -> None:
-    """See to it that this machine has the images: `dvc pull` brings them where they are not there. StorageError."""
+    """Have `dvc pull` fetch the images if this machine does not have them. Raises StorageError."""
     if not (root / schema.PARAMS_FILE).exists():
-        raise StorageError(f"{root} is not here; every machine of the cluster needs the repository in the same folder")
+        raise StorageError(f"{root} is missing; every machine of the cluster needs the repository in the same folder")
     lock = root / files.STATE / "pull.lock"
     lock.parent.mkdir(parents=True, exist_ok=True)
-    with FileLock(lock):  # several trials of one machine begin at once
+    with FileLock(lock):  # several trials of one machine start at once
         if (root / files.PROCESSED / files.DATASET).exists():
             return
         command = [sys.executable, "-m", "dvc", "pull", "preprocess"]
         done = subprocess.run(command, cwd=root, capture_output=True, text=True, check=False)
         if done.returncode:
-            raise StorageError(
-                f"{root / files.PROCESSED} is missing, and dvc pull did not bring it: {done.stderr.strip()[-500:]}"
-            )
+            said = done.stderr.strip()[-500:]
+            raise StorageError(f"{root / files.PROCESSED} is missing, and dvc pull did not fetch it: {said}")
 
 
 def _connect(address: str) -> Any:
-    """Ray, connected. It is imported here alone, since it is an extra."""
+    """The module ray, connected. It is an optional dependency."""
     for name, value in QUIET.items():
         os.environ.setdefault(name, value)
     try:
@@ -208,9 +199,3 @@ def _connect(address: str) -> Any:
 
 def _in_short(error: Exception, address: str) -> str:
     return " ".join(redacted(str(error), address).split())[:300]
-
-
-def _environment() -> dict[str, str]:
-    from convtrack.study.storage import VARIABLE
-
-    return {name: value for name, value in os.environ.items() if name.startswith(HANDED_ON) and name != VARIABLE}

@@ -1,12 +1,10 @@
-"""The figures of a study, drawn by optuna.visualization.
+"""The figures of a study, from optuna.visualization.
 
-They are drawn from copies of the study in memory, whose parameters have short names, since Optuna cuts long ones, and
-whose text is escaped, since plotly reads markup in it.
+They are drawn from copies of the study in memory: Optuna cuts long parameter names, and plotly reads markup in text.
 """
 
 from __future__ import annotations
 
-import contextlib
 import copy
 import functools
 import html
@@ -29,10 +27,8 @@ from convtrack.study import results
 from convtrack.study.results import Found
 
 MOST_AXES, MOST_SLICES, SLICES_IN_A_ROW = 12, 24, 4
-LEAST_FOR_CONTOUR = 6  # trials
-MOST_IN_CONTOUR = 100  # trials: a contour has a cell for each two of them
+LEAST_FOR_CONTOUR, MOST_IN_CONTOUR = 6, 100  # trials; a contour has a cell for each pair of them
 LONGEST_CHOICE = 24  # letters
-WIDE_RANGE = 20  # ratio of the largest to the smallest value from which an axis is logarithmic
 # Okabe and Ito, "Color Universal Design" (2008): distinct with any kind of colour vision
 COLOURS = {"COMPLETE": "#0072B2", "PRUNED": "#A6A6A6", "FAIL": "#CC79A7", "RUNNING": "#009E73", "WAITING": "#D9D9D9"}
 BEST = "#D55E00"
@@ -40,174 +36,138 @@ BEST = "#D55E00"
 
 @dataclass(frozen=True)
 class Section:
-    """Figures of one kind. Where there are none, `missing` says why."""
+    """Figures of one kind, never empty."""
 
     title: str
     caption: str
     figures: list[go.Figure]
-    missing: str = "No trial is complete yet."
-    side_by_side: bool = False
 
 
 def sections(found: Found) -> list[Section]:
-    """All figures of a study, in the order of the page."""
-    with _quiet():
-        objectives = range(len(found.objectives))
-        whole = _copy(found, objectives, found.trials)
-        single = [_copy(found, [index], found.trials) for index in objectives] if len(objectives) > 1 else [whole]
-        return [
-            *([_pareto_front(found, whole)] if len(objectives) > 1 else []),
-            _history(found, single),
-            _learning_curves(found, whole),
-            _importances(found, whole),
-            _parallel_coordinates(found, whole),
-            _slices(found, single),
-            _contours(found),
-            _timeline(found, whole),
+    """All figures that the trials allow, in the order of the page."""
+    optuna.logging.set_verbosity(optuna.logging.ERROR)  # it talks about the copies
+    name, tenth = results.followed(found.objectives), math.ceil(len(found.of("complete")) / 10)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        whole = _copy(found, range(len(found.objectives)), found.trials)
+        single = [_copy(found, [index], found.trials) for index in range(len(found.objectives))]
+        made = [
+            ("Pareto front", "Red: no other trial is better in all objectives.", [*_pareto_front(found, whole)]),
+            ("History", "Pruned and failed trials are at the last value they reported.", [*_history(found, single)]),
+            (
+                "Learning curves",
+                f"{name} after each epoch: complete trials blue, the best orange, pruned grey, failed pink.",
+                [*_learning_curves(found)],
+            ),
+            (
+                "Importances",
+                f"What separates the best tenth of the complete trials ({tenth}) from the rest (PED-ANOVA).",
+                [*_importances(found, whole)],
+            ),
+            ("Parallel coordinates", "None: the trial lacks the parameter.", [*_parallel_coordinates(found, whole)]),
+            ("Slices", "Later trials are darker.", [*_slices(found, single)]),
+            ("Contours", "The most important parameters in pairs, interpolated.", [*_contours(found)]),
+            ("Timeline", "A gap is time between two commands.", [*_timeline(found, whole)]),
         ]
+    return [Section(*one) for one in made if one[-1]]
 
 
-def _pareto_front(found: Found, study: optuna.Study) -> Section:
-    names, complete = _objectives(found), _finite(found)
-    figures = []
-    for one, other in itertools.combinations(range(len(names)), 2) if complete else ():
-        targets = functools.partial(_values, (one, other))
-        drawn = visualization.plot_pareto_front(study, targets=targets, target_names=[names[one], names[other]])
-        drawn.update_traces(marker_showscale=False)
-        drawn.update_xaxes(type=_scale(complete, one)).update_yaxes(type=_scale(complete, other))
-        figures.append(_styled(drawn, 400))
-    caption = "No other trial is better than the red ones in all objectives at once. Later trials are darker."
-    return Section("Pareto front", caption, figures, side_by_side=True)
+def _pareto_front(found: Found, study: optuna.Study) -> Iterator[go.Figure]:
+    names = _objectives(found)
+    for pair in itertools.combinations(range(len(names)), 2) if _finite(found) else ():
+        targets = functools.partial(_values, pair)
+        drawn = visualization.plot_pareto_front(study, targets=targets, target_names=[names[one] for one in pair])
+        yield _styled(drawn.update_traces(marker_showscale=False), 400)
 
 
 def _values(objectives: Sequence[int], trial: FrozenTrial) -> list[float]:
     return [trial.values[index] for index in objectives]
 
 
-def _scale(trials: Sequence[FrozenTrial], objective: int) -> str:
-    values = [trial.values[objective] for trial in trials]
-    return "log" if min(values) > 0 and max(values) > WIDE_RANGE * min(values) else "linear"
-
-
-def _history(found: Found, single: list[optuna.Study]) -> Section:
-    figures = []
+def _history(found: Found, single: list[optuna.Study]) -> Iterator[go.Figure]:
     for index, study in enumerate(single if found.of("complete", "pruned", "failed") else ()):
         drawn = visualization.plot_optimization_history(study, target_name=_objectives(found)[index])
-        last = {trial.number: _reported(trial)[-1:] for trial in found.of("pruned", "failed")}
-        if len(single) > 1 and found.objectives[index] != results.followed(found.objectives):
-            last = {}  # what trials report is another objective
-        values = [[trial.values[index]] for trial in _finite(found)]
-        bottom = min(itertools.chain(*values, *last.values()), default=0.0)
-        for state, symbol in (("pruned", "circle-open"), ("failed", "x")):
-            trials = found.of(state)
+        reported = found.objectives[index] == results.followed(found.objectives)
+        for state, symbol in (("pruned", "circle-open"), ("failed", "x")) if reported else ():
+            last = [(trial, values[-1]) for trial in found.of(state) if (values := _reported(trial))]
             drawn.add_scatter(
-                x=[trial.number for trial in trials],
-                y=[(last.get(trial.number) or [bottom])[0] for trial in trials],
+                x=[trial.number for trial, _ in last],
+                y=[value for _, value in last],
                 mode="markers",
                 name=state,
                 marker={"symbol": symbol, "color": COLOURS[results.STATES[state].name]},
-                hovertext=[_words(f"trial {trial.number}, {state}: {results.reason(trial)[:200]}") for trial in trials],
+                hovertext=[_escaped(f"trial {one.number}, {state}: {results.reason(one)[:200]}") for one, _ in last],
                 hoverinfo="text",
             )
-        figures.append(_styled(drawn, 340))
-    caption = "The value of each trial. Pruned and failed ones are at the last value they reported, else at the bottom."
-    return Section("History", caption, figures, "No trial has ended yet.")
+        yield _styled(drawn, 340)
 
 
 def _reported(trial: FrozenTrial) -> list[float]:
-    """The values that a trial reported, in order, without those that cannot be drawn."""
-    return [value for _, value in sorted(results.curve(trial).items()) if math.isfinite(value)]
+    return [value for value in results.curve(trial).values() if math.isfinite(value)]
 
 
-def _learning_curves(found: Found, study: optuna.Study) -> Section:
-    drawn = visualization.plot_intermediate_values(study)
-    for trial in study.get_trials(deepcopy=False, states=(TrialState.FAIL,)):
-        if curve := trial.intermediate_values:  # Optuna leaves these out
-            x, y = zip(*sorted(curve.items()), strict=True)
-            drawn.add_scatter(x=x, y=y, name=f"Trial{trial.number}")
-    best = {f"Trial{trial.number}" for trial in found.best}
-    colours = {f"Trial{trial.number}": COLOURS[trial.state.name] for trial in found.trials}
-    for trace in drawn.data:
-        first = trace.name in best
-        trace.line = {"color": BEST if first else colours[trace.name], "width": 3 if first else 1.2}
-        trace.opacity = 1 if first else 0.65
-    drawn.data = sorted(drawn.data, key=lambda trace: trace.name in best)
-    name = results.followed(found.objectives)
-    drawn.update_xaxes(title_text="percent of the trial's epochs").update_yaxes(title_text=_words(name))
-    caption = f"{name} of each trial after each of its epochs: complete blue, best orange, pruned grey, failed pink."
-    figures = [_styled(drawn, 460)] if drawn.data else []
-    return Section("Learning curves", caption, figures, "No trial has finished an epoch.")
+def _learning_curves(found: Found) -> Iterator[go.Figure]:
+    best = {trial.number for trial in found.best}
+    drawn = go.Figure(layout={"xaxis": {"title": {"text": "percent of the trial's epochs"}}})
+    for trial in sorted(found.trials, key=lambda trial: trial.number in best):
+        if points := results.curve(trial):
+            first = trial.number in best
+            line = {"color": BEST if first else COLOURS[trial.state.name], "width": 3 if first else 1.2}
+            name = f"trial {trial.number}"
+            drawn.add_scatter(
+                x=list(points), y=list(points.values()), name=name, line=line, opacity=0.65 + 0.35 * first
+            )
+    if drawn.data:
+        yield _styled(drawn.update_yaxes(title_text=_escaped(results.followed(found.objectives))), 460)
 
 
-def _importances(found: Found, study: optuna.Study) -> Section:
-    complete = len(found.of("complete"))
-    caption = "What decides between the best tenth of the complete trials and the rest (Optuna's PED-ANOVA)."
-    if complete < 5 * results.LEAST_FOR_IMPORTANCE:
-        caption += f" With {complete} complete trials that tenth is {math.ceil(complete / 10)}: take it as a hint."
-    figures = []
+def _importances(found: Found, study: optuna.Study) -> Iterator[go.Figure]:
     if found.importances and _finite(found):
-        drawn = visualization.plot_param_importances(study)
-        figures = [_styled(drawn, 120 + 26 * len(found.importances) * len(found.objectives))]
-    return Section("Importances", caption, figures, f"Needs {results.LEAST_FOR_IMPORTANCE} complete trials.")
+        height = 120 + 26 * len(found.importances) * len(found.objectives)
+        yield _styled(visualization.plot_param_importances(study), height)
 
 
-def _parallel_coordinates(found: Found, study: optuna.Study) -> Section:
-    trials = _finite(found)
-    names = [_names(found)[path] for path in _parameters(found, trials)[:MOST_AXES]]
-    figures = []
-    if len(trials) >= 2 and names:
-        objectives = _objectives(found)
+def _parallel_coordinates(found: Found, study: optuna.Study) -> Iterator[go.Figure]:
+    names, objectives = _parameters(found, _finite(found))[:MOST_AXES], _objectives(found)
+    if len(_finite(found)) >= 2 and names:
         drawn = visualization.plot_parallel_coordinate(study, params=names, target_name=objectives[0])
         drawn.update_xaxes(ticktext=[*objectives, *sorted(names)])  # Optuna cuts these
-        figures = [_styled(drawn, 480)]
-    caption = f"A line for each complete trial; None: it lacks the parameter. The {MOST_AXES} most important."
-    return Section("Parallel coordinates", caption, figures, "Needs two complete trials that have parameters.")
+        yield _styled(drawn, 480)
 
 
-def _slices(found: Found, single: list[optuna.Study]) -> Section:
-    names = [_names(found)[path] for path in _parameters(found, _finite(found))[:MOST_SLICES]]
-    rows = math.ceil(len(names) / SLICES_IN_A_ROW)
-    figures = []
-    for (study, objective), row in itertools.product(zip(single, _objectives(found), strict=True), range(rows)):
-        some = names[row * len(names) // rows : (row + 1) * len(names) // rows]
-        drawn = visualization.plot_slice(study, params=some, target_name=objective)
-        figures.append(_styled(drawn, 300))
-    caption = f"Each complete trial by each parameter; later ones are darker. The {MOST_SLICES} most important."
-    return Section("Slices", caption, figures, "Needs a complete trial that has a parameter.")
+def _slices(found: Found, single: list[optuna.Study]) -> Iterator[go.Figure]:
+    names = _parameters(found, _finite(found))[:MOST_SLICES]
+    for study, objective in zip(single, _objectives(found), strict=True):
+        for first in range(0, len(names), SLICES_IN_A_ROW):
+            some = names[first : first + SLICES_IN_A_ROW]
+            yield _styled(visualization.plot_slice(study, params=some, target_name=objective), 300)
 
 
-def _contours(found: Found) -> Section:
-    complete, names = _finite(found), _names(found)
+def _contours(found: Found) -> Iterator[go.Figure]:
+    complete = _finite(found)
     trials = complete[:: math.ceil(len(complete) / MOST_IN_CONTOUR) or 1]
-    values = {name: {repr(t.params[name]) for t in trials if name in t.params} for name in _parameters(found, trials)}
-    varied = [name for name, different in values.items() if len(different) > 1]
-    figures = []
-    for index, objective in enumerate(_objectives(found)):
+    for index, objective in enumerate(_objectives(found) if len(trials) >= LEAST_FOR_CONTOUR else ()):
         study = _copy(found, [index], trials)
-        for pair in itertools.combinations(varied[:3], 2):
-            if sum(set(pair) <= trial.params.keys() for trial in trials) >= LEAST_FOR_CONTOUR:
-                params = [names[path] for path in pair]
-                drawn = visualization.plot_contour(study, params=params, target_name=objective)
-                figures.append(_styled(drawn, 380))
-    caption = "The three most important parameters by twos. Between trials it is a guess."
-    missing = f"Needs {LEAST_FOR_CONTOUR} complete trials that have the two parameters."
-    return Section("Contours", caption, figures, missing, side_by_side=True)
+        values = [trial.params for trial in study.trials]
+        varied = [
+            name for name in _parameters(found, trials) if len({repr(one[name]) for one in values if name in one}) > 1
+        ]
+        if len(varied) > 1:
+            yield _styled(visualization.plot_contour(study, params=varied[:3], target_name=objective), 700)
 
 
-def _timeline(found: Found, study: optuna.Study) -> Section:
-    figures = []
+def _timeline(found: Found, study: optuna.Study) -> Iterator[go.Figure]:
     if any(trial.datetime_start for trial in found.trials):
         drawn = visualization.plot_timeline(study)
         drawn.for_each_trace(lambda trace: trace.update(marker_color=COLOURS.get(trace.name)))
-        figures = [_styled(drawn, max(260, min(700, 160 + 10 * len(found.trials))))]
-    return Section("Timeline", "A gap is time between two commands.", figures, "No trial has started.")
+        yield _styled(drawn, max(260, min(700, 160 + 10 * len(found.trials))))
 
 
 def _copy(found: Found, objectives: Sequence[int], trials: Sequence[FrozenTrial]) -> optuna.Study:
     """A study in memory with these objectives and trials, to be drawn; trials are numbered in their order."""
     storage = InMemoryStorage()
-    ways = [StudyDirection.MAXIMIZE if found.maximized[index] else StudyDirection.MINIMIZE for index in objectives]
-    study_id = storage.create_new_study(ways)
+    directions = [StudyDirection.MAXIMIZE if found.maximized[i] else StudyDirection.MINIMIZE for i in objectives]
+    study_id = storage.create_new_study(directions)
     names = _names(found)
     for trial in trials:
         storage.create_new_trial(study_id, _drawable(trial, names, objectives))
@@ -227,8 +187,7 @@ def _drawable(trial: FrozenTrial, names: dict[str, str], objectives: Sequence[in
         for path, one in ranges.items()
     }
     drawn.values = _values(objectives, trial) if trial.state == TrialState.COMPLETE else None
-    drawn.intermediate_values = results.curve(trial)
-    drawn.user_attrs = {"reason": _words(results.reason(trial))} if results.reason(trial) else {}
+    drawn.user_attrs = {"reason": _escaped(results.reason(trial))} if results.reason(trial) else {}
     return drawn
 
 
@@ -237,21 +196,21 @@ def _choice(value: Any, distribution: BaseDistribution) -> Any:
     choices = distribution.choices if isinstance(distribution, CategoricalDistribution) else ()
     if all(isinstance(one, int | float) and not isinstance(one, bool) for one in choices):
         return value
-    return _words(results.short(value)[:LONGEST_CHOICE])
+    return _escaped(results.short(value)[:LONGEST_CHOICE])
 
 
 def _parameters(found: Found, trials: Sequence[FrozenTrial]) -> list[str]:
-    """Parameters that one of `trials` has, the most important first."""
-    return [name for name in found.parameters() if any(name in trial.params for trial in trials)]
+    """Names in the figures of the parameters that one of `trials` has, the most important first."""
+    names = _names(found)
+    return [names[path] for path in found.parameters() if any(path in trial.params for trial in trials)]
 
 
 def _objectives(found: Found) -> list[str]:
-    return [_words(name) for name in found.objectives]
+    return [_escaped(name) for name in found.objectives]
 
 
 def _names(found: Found) -> dict[str, str]:
-    """What each parameter is called in the figures."""
-    return {path: _words(label) for path, label in results.labels(found.parameters()).items()}
+    return {path: _escaped(label) for path, label in results.labels(found.parameters()).items()}
 
 
 def _finite(found: Found) -> list[FrozenTrial]:
@@ -259,26 +218,13 @@ def _finite(found: Found) -> list[FrozenTrial]:
     return [trial for trial in found.of("complete") if all(map(math.isfinite, trial.values))]
 
 
-def _words(text: str) -> str:
-    """`text` without anything that plotly would take for markup."""
+def _escaped(text: str) -> str:
+    """`text` without anything that plotly reads as markup."""
     return html.escape(results.printable(text), quote=False)
 
 
 def _styled(drawn: go.Figure, height: int) -> go.Figure:
-    """Without a title, since the page has one, and as wide as the page."""
+    """`drawn` as wide as the page, without a title, which the page has."""
     return drawn.update_layout(
         template="plotly_white", title_text="", width=None, height=height, margin={"l": 60, "r": 20, "t": 30, "b": 50}
     )
-
-
-@contextlib.contextmanager
-def _quiet() -> Iterator[None]:
-    """Without Optuna's messages about the copies."""
-    before = optuna.logging.get_verbosity()
-    optuna.logging.set_verbosity(optuna.logging.ERROR)
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("ignore")
-            yield
-    finally:
-        optuna.logging.set_verbosity(before)

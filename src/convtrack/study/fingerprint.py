@@ -1,23 +1,25 @@
-"""What makes two searches the same one: space, objectives, data, and every knob that is not searched."""
+"""What the trials of a study have in common: space, objectives, data, and every parameter that is not searched."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from typing import Any
+
+from optuna.distributions import check_distribution_compatibility
 
 from convtrack.params import schema
 from convtrack.study import parameters
+from convtrack.study.space import distribution
 
 ATTRIBUTE = "fingerprint"  # of the study's user attributes
-DIGEST = 64  # characters of a SHA-256
-SECTIONS = ("model", "train")  # all that a trial depends on, besides the data
+SECTIONS = ("model", "train")  # what a trial depends on besides the data
+ABSENT = "absent"
 
 
 def fingerprint(content: dict[str, Any], dataset_digests: Mapping[str, str]) -> dict[str, Any]:
     """What trials must have in common to be compared, as JSON.
 
-    `content` is that of params.yaml, `dataset_digests` the SHA-256 of each array of data/processed (`digests` of
-    dataset.json).
+    `content` is that of params.yaml, `dataset_digests` the SHA-256 of each array (`digests` in dataset.json).
     """
     study = schema.parse(content).study
     return {
@@ -28,28 +30,34 @@ def fingerprint(content: dict[str, Any], dataset_digests: Mapping[str, str]) -> 
     }
 
 
-def differences(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """What is not the same, in words, a line each; empty where all is."""
-    return [change for part in ("objectives", "space", "fixed", "data") for change in _between(part, old, new)]
+def differences(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """What changed between two fingerprints, one line each."""
+    before, now = dict(schema.flatten(old)), dict(schema.flatten(new))
+    return [
+        f"{path.removeprefix('fixed.')}: was {_shown(before, path)}, is {_shown(now, path)}"
+        for path in {**before, **now}
+        if before.get(path) != now.get(path)
+    ]
 
 
-def obstacles(old: Mapping[str, Any], new: Mapping[str, Any]) -> list[str]:
-    """Those of `differences` that Optuna cannot go on with: other objectives, and type, log or choices of an entry."""
-    found = list(_between("objectives", old, new))
+def obstacles(old: dict[str, Any], new: dict[str, Any]) -> list[str]:
+    """The differences that Optuna does not allow within one study, one line each."""
+    before, now = old["objectives"], new["objectives"]
+    found = [] if before == now else [f"objectives: was {before}, is {now}"]
     for path in sorted(old["space"].keys() & new["space"].keys()):
-        before, now = old["space"][path], new["space"][path]
-        for what in ("type", "log", "choices"):
-            if before.get(what) != now.get(what):
-                found.append(f"{path}: {what} was {_shown(before.get(what))}, is {_shown(now.get(what))}")
+        try:
+            check_distribution_compatibility(distribution(old["space"][path]), distribution(new["space"][path]))
+        except ValueError as error:
+            found.append(f"{path}: {error}")
     return found
 
 
 def _fixed(content: dict[str, Any], searched: set[str]) -> dict[str, Any]:
-    """The knobs that no trial changes, by path; of a list that is searched in part, what is left of it."""
+    """The parameters that no trial changes, by path; of a list that is searched in part, the other entries."""
     fixed: dict[str, Any] = {}
-    # where a trial chooses the optimizer, it has what params.yaml says of that one
-    choices = [path.removesuffix("name") for path in searched if path.endswith(".name")]
-    others = {path: value for path, value in schema.flatten(content) if path.startswith(tuple(choices))}
+    # if trials choose the optimizer, params.yaml gives the parameters of each
+    choices = tuple(path.removesuffix("name") for path in searched if path.endswith(".name"))
+    others = {path: value for path, value in schema.flatten(content) if path.startswith(choices)}
     for path, value in (schema.parse(content).flat() | others).items():
         if path.split(".")[0] not in SECTIONS or path in searched:
             continue
@@ -58,39 +66,18 @@ def _fixed(content: dict[str, Any], searched: set[str]) -> dict[str, Any]:
     return fixed
 
 
-def _rest_of_list(content: dict[str, Any], path: str, parts: set[str | None], searched: set[str]) -> dict[str, Any]:
-    length = f"{parameters.leader(content, path)}.{parameters.LENGTH}"
+def _rest_of_list(content: dict[str, Any], base: str, parts: set[str | None], searched: set[str]) -> dict[str, Any]:
+    length = parameters.length_of(content, base)
     count = parameters.value(content, length)
-    rest = {
-        f"{path}.{index}": parameters.value(content, f"{path}.{index}")
-        for index in range(count)
-        if str(index) not in parts
-    }
-    # as long as the blocks, whose number is among the knobs itself
-    if length not in searched and length == f"{path}.{parameters.LENGTH}":
+    paths = [f"{base}.{index}" for index in range(count) if str(index) not in parts]
+    rest = {path: parameters.value(content, path) for path in paths}
+    # the length of the other lists is that of the list of blocks, which is a parameter of its own
+    if length not in searched and length == f"{base}.{parameters.LENGTH}":
         rest[length] = count
     return rest
 
 
-def _between(part: str, old: Mapping[str, Any], new: Mapping[str, Any]) -> Iterator[str]:
-    before, now = old[part], new[part]
-    if not isinstance(before, dict):
-        if before != now:
-            yield f"{part}: was {_shown(before)}, is {_shown(now)}"
-        return
-    what = {"space": "study.space: ", "data": "data/processed: "}.get(part, "")
-    for name in [*before, *(name for name in now if name not in before)]:
-        if name not in now:
-            yield f"{what}{name}: was {_shown(before[name])}, is no more"
-        elif name not in before:
-            yield f"{what}{name}: is new, {_shown(now[name])}"
-        elif before[name] != now[name]:
-            yield f"{what}{name}: was {_shown(before[name])}, is {_shown(now[name])}"
-
-
-def _shown(value: Any) -> str:
-    if isinstance(value, dict):  # an entry of the space
-        return ", ".join(
-            f"{name} {_shown(one)}" for name, one in value.items() if one is not None and one is not False and one != {}
-        )
-    return value[:12] if isinstance(value, str) and len(value) == DIGEST else repr(value)
+def _shown(flat: dict[str, Any], path: str) -> str:
+    if path not in flat:
+        return ABSENT
+    return flat[path][:12] if path.startswith("data.") else repr(flat[path])

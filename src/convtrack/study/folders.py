@@ -1,12 +1,12 @@
-"""A trial's folder: what it is given, what it leaves behind, and where.
+"""The folder of a trial.
 
 .convtrack/studies/NAME/trials/00005/
-  params.yaml    complete, with the values of this trial
-  trial.json     which trial of which study this is
-  data           the repository's
-  trial.log      all that its process printed
-  models/        history.csv, a row an epoch; the model, where it is among the best
-  result.json    how it ended; written before anyone is told
+  params.yaml    with the values of this trial
+  trial.json     the Spec
+  data           a link to the repository's
+  trial.log      the output of its process
+  models/        history.csv, and the model if the trial is among the best
+  result.json    how it ended; written before the result is reported
 """
 
 from __future__ import annotations
@@ -29,10 +29,10 @@ SPEC, RESULT, LOG = Path("trial.json"), Path("result.json"), Path("trial.log")
 
 @dataclass(frozen=True)
 class Spec:
-    """What a trial's process is told.
+    """What the process of a trial needs to know.
 
-    `trial_id` is the storage's, `number` counts from 0 in the study; `parent_run` is the study's MLflow run; `cores` is
-    for how many cores it has threads, None for all; `claim` is that of the command, see optuna_internals.py.
+    `trial_id` is the storage's, `number` counts from 0 in the study; `parent_run` is the MLflow run of the study;
+    `cores` is the number of threads, None for all cores; `claim` is that of the command, see optuna_internals.py.
     """
 
     study: str
@@ -50,8 +50,9 @@ def trial_folder(study: str, number: int) -> Path:
 
 
 def prepare(folder: Path, spec: Spec, content: dict[str, Any]) -> None:
-    """Make `folder` ready for a process: `content` is that of its params.yaml. The checkpoints of an interrupted trial
-    stay; what a deleted study of the same name left goes. Raises StorageError.
+    """Prepare `folder` for a process, with `content` as its params.yaml. Raises StorageError.
+
+    Checkpoints of an interrupted trial stay; what a deleted study of the same name left is removed.
     """
     if folder.exists() and _study_id(folder) != spec.study_id:
         shutil.rmtree(folder)
@@ -61,7 +62,6 @@ def prepare(folder: Path, spec: Spec, content: dict[str, Any]) -> None:
     data = folder / files.PROCESSED.parts[0]
     if not data.is_symlink():
         with files.storage_errors(data):
-            # to that of the repository, from so many folders below it
             data.symlink_to(Path(*[".."] * len(trial_folder(spec.study, spec.number).parts), data.name))
     files.write_json(folder / SPEC, asdict(spec))
 
@@ -72,20 +72,19 @@ def read_spec(folder: Path) -> Spec:
 
 
 def read_result(folder: Path, study_id: str) -> dict[str, Any] | None:
-    """What the trial's process wrote at its end, None where it did not come to that, or was one of another study."""
+    """The result that the trial's process wrote, None if there is none of this study."""
     try:
         return files.read_json(folder / RESULT) if _study_id(folder) == study_id else None
     except StorageError:
         return None
 
 
-def forget_checkpoints(folder: Path) -> None:
-    """A trial that has ended goes on no more."""
+def remove_checkpoints(folder: Path) -> None:
     shutil.rmtree(folder / files.STATE, ignore_errors=True)
 
 
 def last_line(folder: Path) -> str:
-    """What the trial's process printed last, advice left out; empty where there is nothing."""
+    """The last line of the log that is not advice; empty if there is none."""
     try:
         with (folder / LOG).open("rb") as file:
             file.seek(max(0, file.seek(0, os.SEEK_END) - 4096))

@@ -1,11 +1,11 @@
-"""What convtrack needs of Optuna and Optuna keeps to itself; no other file names anything private of it.
+"""All use of Optuna's private API.
 
-Trials here are asked for by one process, trained by another, and told by either, or by a third when both are dead.
-Optuna's public ask and tell are for one process: they neither give a trial back to the queue, nor write attributes of a
-trial that one did not ask for, nor beat its heart (Study.optimize does). Its storages can, by a trial's id.
+A trial is asked for by one process, trained by another, and its result is reported by either of them, or by a third
+process if both are dead. Optuna's public ask and tell are for one process: they cannot return a trial to the queue, set
+attributes of a trial that another process asked for, or record its heartbeat. Its storages can.
 
-Each time that a trial becomes RUNNING, Optuna notes when. That moment tells one claim of a trial from the next: who
-holds a trial, or has found that its holder is dead, writes only as long as it is the same.
+Optuna stores when a trial became RUNNING. This time identifies a claim of the trial: whoever holds the trial, or has
+found that its holder is dead, writes only as long as the time is the same.
 """
 
 from __future__ import annotations
@@ -26,27 +26,28 @@ from sqlalchemy.orm import Session
 
 
 class Database(RDBStorage):
-    """Optuna's storage in a database, where a trial has one holder at a time, also in SQLite.
+    """Optuna's database storage, in which a trial has at most one holder, also in SQLite.
 
-    Optuna reads a trial's state and then writes it. SELECT … FOR UPDATE keeps others out between the two; SQLite does
-    not know it, so there the lock for writing is taken first.
+    Optuna reads the state of a trial with SELECT … FOR UPDATE, then writes it. SQLite ignores FOR UPDATE; there, this
+    class takes the write lock first.
     """
 
     def set_trial_state_values(self, trial_id: int, state: TrialState, values: Sequence[float] | None = None) -> bool:
-        with _create_scoped_session(self.scoped_session) as session:  # the one that Optuna works with, in this thread
+        with _create_scoped_session(self.scoped_session) as session:  # Optuna's own session of this thread
             self._lock(session)
             return super().set_trial_state_values(trial_id, state, values)
 
     def update_held(self, trial: FrozenTrial, attributes: Mapping[str, Any], state: TrialState) -> bool:
         """As the function `update_held`, in one transaction."""
-        number = trial._trial_id
         with _create_scoped_session(self.scoped_session) as session:
             self._lock(session)
-            row = models.TrialModel.find_or_raise_by_id(number, session, for_update=True)
+            row = models.TrialModel.find_or_raise_by_id(trial._trial_id, session, for_update=True)
             if row.state != TrialState.RUNNING or row.datetime_start != trial.datetime_start:
                 return False
             for name, value in attributes.items():
-                self._set_trial_attr_without_commit(session, models.TrialUserAttributeModel, number, name, value)
+                self._set_trial_attr_without_commit(
+                    session, models.TrialUserAttributeModel, trial._trial_id, name, value
+                )
             row.state = state
         return True
 
@@ -56,7 +57,6 @@ class Database(RDBStorage):
 
 
 def storage_of(study: optuna.Study) -> BaseStorage:
-    """Where `study` is kept."""
     return study._storage
 
 
@@ -66,30 +66,26 @@ def trial_id(trial: optuna.Trial | FrozenTrial) -> int:
 
 
 def claim(trial: FrozenTrial) -> str:
-    """What tells this claim of a trial from earlier and later ones; empty where nobody holds it."""
-    running = trial.state == TrialState.RUNNING and trial.datetime_start
-    return trial.datetime_start.isoformat() if running and trial.datetime_start else ""
+    """The identity of the current claim of a trial; empty if nobody holds it."""
+    return trial.datetime_start.isoformat() if trial.state == TrialState.RUNNING and trial.datetime_start else ""
 
 
 def is_held(study: optuna.Study, trial: FrozenTrial) -> bool:
-    """Whether `trial` is still held as it was when it was read."""
+    """Whether the claim of `trial` is the same as when it was read."""
     return claim(study._storage.get_trial(trial._trial_id)) == claim(trial) != ""
 
 
 def update_held(
-    study: optuna.Study,
-    trial: FrozenTrial,
-    attributes: Mapping[str, Any],
-    state: TrialState = TrialState.RUNNING,
+    study: optuna.Study, trial: FrozenTrial, attributes: Mapping[str, Any], state: TrialState = TrialState.RUNNING
 ) -> bool:
-    """Set user attributes of `trial`, and its state, WAITING to put it back into the queue.
+    """Set user attributes and the state of `trial`; WAITING returns it to the queue.
 
-    Returns False, and writes nothing, where it is no longer held as it was when `trial` was read.
+    Returns False and writes nothing if the claim is no longer the same as when `trial` was read.
     """
     storage = study._storage
     if isinstance(storage, _CachedStorage) and isinstance(storage._backend, Database):
         return storage._backend.update_held(trial, attributes, state)
-    # Optuna's proxy knows no transactions: others may come between these lines
+    # Optuna's gRPC proxy has no transactions: another process may write between these lines
     if not is_held(study, trial):
         return False
     with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
@@ -101,24 +97,18 @@ def update_held(
     return False
 
 
-def set_attribute(study: optuna.Study, trial: FrozenTrial, name: str, value: Any) -> None:
-    """Set a user attribute of a trial that has not ended (else UpdateFinishedTrialError), whoever asked for it."""
-    study._storage.set_trial_user_attr(trial._trial_id, name, value)
-
-
 def has_heartbeat(study: optuna.Study) -> bool:
-    """Whether the storage knows by itself which trials are dead."""
     return is_heartbeat_enabled(study._storage)
 
 
-def beat(study: optuna.Study, number: int) -> None:
-    """Count the trial of this id as alive for another grace period, where the storage has a heartbeat."""
+def beat(study: optuna.Study, trial: int) -> None:
+    """Record a heartbeat of the trial with this id, if the storage has heartbeats."""
     if isinstance(study._storage, BaseHeartbeat) and has_heartbeat(study):
-        study._storage.record_heartbeat(number)
+        study._storage.record_heartbeat(trial)
 
 
 def silent(study: optuna.Study) -> set[int]:
-    """The ids of trials that gave no sign of life for the grace period, by the clock of the database alone."""
+    """The ids of running trials without a heartbeat for the grace period, by the clock of the database."""
     if isinstance(study._storage, BaseHeartbeat) and has_heartbeat(study):
         return set(study._storage._get_stale_trial_ids(study._study_id))
     return set()

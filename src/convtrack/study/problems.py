@@ -1,179 +1,203 @@
-"""What is wrong with a space, found before a trial is spent on it."""
+"""Checks of the search space before the first trial: paths, ranges, conditions, and values that params would reject."""
 
 from __future__ import annotations
 
 import difflib
-from collections.abc import Iterator, Sequence
+import itertools
+import warnings
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from convtrack.errors import ConfigError
 from convtrack.params import schema
 from convtrack.params.schema import Params
 from convtrack.params.study import CategoricalEntry, FloatEntry, IntEntry, SpaceEntry, Study
-from convtrack.study import infeasible, parameters
-from convtrack.study.space import Space, allowed_values, can_be, in_steps, ordered, same
+from convtrack.study import parameters
+from convtrack.study.fingerprint import SECTIONS
+from convtrack.study.space import Space, allowed_values, can_be, distribution, exists, ordered
+from convtrack.training.progressive_resizing import shape_at
 
-SECTIONS = ("model", "train")  # all that a trial depends on, besides the data
+MOST_CORNERS = 4096
 
 
 def check(params: Params, content: dict[str, Any], image_shape: Sequence[int] | None) -> None:
-    """Refuse a space that cannot be searched, naming every problem at once (ConfigError).
+    """Raise ConfigError with every problem of the space.
 
-    `content` is what `params` was read from; `image_shape` is (height, width, channels), None where it is not known.
+    `content` is what `params` was read from; `image_shape` is (height, width, channels), None if it is not known yet.
     """
-    if found := find(params.study, content, image_shape):
+    if found := _find(params.study, content, image_shape):
         raise schema.validation_error("study.space", found)
 
 
-def find(study: Study, content: dict[str, Any], image_shape: Sequence[int] | None) -> list[str]:
-    """Every problem of `study`, as `where: what is allowed. Received: what was got`."""
+def _find(study: Study, content: dict[str, Any], image_shape: Sequence[int] | None) -> list[str]:
     if not study.space:
-        return [
-            "is empty: add a knob of model or train by its path, as model.dropout: {type: float, low: 0, high: 0.5}"
-        ]
+        return ["is empty; add a parameter of model or train, as model.dropout: {type: float, low: 0, high: 0.5}"]
     space = _that_can_exist(study.space, content)
     if not space:
-        return ["has no entry that exists with the knobs as they are: none of their `when`s is true"]
-    found = [*_of_the_whole(study, space)]
-    placed: dict[str, SpaceEntry] = {}
-    for path, entry in space.items():
-        found += [f"{path}: {problem}" for problem in _of_the_range(entry)]
-        untried = [
-            *_of_the_kind(path, entry),
-            *_of_the_path(path, space, content),
-            *_of_the_conditions(path, entry, space, content),
-        ]
-        found += [f"{path}: {problem}" for problem in untried]
-        if not untried:
-            placed[path] = entry
-    try:
-        ordered(placed, content)
-    except ConfigError as circle:
-        return [*found, circle.message]
-    return [*found, *infeasible.find(placed, content, image_shape, quiet=bool(found))]
-
-
-def _of_the_whole(study: Study, space: Space) -> Iterator[str]:
+        return ["no entry has a `when` that is true for the other parameters"]
+    found = []
     if study.sampler == "cmaes" and len(study.objectives) > 1:
-        yield f"study.sampler: cmaes searches for one objective. Received: {', '.join(study.objectives)}"
-    if study.sampler == "grid":
-        for path, entry in space.items():
-            if isinstance(entry, FloatEntry) and entry.step is None:
-                yield f"{path}: study.sampler: grid tries every value, so it needs a step, or type: categorical"
-
-
-def _of_the_kind(path: str, entry: SpaceEntry) -> Iterator[str]:
-    if isinstance(entry, CategoricalEntry):
-        different = [one for index, one in enumerate(entry.choices) if not _among(one, entry.choices[:index])]
-        if len(different) < 2 or len(different) < len(entry.choices):
-            yield f"choices should be two or more, each once. Received: {entry.choices}"
-    if path.endswith(f".{parameters.LENGTH}") and (not isinstance(entry, IntEntry) or min(entry.low, entry.high) < 0):
-        yield f"a length should be of type int, and not below 0. Received: {entry.type}"
-
-
-def _of_the_range(entry: SpaceEntry) -> Iterator[str]:
-    if isinstance(entry, CategoricalEntry):
-        return
-    received = f"Received: low {entry.low}, high {entry.high}"
-    if entry.low > entry.high:
-        yield f"low should be below high. {received}"
-    elif entry.low == entry.high or (entry.step or 0) > entry.high - entry.low:
-        yield f"is a space of one point: take the entry out, and set the knob itself. {received}"
-    elif not in_steps(entry, entry.high):
-        yield f"high should be a whole number of steps above low. {received}, step {entry.step}"
-    if entry.log and entry.low <= 0:
-        yield f"low should be above 0 where log is true. {received}"
-    if entry.log and entry.step not in (None, 1):
-        yield f"log and a step do not go together. Received: step {entry.step}"
-
-
-def _of_the_path(path: str, space: Space, content: dict[str, Any]) -> Iterator[str]:
-    base, part = parameters.split(path)
-    if base.split(".")[0] not in SECTIONS and base.split(".")[0] in content:
-        yield "a trial is a training: only knobs of model and train can be searched"
-        return
-    if base == "model.name":
-        yield "a study searches one network: others have other knobs"
-        return
+        found.append(f"study.sampler: cmaes takes one objective. Received: {', '.join(study.objectives)}")
+    valid: dict[str, SpaceEntry] = {}
+    for path, entry in space.items():
+        problems = [*_of_range(path, entry, study.sampler), *_of_path(path, space, content)]
+        problems += _of_conditions(entry, space, content)
+        found += [f"{path}: {problem}" for problem in problems]
+        if not problems:
+            valid[path] = entry
     try:
-        now = parameters.value(content, base)
-    except KeyError:
-        yield _unknown(base, content)
+        ordered(valid, content)
+    except ConfigError as cycle:
+        return [*found, cycle.message]
+    return [*found, *_of_values(valid, content, image_shape, quiet=bool(found))]
+
+
+def _of_range(path: str, entry: SpaceEntry, sampler: str) -> Iterator[str]:
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error")  # Optuna would lower a high end that is not a whole number of steps away
+            optunas = distribution(entry.model_dump())
+    except (ValueError, UserWarning) as error:
+        yield str(error)
         return
-    blocks = schema.per_block(content["model"]["name"]).get(base)
-    if isinstance(now, dict):
-        yield f"is a section: search {', '.join(f'{base}.{name}' for name in now)}"
+    if optunas.single():
+        yield "has one value only; remove it here and set the parameter itself"
+    if isinstance(entry, CategoricalEntry) and len(set(entry.choices)) < len(entry.choices):
+        yield f"each choice must be given once. Received: {entry.choices}"
+    if path.endswith(f".{parameters.LENGTH}") and (not isinstance(entry, IntEntry) or entry.low < 0):
+        yield f"a length must have type int and not be negative. Received: {entry.type}"
+    if sampler == "grid" and isinstance(entry, FloatEntry) and entry.step is None:
+        yield "study.sampler: grid needs a step here, or type: categorical"
+
+
+def _of_path(path: str, space: Space, content: dict[str, Any]) -> Iterator[str]:
+    base, part = parameters.split(path)
+    length = parameters.length_of(content, base)
+    is_list = isinstance(parameters.get(content, base), list) or base in schema.per_block(content["model"]["name"])
+    longest = space.get(length)
+    if base.split(".")[0] in content.keys() - set(SECTIONS):
+        yield "only parameters of model and train can be searched"
+    elif base == "model.name":
+        yield "a study searches one network, since others have other parameters"
+    elif is_list and part == parameters.LENGTH and length != path:
+        yield f"{base} is as long as another list; search {length}"
     elif part is None and any(parameters.split(other)[0] == path for other in space if other != path):
-        yield "is searched as a whole and by its entries: take one of the two out"
-    elif part is None and isinstance(now, list) and not blocks:
-        yield f"is a list: search {path}.{parameters.LENGTH}, {path}.0 and so on"
-    elif part is not None and not isinstance(now, list) and not blocks:
-        yield f"{base} is one value, without entries. Received: {now!r}"
-    elif part == parameters.LENGTH and blocks:
-        yield f"{base} is as long as {blocks}: search {blocks}.{parameters.LENGTH}"
-    elif part is not None:
-        yield from _of_the_entry(base, part, space, content)
+        yield "is searched as a whole and by its entries; remove one of the two"
+    elif is_list and part not in (None, parameters.LENGTH):
+        most = longest.high if isinstance(longest, IntEntry) else parameters.get(content, length)
+        if int(part) >= most:
+            yield f"never exists, since {length} is at most {most}"
+    elif not _is_single(path, content):
+        yield _unknown(path, content)
 
 
-def _of_the_entry(base: str, part: str, space: Space, content: dict[str, Any]) -> Iterator[str]:
-    leader = parameters.leader(content, base)
-    length = space.get(f"{leader}.{parameters.LENGTH}")
-    most = (
-        max(length.low, length.high) if isinstance(length, IntEntry) else parameters.value(content, f"{leader}.length")
-    )
-    if part != parameters.LENGTH and int(part) >= most:
-        yield f"never exists: {leader} has {'at most ' if length else ''}{most} entries, the first of them {leader}.0"
-    if part == parameters.LENGTH and most > 0 and not parameters.value(content, base) and f"{base}.0" not in space:
-        yield f"{base} has no entry in params.yaml that could be repeated: search {base}.0 too"
-
-
-def _of_the_conditions(path: str, entry: SpaceEntry, space: Space, content: dict[str, Any]) -> Iterator[str]:
+def _of_conditions(entry: SpaceEntry, space: Space, content: dict[str, Any]) -> Iterator[str]:
     for other, allowed in entry.when.items():
-        if other == path:
-            yield "when: depends on itself"
-        elif other in space:
-            if not any(can_be(space[other], value) for value in allowed_values(allowed)):
-                yield f"when: {other} is never {allowed!r} in this space"
-        else:
-            try:
-                now = parameters.value(content, other)
-            except KeyError:
-                yield f"when: {other}: {_unknown(other, content)}"
-            else:
-                if isinstance(now, dict | list):
-                    yield f"when: {other} is not one value: name one of its entries, or its {parameters.LENGTH}"
+        if other not in space and not _is_single(other, content):
+            yield f"when: {other} {_unknown(other, content)}"
+        elif other in space and not any(can_be(space[other], value) for value in allowed_values(allowed)):
+            yield f"when: {other} is never {allowed!r} in this space"
 
 
 def _that_can_exist(space: Space, content: dict[str, Any]) -> Space:
-    """Without the entries whose `when` is false of a knob that no trial changes, as those for another network."""
+    """Without the entries whose `when` is false in every trial, such as those for another network."""
     left = {
         path: entry
         for path, entry in space.items()
-        if not any(_is_never(other, allowed, space, content) for other, allowed in entry.when.items())
+        if all(
+            other in space
+            or not _is_single(other, content)
+            or parameters.get(content, other) in allowed_values(allowed)
+            for other, allowed in entry.when.items()
+        )
     }
     gone = space.keys() - left.keys()
     left = {path: entry for path, entry in left.items() if not gone & entry.when.keys()}
     return left if len(left) == len(space) else _that_can_exist(left, content)
 
 
-def _is_never(path: str, allowed: Any, space: Space, content: dict[str, Any]) -> bool:
-    if path in space:
-        return False
-    try:
-        now = parameters.value(content, path)
-    except KeyError:
-        return False  # is said to be unknown
-    return not isinstance(now, dict | list) and not _among(now, allowed_values(allowed))
-
-
-def _among(value: Any, values: Sequence[Any]) -> bool:
-    return any(same(value, other) for other in values)
+def _is_single(path: str, content: dict[str, Any]) -> bool:
+    """Whether there is a parameter at `path` that is, or may be, one value."""
+    return not isinstance(parameters.get(content, path, {}), dict | list) or path in schema.per_block(
+        content["model"]["name"]
+    )
 
 
 def _unknown(path: str, content: dict[str, Any]) -> str:
-    known = [knob for knob in schema.parse(content).flat() if knob.split(".")[0] in SECTIONS]
-    close = difflib.get_close_matches(path, known, n=1)
-    beside = [knob for knob in known if knob.rpartition(".")[0] == path.rpartition(".")[0]]
-    if close:
-        return f"no knob is called {path}; did you mean {close[0]}?"
-    return f"no knob is called {path}; there are {', '.join(beside or SECTIONS)}"
+    known: list[str] = []
+    for name, value in schema.flatten({section: content[section] for section in SECTIONS}):
+        known += [f"{name}.{parameters.LENGTH}", f"{name}.0"] if isinstance(value, list) else [name]
+    close = difflib.get_close_matches(path, known, n=3, cutoff=0)
+    return f"is not a parameter with one value; did you mean {', '.join(close)}?"
+
+
+def _of_values(
+    space: Space, content: dict[str, Any], image_shape: Sequence[int] | None, *, quiet: bool
+) -> Iterator[str]:
+    """What params reject at the ends of ranges, one problem for each parameter.
+
+    If that is nothing, and not `quiet`, also the network that needs the largest images, if these are too small for it.
+    """
+    found: dict[str, str] = {}
+    largest = (0, "")
+    for wanted in _extremes(space, content):
+        values = _point(space, content, wanted)
+        candidate = parameters.apply(content, values)
+        if problems := schema.problems(candidate):
+            found = {problem.split(": ")[0]: problem for problem in problems} | found
+        elif image_shape:
+            where = ", ".join(f"{path} = {value!r}" for path, value in values.items() if _shapes(path, space[path]))
+            missing, needed = _missing_pixels(schema.parse(candidate), image_shape)
+            largest = max(largest, (missing, f"{where}: {needed}"))
+    yield from found.values()
+    if largest[0] > 0 and not found and not quiet:
+        yield largest[1]
+
+
+def _missing_pixels(params: Params, image_shape: Sequence[int]) -> tuple[int, str]:
+    height, width = shape_at(0.0, (image_shape[0], image_shape[1]), params.train.progressive_resizing)
+    needed = params.model.smallest_side
+    said = f"the network needs images of {needed} pixels a side. Received: {height}x{width}"
+    return needed - min(height, width), said
+
+
+def _extremes(space: Space, content: dict[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Each end of each range; then all combinations of the ends of what shapes the network."""
+    for path, entry in space.items():
+        for value in _ends(entry):
+            yield {**_conditions_of(path, space, content), path: value}
+    shaping = [path for path, entry in space.items() if _shapes(path, entry)]
+    for corner in itertools.islice(itertools.product(*(_ends(space[path]) for path in shaping)), MOST_CORNERS):
+        yield dict(zip(shaping, corner, strict=True))
+
+
+def _shapes(path: str, entry: SpaceEntry) -> bool:
+    is_kind_or_length = path.endswith(f".{parameters.LENGTH}") or isinstance(entry, CategoricalEntry)
+    return is_kind_or_length or path.startswith("train.progressive_resizing.")
+
+
+def _ends(entry: SpaceEntry) -> list[Any]:
+    return list(entry.choices) if isinstance(entry, CategoricalEntry) else [entry.low, entry.high]
+
+
+def _point(space: Space, content: dict[str, Any], wanted: Mapping[str, Any]) -> dict[str, Any]:
+    """A value for each parameter that exists: that of `wanted`, else its low end."""
+    values: dict[str, Any] = {}
+    for path in ordered(space, content):
+        if exists(path, space, content, values):
+            values[path] = wanted.get(path, _ends(space[path])[0])
+    return values
+
+
+def _conditions_of(path: str, space: Space, content: dict[str, Any]) -> dict[str, Any]:
+    """Values of other parameters with which `path` exists."""
+    values: dict[str, Any] = {}
+    base, part = parameters.split(path)
+    length = parameters.length_of(content, base)
+    if part is not None and length in space and length != path:
+        values |= _conditions_of(length, space, content) | {length: max(_ends(space[length]))}
+    for other, allowed in space[path].when.items():
+        if other in space:
+            value = next(one for one in allowed_values(allowed) if can_be(space[other], one))
+            values |= _conditions_of(other, space, content) | {other: value}
+    return values

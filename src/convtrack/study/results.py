@@ -1,12 +1,13 @@
-"""What a study has found so far, read from Optuna alone: words of states, which trial is best, learning curves."""
+"""What a study has found: its trials by state, the best ones, learning curves and importances, as Optuna has them."""
 
 from __future__ import annotations
 
 import difflib
 import math
 import warnings
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import Any
 
 import optuna
@@ -15,7 +16,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from convtrack.errors import ConfigError
 
-# in the order in which they are shown; a failed trial is FAIL to Optuna
+# in the order in which they are shown
 STATES = {
     "complete": TrialState.COMPLETE,
     "pruned": TrialState.PRUNED,
@@ -26,18 +27,19 @@ STATES = {
 WORDS = {state: word for word, state in STATES.items()}
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)  # what counts towards --trials
 CURVE = "curve"  # user attribute of a trial without reports: pairs of percent and value
-EACH_EPOCH = ("val_accuracy", "val_loss")  # objectives that every epoch has a value of
-ABSENT = "\N{EN DASH}"  # a parameter that a trial does not have
-LEAST_FOR_IMPORTANCE = 10  # complete trials; PED-ANOVA looks at the best tenth of them
+EACH_EPOCH = ("val_accuracy", "val_loss")  # the objectives with a value after each epoch
+ABSENT = "\N{EN DASH}"  # shown for a parameter that a trial does not have
+MOST_COLUMNS = 4  # trials side by side
+LEAST_FOR_IMPORTANCE = 10  # complete trials; PED-ANOVA compares the best tenth of them with the rest
 
 
 @dataclass(frozen=True)
 class Found:
-    """A study as it was at one moment; others may go on with it.
+    """A study at one moment.
 
-    `objectives` are names, `maximized` says of each which way is better; `trials` are all, by number. `best` is the
-    best complete trial or, of several objectives, all on the Pareto front; `importances` each parameter's share, the
-    largest first, empty below LEAST_FOR_IMPORTANCE complete trials.
+    `maximized` says for each of `objectives` whether higher is better; `trials` are sorted by number. `best` has the
+    best complete trial, or the Pareto front if there are several objectives. `importances` has the share of each
+    parameter, the largest first; it is empty below LEAST_FOR_IMPORTANCE complete trials.
     """
 
     name: str
@@ -47,98 +49,124 @@ class Found:
     best: list[FrozenTrial]
     importances: dict[str, float]
 
+    @property
+    def aim(self) -> str:
+        """What is maximized or minimized."""
+        verbs = ["maximize" if up else "minimize" for up in self.maximized]
+        return ", ".join(f"{verb} {name}" for verb, name in zip(verbs, self.objectives, strict=True))
+
+    @property
+    def spent(self) -> str:
+        """The duration of all trials together, as h:mm:ss."""
+        return clock(sum(seconds(trial) or 0 for trial in self.trials))
+
     def of(self, *states: str) -> list[FrozenTrial]:
         """The trials in these of `STATES`, by number."""
-        wanted = {STATES[state] for state in states}
-        return [trial for trial in self.trials if trial.state in wanted]
-
-    def counts(self) -> dict[str, int]:
-        """How many trials are in which of `STATES`."""
-        return counts(self.trials)
+        return [trial for trial in self.trials if WORDS[trial.state] in states]
 
     def ranked(self) -> list[FrozenTrial]:
-        """Complete trials, the best first; of several objectives, the Pareto front first."""
-        if len(self.objectives) > 1:
-            front = {trial.number for trial in self.best}
-            return [*self.best, *(trial for trial in self.of("complete") if trial.number not in front)]
-        return by_value(self.of("complete"), maximized=self.maximized[0])
+        """Complete trials, the Pareto front first, then by the first objective."""
+        front = {trial.number for trial in self.best}
+        return sorted(by_value(self.of("complete"), self.maximized[0]), key=lambda trial: trial.number not in front)
 
     def parameters(self) -> list[str]:
-        """Every parameter that some trial has, the most important first."""
+        """All parameters that some trial has, the most important first."""
         return list(dict.fromkeys([*self.importances, *(name for trial in self.trials for name in trial.params)]))
+
+    def comparison(self) -> list[list[str]]:
+        """A table of the best trials and trial 0, which has the values of params.yaml: the head, then a row each."""
+        columns = (self.best if len(self.objectives) > 1 else self.ranked())[:MOST_COLUMNS]
+        if columns and self.trials[0].values and self.trials[0] not in columns:
+            columns.append(self.trials[0])
+        table = [["", *(f"trial {trial.number}" for trial in columns), "importance"]]
+        for index, name in enumerate(self.objectives):
+            table.append([name, *(short(trial.values[index]) for trial in columns), ""])
+        table.append(["seconds", *(f"{seconds(trial) or 0:,.0f}" for trial in columns), ""])
+        for name in self.parameters():
+            share = f"{self.importances[name]:.0%}" if name in self.importances else ""
+            table.append([name, *(short(trial.params.get(name, ABSENT)) for trial in columns), share])
+        return table
 
 
 def load(name: str, storage: optuna.storages.BaseStorage) -> optuna.Study:
-    """The study `name`, to be read. Raises ConfigError where the storage has none of that name, with a guess."""
+    """The study `name`. Raises ConfigError if there is none, with the most similar name."""
     try:
         return optuna.load_study(study_name=name, storage=storage)
     except KeyError:
         known = sorted(optuna.get_all_study_names(storage=storage))
         close = difflib.get_close_matches(name, known, n=1)
-        hint = f"did you mean {close[0]}?" if close else "convtrack study run starts the one of params.yaml"
-        raise ConfigError(f"no study is called {name!r}. There are: {', '.join(known) or 'none'}", hint) from None
+        hint = f"did you mean {close[0]}?" if close else "convtrack study run starts the one in params.yaml"
+        raise ConfigError(f"there is no study {name!r}. Studies: {', '.join(known) or 'none'}", hint) from None
 
 
 def read(study: optuna.Study) -> Found:
-    """All of `study` that is told of."""
-    trials = study.get_trials(deepcopy=False)
-    complete = [trial for trial in trials if trial.state == TrialState.COMPLETE]
-    unnamed = ["value"] if len(study.directions) == 1 else [f"value {index}" for index in range(len(study.directions))]
+    """Read all of `study`."""
+    count, trials = len(study.directions), study.get_trials(deepcopy=False)
     return Found(
         name=study.study_name,
-        objectives=study.metric_names or unnamed,
+        objectives=study.metric_names or (["value"] if count == 1 else [f"value {index}" for index in range(count)]),
         maximized=[direction == StudyDirection.MAXIMIZE for direction in study.directions],
         trials=trials,
-        best=best(study, 1 if len(study.directions) == 1 else None),
-        importances=_importances(study) if len(complete) >= LEAST_FOR_IMPORTANCE else {},
+        best=best(study, 1 if count == 1 else None),
+        importances=_importances(study) if counts(trials)["complete"] >= LEAST_FOR_IMPORTANCE else {},
     )
 
 
 def counts(trials: Sequence[FrozenTrial]) -> dict[str, int]:
-    """How many of `trials` are in which of `STATES`."""
+    """How many of `trials` are in each of `STATES`."""
     return {word: sum(trial.state == state for trial in trials) for word, state in STATES.items()}
 
 
-def by_value(trials: Iterable[FrozenTrial], *, maximized: bool) -> list[FrozenTrial]:
-    """Complete trials by their first objective, the best first; of equal ones the earlier."""
+def by_value(trials: Sequence[FrozenTrial], maximized: bool) -> list[FrozenTrial]:
+    """Complete trials sorted by their first objective, the best first; equal ones by number."""
     return sorted(trials, key=lambda trial: (-trial.values[0] if maximized else trial.values[0], trial.number))
 
 
 def best(study: optuna.Study, count: int | None = None) -> list[FrozenTrial]:
-    """The best `count` complete trials, or all, the best first; of several objectives those on the Pareto front."""
+    """The best `count` complete trials (default: all), the best first; with several objectives, the Pareto front."""
     several = len(study.directions) > 1
     trials = study.best_trials if several else study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
-    return by_value(trials, maximized=study.directions[0] == StudyDirection.MAXIMIZE)[:count]
+    return by_value(trials, study.directions[0] == StudyDirection.MAXIMIZE)[:count]
 
 
 def reason(trial: FrozenTrial) -> str:
-    """Why a trial was pruned or failed, as far as it was said."""
+    """Why a trial was pruned, failed or interrupted, or nothing."""
     return str(trial.user_attrs.get("reason", ""))
 
 
 def followed(objectives: Sequence[str]) -> str:
-    """What learning curves are of: the first objective that has a value after each epoch, else val_accuracy."""
+    """The quantity of learning curves: the first objective with a value after each epoch, else val_accuracy."""
     return next((name for name in objectives if name in EACH_EPOCH), EACH_EPOCH[0])
 
 
 def curve(trial: FrozenTrial) -> dict[int, float]:
     """The value after each epoch, by the percent of the trial's epochs.
 
-    Where Optuna takes no reports, as of several objectives, it is an attribute of the trial.
+    Optuna takes no reports in a study with several objectives; there it is an attribute of the trial.
     """
-    return dict(trial.intermediate_values or trial.user_attrs.get(CURVE, []))
+    return dict(sorted((trial.intermediate_values or dict(trial.user_attrs.get(CURVE, []))).items()))
 
 
 def seconds(trial: FrozenTrial) -> float | None:
-    """From the start of a trial to its end, None where either is open."""
+    """The duration of a trial, None before its end."""
     return trial.duration.total_seconds() if trial.duration else None
 
 
+def clock(duration: float) -> str:
+    """Seconds as h:mm:ss."""
+    return str(timedelta(seconds=round(duration)))
+
+
+def named(objectives: Sequence[str], trial: FrozenTrial) -> str:
+    """The values of a complete trial, as `val_accuracy 0.5, flops 100`."""
+    return ", ".join(f"{name} {short(value)}" for name, value in zip(objectives, trial.values, strict=True))
+
+
 def short(value: Any) -> str:
-    """A value of a parameter or an objective in few characters."""
+    """A value of a parameter or an objective with at most four significant digits."""
     if isinstance(value, bool) or value is None:
         return "null" if value is None else str(value).lower()
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return f"{value:.4g}" if isinstance(value, float) else printable(str(value))
 
 
 def printable(text: str) -> str:
@@ -147,22 +175,22 @@ def printable(text: str) -> str:
 
 
 def labels(paths: Sequence[str]) -> dict[str, str]:
-    """The shortest ends of dotted paths that tell them apart: `filters.0` for `model.filters.0`."""
+    """The shortest unique ends of dotted paths: `filters.0` for `model.filters.0`."""
     return {path: _shortest(path, paths) for path in paths}
 
 
 def _shortest(path: str, paths: Sequence[str]) -> str:
     parts = path.split(".")
-    for count in range(1, len(parts)):
-        end = ".".join(parts[-count:])
+    for start in range(len(parts) - 1, 0, -1):
+        end = ".".join(parts[start:])
         unique = not any(other != path and f".{other}".endswith(f".{end}") for other in paths)
-        if unique and not parts[-count].isdecimal() and parts[-count] != "length":
+        if unique and not parts[start].isdecimal() and parts[start] != "length":
             return end
     return path
 
 
 def _importances(study: optuna.Study) -> dict[str, float]:
-    """What decides between the best tenth of complete trials and the rest (PED-ANOVA, Watanabe et al. 2023)."""
+    """Optuna's default, PED-ANOVA (Watanabe et al., 2023)."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         shares = optuna.importance.get_param_importances(study)

@@ -1,52 +1,42 @@
-"""Optuna's samplers and pruners as study asks for them, and the scale on which trials are compared in mid-training."""
+"""Optuna's samplers and pruners for the settings in the section study."""
 
 from __future__ import annotations
 
 import warnings
-from typing import Any, Literal
+from typing import Literal
 
 import numpy as np
 import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
-from convtrack.params.study import Objective, Study
+from convtrack.params.study import Study
 from convtrack.study import optuna_internals
 from convtrack.study.results import EACH_EPOCH
 
-DIRECTIONS: dict[Objective, Literal["minimize", "maximize"]] = {
-    "val_accuracy": "maximize",
-    "val_loss": "minimize",
-    "flops": "minimize",
-    "parameters": "minimize",
-    "latency": "minimize",
-}
 FIRST_RUNG, WHOLE = 60, 100  # percent of a trial's own epochs, see docs/decisions/pruning.md
 
 
 def directions(study: Study) -> list[Literal["minimize", "maximize"]]:
-    """Whether each objective is to `maximize` or to `minimize`."""
-    return [DIRECTIONS[objective] for objective in study.objectives]
+    """The direction of each objective."""
+    return ["maximize" if objective == "val_accuracy" else "minimize" for objective in study.objectives]
 
 
 def make_sampler(study: Study, number: int) -> optuna.samplers.BaseSampler:
-    """The sampler that asks for trial `number`.
+    """The sampler for trial `number`.
 
-    Its chance comes from (study.seed, number) alone, so that a sequential study that was stopped draws what it would
-    have drawn.
+    Its seed depends on (study.seed, number) alone, so that a sequential study draws the same after an interruption.
     """
     seed = int(np.random.SeedSequence([study.seed, number]).generate_state(1)[0])
+    single = len(study.objectives) == 1
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
         match study.sampler:
-            case "tpe":
-                # group: entries that exist only with others are drawn together with them
-                single = len(study.objectives) == 1
+            case "tpe":  # group: parameters that exist together are drawn together
                 return optuna.samplers.TPESampler(seed=seed, multivariate=single, group=single)
             case "random":
                 return optuna.samplers.RandomSampler(seed=seed)
-            case "grid":
-                # unlike GridSampler it leaves out points that differ only in what does not exist
+            case "grid":  # unlike GridSampler, it leaves out points that differ only in parameters that do not exist
                 return optuna.samplers.BruteForceSampler(seed=seed)
             case "cmaes":
                 return optuna.samplers.CmaEsSampler(seed=seed, warn_independent_sampling=False)
@@ -54,27 +44,14 @@ def make_sampler(study: Study, number: int) -> optuna.samplers.BaseSampler:
                 return optuna.samplers.NSGAIISampler(seed=seed)
 
 
-def fixed(sampler: optuna.samplers.BaseSampler, values: dict[str, Any]) -> optuna.samplers.BaseSampler:
-    """`sampler`, but `values` are taken as they are, by the parameter's name."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", ExperimentalWarning)
-        return optuna.samplers.PartialFixedSampler(values, sampler)
-
-
 def can_prune(study: Study) -> bool:
-    """Whether trials can be compared before their end: several objectives have no order, and size has no epochs."""
+    """Whether trials can be compared before their end: there is one objective, and each epoch has a value of it."""
     return len(study.objectives) == 1 and study.objectives[0] in EACH_EPOCH
 
 
 def make_pruner(study: Study) -> optuna.pruners.BasePruner:
-    """The pruner, to be asked before a trial is at 100; none where `can_prune` says so.
-
-    The steps at which trials report are percents of their own epochs, so that a rung is at the same place of every
-    schedule.
-    """
-    if not can_prune(study):
-        return optuna.pruners.NopPruner()
-    match study.pruner:
+    """The pruner. Steps are percents of a trial's epochs, so that schedules are compared at the same place."""
+    match study.pruner if can_prune(study) else "none":
         case "none":
             return optuna.pruners.NopPruner()
         case "median":
@@ -86,7 +63,7 @@ def make_pruner(study: Study) -> optuna.pruners.BasePruner:
 
 
 class _Stoppable(optuna.Study):
-    """A study whose sampler may say that there is nothing left, outside of Optuna's own loop."""
+    """A study that BruteForceSampler can stop outside of Optuna's own loop."""
 
     stopped = False
 
@@ -95,7 +72,7 @@ class _Stoppable(optuna.Study):
 
 
 def exhausted(study: optuna.Study, trials: list[FrozenTrial]) -> bool:
-    """Whether a grid has no point left that no trial has or had."""
+    """Whether each point of a grid has a trial."""
     asked = [trial for trial in trials if trial.state != TrialState.WAITING]
     if not isinstance(study.sampler, optuna.samplers.BruteForceSampler) or not asked or len(asked) < len(trials):
         return False

@@ -1,4 +1,4 @@
-"""A command's hold on a study: checked, opened, worked on, and what is said before and after."""
+"""Opens the study that params.yaml names, and runs a search on it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,6 @@ from typing import Any
 import optuna
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
 from optuna.storages import BaseStorage
-from rich.console import Console
 
 from convtrack.errors import ConfigError
 from convtrack.params.schema import Params
@@ -19,7 +18,7 @@ from convtrack.study import fingerprint, results, storage
 from convtrack.study.cluster import Cluster, ClusterWorkers
 from convtrack.study.problems import check
 from convtrack.study.reporting import Record
-from convtrack.study.run import Order, Search
+from convtrack.study.run import Search
 from convtrack.study.sampling import can_prune, directions
 from convtrack.study.terminal import View
 from convtrack.study.workers import LocalWorkers, Workers
@@ -30,13 +29,11 @@ __all__ = ["Cluster", "Session", "check", "open_session"]
 
 @dataclass(frozen=True)
 class Session:
-    """An open study; `url` is the address of its storage, and `shown` the same without a password."""
+    """An open study and the params that it searches with. Paths are relative to the current folder."""
 
     study: optuna.Study
     params: Params
     content: dict[str, Any]
-    url: str
-    shown: str
 
     @property
     def name(self) -> str:
@@ -46,45 +43,41 @@ class Session:
     def id(self) -> str:
         return storage.identity(self.study)
 
-    def announce(self, trials: int | None, workers: int | None) -> None:
-        """Say what will happen."""
-        finished = len(self.study.get_trials(deepcopy=False, states=results.FINISHED))
-        settings = self.params.study
-        pruner = settings.pruner if can_prune(settings) else "none (objectives)"
-        _say(f"study {self.name}: sampler {settings.sampler}, pruner {pruner}, in {self.shown}")
-        if trials is not None and finished >= trials:
-            _say(f"it has its {finished} finished trials already; --trials {finished + trials} would go on")
-        if workers and workers > usable_cores():
-            _say(f"{workers} workers share {usable_cores()} cores, so that each is slower than alone")
+    @property
+    def shown(self) -> str:
+        """The address of the storage without a password."""
+        return storage.shown(self.params.study.storage)
 
     def workers(self, count: int | None, cluster: Cluster | None) -> Workers:
-        """Who runs the trials: `count` at once, on this machine (one, where it is None) or on a Ray cluster."""
+        """Workers for `count` trials at once (default: one on this machine, or as many as a cluster has room for)."""
+        url = storage.address(self.params.study.storage)
         if cluster is None:
-            return LocalWorkers(count or 1, self.params, self.url, Path.cwd())
-        return ClusterWorkers(count, self.params, self.url, Path.cwd(), cluster)
+            return LocalWorkers(count or 1, self.params, url, Path.cwd())
+        return ClusterWorkers(count, self.params, url, Path.cwd(), cluster)
+
+    def announce(self, trials: int | None, workers: int | None) -> None:
+        """Print what a search will do."""
+        say, settings = View([], trials).say, self.params.study
+        finished = len(self.study.get_trials(deepcopy=False, states=results.FINISHED))
+        pruner = settings.pruner if can_prune(settings) else "none (objectives)"
+        say(f"study {self.name}: sampler {settings.sampler}, pruner {pruner}, in {self.shown}")
+        if trials is not None and finished >= trials:
+            say(f"it already has {finished} finished trials; --trials {finished + trials} would add more")
+        if workers and workers > usable_cores():
+            say(f"{workers} workers share {usable_cores()} cores, so each trial is slower than alone")
 
     def search(self, record: Record, *, trials: int | None, timeout: float | None, workers: Workers) -> None:
-        """Work on the study until it has `trials` finished ones; see `run.Search`."""
-        names = list(self.params.study.objectives)
-        with View(names, directions(self.params.study), trials) as view:
-            Search(
-                self.study,
-                self.params,
-                self.content,
-                order=Order(trials, timeout),
-                workers=workers,
-                record=record,
-                view=view,
-            ).run()
-
-    def conclude(self) -> None:
-        """Say how the study stands, and where to look next."""
-        trials = self.study.get_trials(deepcopy=False)
-        counts = results.counts(trials)
-        _say(f"study {self.name}: " + ", ".join(f"{counts[word]} {word}" for word in ("complete", "pruned", "failed")))
+        """Search until the study has `trials` finished trials, and print the result; see `run.Search`."""
+        objectives = self.params.study.objectives
+        with View(list(objectives), trials) as view:
+            how: dict[str, Any] = {"trials": trials, "timeout": timeout, "workers": workers, "record": record}
+            Search(self.study, self.params, self.content, view=view, **how).run()
+        counts = results.counts(self.study.get_trials(deepcopy=False))
+        view.say(
+            f"study {self.name}: " + ", ".join(f"{counts[word]} {word}" for word in ("complete", "pruned", "failed"))
+        )
         for trial in results.best(self.study, 1):
-            values = zip(self.params.study.objectives, trial.values, strict=True)
-            _say(f"best: trial {trial.number}, " + ", ".join(f"{name} {value:.4g}" for name, value in values))
+            view.say(f"best: trial {trial.number}, {results.named(objectives, trial)}")
 
 
 def open_session(
@@ -92,40 +85,28 @@ def open_session(
 ) -> Session:
     """Open the study that `params` name, on the data that `dataset` (dataset.json) describes.
 
-    Raises ConfigError for a space that cannot be searched or a study that is another one; StorageError.
+    Raises ConfigError for a space that cannot be searched or a study with another one; StorageError.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     check(params, content, dataset["image_shape"])
-    study = open_study(
-        params,
-        storage.open_storage(params.study.storage),
-        fingerprint.fingerprint(content, dataset["digests"]),
-        new=new,
-        allow_change=allow_change,
-    )
-    where = params.study.storage
-    return Session(study, params, content, storage.address(where), storage.shown(where))
+    opened = storage.open_storage(params.study.storage)
+    made_with = fingerprint.fingerprint(content, dataset["digests"])
+    return Session(open_study(params, opened, made_with, new=new, allow_change=allow_change), params, content)
 
 
-@storage.refused_writes()
+@storage.failed_writes()
 def open_study(
-    params: Params,
-    kept: BaseStorage,
-    made_with: dict[str, Any],
-    *,
-    new: bool = False,
-    allow_change: bool = False,
+    params: Params, kept: BaseStorage, made_with: dict[str, Any], *, new: bool = False, allow_change: bool = False
 ) -> optuna.Study:
-    """The study that study.name names, made where there is none yet; with `new` always another one, `name-2` and so on.
+    """Open the study that study.name names, or create it; with `new`, create another one, `name-2` and so on.
 
-    Raises ConfigError where the study there has another fingerprint than `made_with`, unless `allow_change` and Optuna
-    allow it; StorageError where it cannot be written.
+    Raises ConfigError if its fingerprint is not `made_with`, unless `allow_change` and Optuna allow that; StorageError.
     """
     name = params.study.name
     known = set(optuna.get_all_study_names(kept))
     if new and name in known:
         name = next(other for number in range(2, len(known) + 3) if (other := f"{name}-{number}") not in known)
-    try:  # who makes a study also names it, so that commands which begin it at once agree on its name
+    try:  # the command that creates a study sets its ID, so that commands which start at once agree on it
         study = optuna.create_study(storage=kept, study_name=name, directions=directions(params.study))
         study.set_user_attr(storage.ID, uuid.uuid4().hex)
     except DuplicatedStudyError:
@@ -133,14 +114,8 @@ def open_study(
     before = study.user_attrs.get(fingerprint.ATTRIBUTE)
     if before == made_with:
         return study
-    _refuse_other_directions(study, params)
-    if before is not None:
-        _refuse_another_search(study, before, made_with, allow_change)
-    elif study.get_trials(deepcopy=False) and not allow_change:
-        raise ConfigError(
-            f"study {name} was not made by convtrack, so that nobody knows what its trials have in common",
-            f"{_start_another(name)}; --allow-change goes on with it",
-        )
+    if problem := _mismatch(study, params, before, made_with, allow_change=allow_change):
+        raise ConfigError(problem, "convtrack study run --new starts another study, or set study.name to another name")
     study.set_user_attr(fingerprint.ATTRIBUTE, made_with)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)
@@ -148,36 +123,23 @@ def open_study(
     return study
 
 
-def _refuse_other_directions(study: optuna.Study, params: Params) -> None:
+def _mismatch(
+    study: optuna.Study, params: Params, before: dict[str, Any] | None, now: dict[str, Any], *, allow_change: bool
+) -> str:
+    """Why the study cannot continue, or nothing."""
     has, wanted = [one.name.lower() for one in study.directions], directions(params.study)
     if has != wanted:
-        raise ConfigError(
-            f"study {study.study_name} is to {', '.join(has)}, and study.objectives "
-            f"({', '.join(params.study.objectives)}) to {', '.join(wanted)}",
-            _start_another(study.study_name),
+        objectives = ", ".join(params.study.objectives)
+        return f"study {study.study_name} is to {', '.join(has)}; {objectives} in study.objectives: {', '.join(wanted)}"
+    allowed = "--allow-change continues it all the same"
+    if before is None:
+        unknown = study.get_trials(deepcopy=False) and not allow_change
+        what = (
+            f"study {study.study_name} has trials that were not made by convtrack and may not be comparable; {allowed}"
         )
-
-
-def _refuse_another_search(
-    study: optuna.Study, before: dict[str, Any], now: dict[str, Any], allow_change: bool
-) -> None:
-    name = study.study_name
-    different = "\n".join(f"  {line}" for line in fingerprint.differences(before, now))
-    if not allow_change:
-        raise ConfigError(
-            f"study {name} searched something else:\n{different}",
-            f"{_start_another(name)}; --allow-change goes on with this one where Optuna can; or take the changes back",
-        )
-    if obstacles := fingerprint.obstacles(before, now):
-        lines = "\n".join(f"  {line}" for line in obstacles)
-        raise ConfigError(
-            f"study {name} cannot go on with these changes, which Optuna refuses:\n{lines}", _start_another(name)
-        )
-
-
-def _start_another(name: str) -> str:
-    return f"convtrack study run --new starts another study than {name}, or set study.name to another name"
-
-
-def _say(text: str) -> None:
-    Console(stderr=True, soft_wrap=True).print(text, highlight=False)
+        return what if unknown else ""
+    lines = fingerprint.obstacles(before, now) if allow_change else fingerprint.differences(before, now)
+    what = "which Optuna does not allow" if allow_change else f"{allowed} if Optuna can"
+    return (
+        f"study {study.study_name} was started with other settings; {what}:\n  " + "\n  ".join(lines) if lines else ""
+    )

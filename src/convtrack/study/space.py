@@ -1,27 +1,29 @@
-"""The space of study.space: which of its entries exist, and what Optuna suggests for them.
+"""The search space: which of its parameters exist in a trial, and what Optuna suggests for them.
 
-An entry exists given what is chosen so far: where its block is there, and its `when` is true. A trial's values are by
-dotted path, which is also the name of the parameter in Optuna.
+A parameter exists depending on the values chosen so far: its block must exist, and its `when` must be true. Parameters
+are named by their dotted path in Optuna too.
 """
 
 from __future__ import annotations
 
+import graphlib
+import json
 from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from typing import Any
+
+import optuna
+from optuna.distributions import BaseDistribution, json_to_distribution
 
 from convtrack.errors import ConfigError
 from convtrack.params import schema
 from convtrack.params.study import CategoricalEntry, FloatEntry, IntEntry, SpaceEntry, Study
 from convtrack.study import parameters
 
-if TYPE_CHECKING:
-    import optuna
-
 Space = Mapping[str, SpaceEntry]
 
 
 def suggest(trial: optuna.Trial, study: Study, content: dict[str, Any]) -> dict[str, Any]:
-    """Ask `trial` for a value of each entry that exists, by path."""
+    """Ask `trial` for a value of each parameter that exists, by path."""
     chosen: dict[str, Any] = {}
     for path in ordered(study.space, content):
         if exists(path, study.space, content, chosen):
@@ -30,10 +32,7 @@ def suggest(trial: optuna.Trial, study: Study, content: dict[str, Any]) -> dict[
 
 
 def current(study: Study, content: dict[str, Any]) -> dict[str, Any]:
-    """The point of the space where `content` is now: what the first trial has.
-
-    A value that its entry cannot take is left out: the sampler chooses it.
-    """
+    """The values that `content` has now, for the first trial; those outside of their range are left out."""
     now: dict[str, Any] = {}
     content = schema.resolved(content)
     for path in ordered(study.space, content):
@@ -42,61 +41,49 @@ def current(study: Study, content: dict[str, Any]) -> dict[str, Any]:
     return {path: found for path, found in now.items() if can_be(study.space[path], found)}
 
 
-def needs(path: str, space: Space, content: dict[str, Any]) -> list[str]:
-    """The entries of `space` that decide whether entry `path` exists."""
-    base, part = parameters.split(path)
-    deciding = [*space[path].when]
-    if part is not None and part != parameters.LENGTH:
-        deciding.append(f"{parameters.leader(content, base)}.{parameters.LENGTH}")
-    return [other for other in deciding if other in space and other != path]
-
-
 def ordered(space: Space, content: dict[str, Any]) -> list[str]:
-    """The paths of `space` in its own order, but each after those it needs. Raises ConfigError for a circle."""
-    left, done = list(space), list[str]()
-    while left:
-        ready = next((path for path in left if set(needs(path, space, content)) <= set(done)), None)
-        if ready is None:
-            raise ConfigError(
-                f"study.space: whether {', '.join(left)} exist depends on one another",
-                "take a `when` out of one of them",
-            )
-        left.remove(ready)
-        done.append(ready)
-    return done
+    """The paths of `space`, each after those that decide whether it exists. Raises ConfigError for a cycle."""
+    needs = {path: {*entry.when} & space.keys() for path, entry in space.items()}
+    for path in space:
+        base, part = parameters.split(path)
+        if part not in (None, parameters.LENGTH):
+            needs[path] |= {parameters.length_of(content, base)} & space.keys()
+    try:
+        return list(graphlib.TopologicalSorter(needs).static_order())
+    except graphlib.CycleError as cycle:
+        raise ConfigError(
+            f"the conditions form a cycle: {' -> '.join(cycle.args[1])}", "remove one of these `when`s"
+        ) from None
 
 
 def exists(path: str, space: Space, content: dict[str, Any], chosen: Mapping[str, Any]) -> bool:
-    """Whether entry `path` is there, once those that it needs are in `chosen` or do not exist themselves."""
+    """Whether `path` exists in a trial that has chosen all values that this depends on."""
     if not all(_is(other, allowed, space, content, chosen) for other, allowed in space[path].when.items()):
         return False
     base, part = parameters.split(path)
-    return part is None or part == parameters.LENGTH or int(part) < _length(base, content, chosen)
+    if part in (None, parameters.LENGTH):
+        return True
+    length = parameters.length_of(content, base)
+    return int(part) < (chosen[length] if length in chosen else parameters.value(content, length))
+
+
+def distribution(entry: Mapping[str, Any]) -> BaseDistribution:
+    """The distribution that a dumped entry of the space describes. Raises ValueError, from Optuna."""
+    return json_to_distribution(json.dumps(entry))
 
 
 def can_be(entry: SpaceEntry, found: Any) -> bool:
-    """Whether `entry` can give the value `found`."""
-    if isinstance(entry, CategoricalEntry):
-        return any(same(found, choice) for choice in entry.choices)
-    if isinstance(found, bool) or not isinstance(found, int if isinstance(entry, IntEntry) else int | float):
+    """Whether a trial can have the value `found`."""
+    try:
+        optuna.create_trial(value=0, params={"x": found}, distributions={"x": distribution(entry.model_dump())})
+    except (TypeError, ValueError):
         return False
-    return entry.low <= found <= entry.high and in_steps(entry, found)
-
-
-def in_steps(entry: FloatEntry | IntEntry, found: float) -> bool:
-    """Whether `found` is a whole number of steps away from the low end."""
-    steps = (found - entry.low) / entry.step if entry.step else 0
-    return abs(steps - round(steps)) < 1e-8
+    return True
 
 
 def allowed_values(allowed: Any) -> list[Any]:
-    """The right side of a `when`: one value, or a list of them."""
+    """The values of a `when`: one, or a list of them."""
     return allowed if isinstance(allowed, list) else [allowed]
-
-
-def same(one: Any, other: Any) -> bool:
-    """Equality as YAML sees it: true is not 1."""
-    return one == other and isinstance(one, bool) == isinstance(other, bool)
 
 
 def _suggest(trial: optuna.Trial, path: str, entry: SpaceEntry) -> Any:
@@ -109,19 +96,7 @@ def _suggest(trial: optuna.Trial, path: str, entry: SpaceEntry) -> Any:
             return trial.suggest_categorical(path, entry.choices)
 
 
-def _length(base: str, content: dict[str, Any], chosen: Mapping[str, Any]) -> int:
-    path = f"{parameters.leader(content, base)}.{parameters.LENGTH}"
-    return chosen[path] if path in chosen else parameters.value(content, path)
-
-
 def _is(path: str, allowed: Any, space: Space, content: dict[str, Any], chosen: Mapping[str, Any]) -> bool:
-    if path in chosen:
-        found = chosen[path]
-    elif path in space:
-        return False
-    else:
-        try:
-            found = parameters.value(content, path)
-        except KeyError:
-            return False
-    return any(same(found, one) for one in allowed_values(allowed))
+    absent = object()
+    found = chosen.get(path, absent) if path in space else parameters.get(content, path, absent)
+    return found in allowed_values(allowed)

@@ -1,4 +1,4 @@
-"""Trials as processes of this machine, each with its share of the cores."""
+"""Runs trials as processes of this machine, each with its share of the cores."""
 
 from __future__ import annotations
 
@@ -11,8 +11,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
-import psutil
-
 from convtrack.params.schema import Params
 from convtrack.study import folders
 from convtrack.study.folders import Spec
@@ -20,27 +18,28 @@ from convtrack.study.storage import VARIABLE
 from convtrack.system.processes import kill_group
 from convtrack.system.processor import usable_cores
 
-PATIENCE = 30.0  # seconds for a trial that should end, until it is killed
+PATIENCE = 30.0  # seconds between asking a trial to end and killing it
 TIME_OUT = "it took more than study.trial_timeout, {:g} s"
+# exit codes of a trial that is not to blame: it was stopped, the disk is full, the database cannot be reached
+STOPPED, NO_ROOM, UNREACHABLE = 128 + signal.SIGTERM, os.EX_TEMPFAIL, os.EX_UNAVAILABLE
 
 
 @dataclass(frozen=True)
 class Ended:
-    """A trial whose process is gone. `exit_code` is negative where a signal ended it; `why` is ours if we did.
+    """How the process of a trial ended. `exit_code` is negative after a signal; `why` says why we ended it.
 
-    Of one that is `lost`, its machine went, which is not its fault.
+    `out_of_memory`: the kernel killed a process meanwhile for lack of memory. `lost`: its machine went away.
     """
 
     number: int
     exit_code: int
-    why: str
-    memory: int  # bytes, when last looked at
-    out_of_memory: bool  # the kernel killed a process for memory meanwhile
+    why: str = ""
+    out_of_memory: bool = False
     lost: bool = False
 
 
 class Workers(Protocol):
-    """Who runs the trials of a study: this machine (`LocalWorkers`), or a cluster (cluster.py)."""
+    """Runs the trials of a study: `LocalWorkers`, or `ClusterWorkers` of cluster.py."""
 
     @property
     def running(self) -> list[int]: ...
@@ -48,7 +47,7 @@ class Workers(Protocol):
     def free(self) -> int: ...
     def start(self, spec: Spec, content: dict[str, Any]) -> None: ...
     def ended(self) -> list[Ended]: ...
-    def stop(self, number: int, why: str) -> None: ...
+    def stop(self, number: int) -> None: ...
     def kill(self) -> None: ...
 
 
@@ -60,14 +59,13 @@ class _Worker:
     oom_kills: int
     why: str = ""
     kill_at: float = float("inf")
-    memory: int = 0
 
 
 class LocalWorkers:
-    """Up to `count` trials at once, each a process in a group of its own that ends with this process.
+    """Up to `count` trials at once, each a process group that ends with this process.
 
-    Each trains with as many threads as there are `cores` for it, by default its share of this machine's. `storage` is
-    the study's address, handed over in the environment alone, since it may hold a password.
+    Each trains with `cores` threads, by default its share of this machine. `storage` is the study's address, passed on
+    in the environment only, since it may hold a password.
     """
 
     def __init__(self, count: int, params: Params, storage: str, root: Path, cores: int | None = None) -> None:
@@ -75,7 +73,7 @@ class LocalWorkers:
         usable = usable_cores()
         self._cores = min(cores, usable) if cores else -(-usable // count)  # one thread too many beats an idle core
         self._timeout = params.study.trial_timeout
-        # code, data and MLflow's store are those of the repository, not of the trial's folder
+        # code, data and the MLflow store are those of the repository, not of the trial's folder
         self._environment = os.environ | {VARIABLE: storage, "DVC_ROOT": str(root)}
         self._workers: dict[int, _Worker] = {}
 
@@ -89,7 +87,7 @@ class LocalWorkers:
         return self.count - len(self._workers)
 
     def start(self, spec: Spec, content: dict[str, Any]) -> None:
-        """Start a trial whose params.yaml holds `content`. Raises StorageError."""
+        """Start a trial with `content` as its params.yaml. Raises StorageError."""
         folder = self.root / folders.trial_folder(spec.study, spec.number)
         spec = replace(spec, cores=self._cores)
         folders.prepare(folder, spec, content)
@@ -105,41 +103,40 @@ class LocalWorkers:
         self._workers[spec.number] = _Worker(spec, process, time.monotonic(), oom_kills())
 
     def ended(self) -> list[Ended]:
-        """The trials that ended since the last call. Those that took too long are ended here."""
+        """The trials that ended since the last call. Also stops those that take too long."""
         now = time.monotonic()
-        for worker in self._workers.values():
-            worker.memory = _memory(worker.process.pid) or worker.memory
+        for number, worker in self._workers.items():
             if self._timeout is not None and now - worker.began > self._timeout:
-                self.stop(worker.spec.number, TIME_OUT.format(self._timeout))
+                self.stop(number, TIME_OUT.format(self._timeout))
             if now > worker.kill_at:
                 kill_group(worker.process.pid)
         gone = [worker for worker in self._workers.values() if worker.process.poll() is not None]
-        return [self._bury(worker) for worker in gone]
+        return [self._remove(worker) for worker in gone]
 
-    def stop(self, number: int, why: str) -> None:
-        """Ask a trial to end, and kill it where it does not; a second call changes nothing."""
+    def stop(self, number: int, why: str = "") -> None:
+        """Ask a trial to end, and kill it after PATIENCE; a second call changes nothing."""
         worker = self._workers[number]
         if worker.kill_at == float("inf"):
             worker.why, worker.kill_at = why, time.monotonic() + PATIENCE
             worker.process.send_signal(signal.SIGTERM)
 
     def kill(self) -> None:
-        """End every trial at once."""
+        """Kill all trials."""
         for worker in self._workers.values():
             kill_group(worker.process.pid)
             worker.process.wait()
 
-    def _bury(self, worker: _Worker) -> Ended:
+    def _remove(self, worker: _Worker) -> Ended:
         del self._workers[worker.spec.number]
-        kill_group(worker.process.pid)  # what it may have started
+        kill_group(worker.process.pid)  # processes that it may have started
         if worker.process.stdin:
             worker.process.stdin.close()
-        code = worker.process.returncode
-        return Ended(worker.spec.number, code, worker.why, worker.memory, oom_kills() > worker.oom_kills)
+        out_of_memory = oom_kills() > worker.oom_kills
+        return Ended(worker.spec.number, worker.process.returncode, worker.why, out_of_memory)
 
 
 def oom_kills(counters: Path = Path("/proc/vmstat")) -> int:
-    """How many processes the kernel has killed for memory since it started, 0 where that is not known."""
+    """How many processes the kernel has killed for lack of memory since it started, 0 if unknown."""
     try:
         lines = counters.read_text().splitlines()
     except OSError:
@@ -148,20 +145,10 @@ def oom_kills(counters: Path = Path("/proc/vmstat")) -> int:
 
 
 def why_it_ended(ended: Ended, last_line: str) -> str:
-    """The reason, in words, of a process that ended without saying how; `last_line` is that of its log."""
-    said = f"; its last words: {last_line}" if last_line else ""
-    if ended.why:
-        return f"{ended.why}{said}"
-    if ended.exit_code == -signal.SIGKILL and ended.out_of_memory:
-        return f"out of memory: the kernel killed it at {ended.memory / 2**30:.1f} GiB{said}"
-    if ended.exit_code < 0:
-        name = signal.Signals(-ended.exit_code).name
-        return f"its process was ended by {name}, at {ended.memory / 2**30:.1f} GiB of memory{said}"
-    return f"its process ended with exit code {ended.exit_code}{said}"
-
-
-def _memory(pid: int) -> int:
-    try:
-        return int(psutil.Process(pid).memory_info().rss)
-    except psutil.Error:
-        return 0
+    """The reason for a trial that left no result; `last_line` is that of its log."""
+    reason = ended.why or f"its process ended with exit code {ended.exit_code}"
+    if ended.exit_code == -signal.SIGKILL and ended.out_of_memory and not ended.why:
+        reason = "out of memory: the kernel killed its process"
+    elif ended.exit_code < 0 and not ended.why:
+        reason = f"its process was ended by {signal.Signals(-ended.exit_code).name}"
+    return f"{reason}; last line of its log: {last_line}" if last_line else reason

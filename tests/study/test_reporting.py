@@ -1,4 +1,4 @@
-"""Trials whose process is gone, in a real SQLite and a real PostgreSQL."""
+"""How trials are settled whose process is gone, in a real SQLite and a real PostgreSQL."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from optuna.trial import TrialState
 
 from convtrack import files
 from convtrack.params import schema
-from convtrack.study import folders, optuna_internals, reclaim, reporting, storage
+from convtrack.study import folders, optuna_internals, reporting, storage
 from convtrack.study.folders import Spec
 from convtrack.system import processes
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 def study(workplace: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest) -> optuna.Study:
-    monkeypatch.setattr(reclaim, "UNNAMED", 0.0)
+    monkeypatch.setattr(reporting, "UNSIGNED", 0.0)
     kept = None if request.param == "sqlite" else request.getfixturevalue("new_database")()
     opened = storage.open_storage(kept)
     made = optuna.create_study(storage=opened, study_name="mine", direction="maximize")
@@ -88,7 +88,7 @@ def write_result(trial: optuna.Trial, study_id: str, **result: Any) -> None:
 
 def test_a_trial_whose_command_is_dead_waits_with_its_values(study: optuna.Study) -> None:
     trial = asked(study, dead())
-    assert reclaim.reclaim(study, Path.cwd(), []).waiting == [0]
+    assert reporting.reclaim(study, Path.cwd(), []).waiting == [0]
     assert states(study) == ["WAITING"]
     again = study.ask()
     assert again.number == 0
@@ -97,28 +97,28 @@ def test_a_trial_whose_command_is_dead_waits_with_its_values(study: optuna.Study
 
 def test_a_trial_of_which_nobody_said_who_asked_waits_too(study: optuna.Study) -> None:
     asked(study, None)
-    assert reclaim.reclaim(study, Path.cwd(), []).waiting == [0]
+    assert reporting.reclaim(study, Path.cwd(), []).waiting == [0]
 
 
 def test_the_trials_of_a_living_command_are_left_alone(study: optuna.Study, other: subprocess.Popen[bytes]) -> None:
     asked(study, processes.describe(other.pid))
     asked(study, processes.this_process())
-    assert reclaim.reclaim(study, Path.cwd(), [1]).elsewhere == [0]
+    assert reporting.reclaim(study, Path.cwd(), [1]).elsewhere == [0]
     assert states(study) == ["RUNNING", "RUNNING"]
 
 
 def test_a_trial_that_outlives_its_command_is_ended(
     study: optuna.Study, other: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reclaim, "PATIENCE", 0.2)
+    monkeypatch.setattr(reporting, "PATIENCE", 0.2)
     asked(study, dead()).set_user_attr("process", processes.describe(other.pid))
-    assert reclaim.reclaim(study, Path.cwd(), []).waiting == [0]
+    assert reporting.reclaim(study, Path.cwd(), []).waiting == [0]
     assert other.wait() < 0
 
 
-def test_a_result_that_nobody_was_told_of_is_told(study: optuna.Study) -> None:
+def test_a_result_that_was_not_reported_is_reported(study: optuna.Study) -> None:
     write_result(asked(study, dead()), "one")
-    assert reclaim.reclaim(study, Path.cwd(), []).told == [0]
+    assert reporting.reclaim(study, Path.cwd(), []).reported == [0]
     assert states(study) == ["COMPLETE"]
     assert study.trials[0].values == [0.5]
     assert study.trials[0].user_attrs["seconds"] == 2.0
@@ -126,13 +126,13 @@ def test_a_result_that_nobody_was_told_of_is_told(study: optuna.Study) -> None:
 
 def test_a_result_of_a_deleted_study_is_not(study: optuna.Study) -> None:
     write_result(asked(study, dead()), "another")
-    assert reclaim.reclaim(study, Path.cwd(), []).waiting == [0]
+    assert reporting.reclaim(study, Path.cwd(), []).waiting == [0]
 
 
 def test_a_trial_that_takes_its_command_with_it_again_and_again_fails(study: optuna.Study) -> None:
     for _ in range(reporting.MOST_LOSSES):
         asked(study, dead()).set_user_attr("process", dead())
-        reclaim.reclaim(study, Path.cwd(), [])
+        reporting.reclaim(study, Path.cwd(), [])
     assert states(study) == ["FAIL"]
     assert "command was killed, for the 5th time" in study.trials[0].user_attrs["reason"]
 
@@ -140,7 +140,7 @@ def test_a_trial_that_takes_its_command_with_it_again_and_again_fails(study: opt
 def test_a_trial_whose_process_had_not_begun_is_never_taken_for_the_cause(study: optuna.Study) -> None:
     for _ in range(2 * reporting.MOST_LOSSES):
         asked(study, dead()).set_user_attr("process", None)
-        reclaim.reclaim(study, Path.cwd(), [])
+        reporting.reclaim(study, Path.cwd(), [])
     assert states(study) == ["WAITING"]
 
 
@@ -148,22 +148,22 @@ def test_a_trial_of_another_machine_waits_once_its_command_is_silent_with_its_re
     trial = asked(study, abroad())
     trial.set_user_attr("process", abroad())
     trial.report(0.25, 50)
-    assert reclaim.reclaim(study, Path.cwd(), []).elsewhere == [0]
+    assert reporting.reclaim(study, Path.cwd(), []).elsewhere == [0]
     silence(study)
-    assert reclaim.reclaim(study, Path.cwd(), []).waiting == [0]
+    assert reporting.reclaim(study, Path.cwd(), []).waiting == [0]
     waiting = study.trials[0]
     assert (waiting.state, waiting.intermediate_values) == (TrialState.WAITING, {50: 0.25})
-    assert "gave no sign of life" in waiting.user_attrs["reason"]
+    assert "sent no heartbeat" in waiting.user_attrs["reason"]
     assert waiting.user_attrs["lost"] == 1
     again = asked(study, processes.this_process())
     assert (again.number, again.params) == (0, trial.params)
-    reporting.tell(study, study.trials[0], {"state": "complete", "reason": "", "values": [0.5], "attributes": {}})
+    reporting.report(study, study.trials[0], {"state": "complete", "reason": "", "values": [0.5], "attributes": {}})
     assert study.trials[0].user_attrs["reason"] == ""
 
 
 def test_other_hosts_are_taken_for_dead_when_it_is_said_so(study: optuna.Study) -> None:
     asked(study, abroad())
-    assert reclaim.reclaim(study, Path.cwd(), [], other_hosts=True).waiting == [0]
+    assert reporting.reclaim(study, Path.cwd(), [], other_hosts=True).waiting == [0]
 
 
 def test_a_trial_is_not_taken_for_dead_by_its_heartbeat_while_its_command_lives(
@@ -173,33 +173,33 @@ def test_a_trial_is_not_taken_for_dead_by_its_heartbeat_while_its_command_lives(
     asked(study, processes.describe(other.pid))
     asked(study, dead())
     silence(study)
-    found = reclaim.reclaim(study, Path.cwd(), [0])
-    assert (found.elsewhere, found.waiting, found.told) == ([1], [2], [])
+    found = reporting.reclaim(study, Path.cwd(), [0])
+    assert (found.elsewhere, found.waiting, found.reported) == ([1], [2], [])
     assert states(study) == ["RUNNING", "RUNNING", "WAITING"]
 
 
 def test_who_asks_and_has_not_signed_yet_is_waited_for(study: optuna.Study, monkeypatch: pytest.MonkeyPatch) -> None:
     asked(study, dead())
-    reporting.wait_again(study, study.trials[0])
-    monkeypatch.setattr(reclaim, "UNNAMED", 600.0)
+    reporting.requeue(study, study.trials[0])
+    monkeypatch.setattr(reporting, "UNSIGNED", 600.0)
     trial = study.ask()  # still signed by the command before, which is dead, and silent for long
     silence(study)
     assert trial.number == 0
     monkeypatch.setattr(time, "sleep", lambda _: sign(study))
-    assert reclaim.reclaim(study, Path.cwd(), []).elsewhere == [0]
+    assert reporting.reclaim(study, Path.cwd(), []).elsewhere == [0]
 
 
 def sign(study: optuna.Study) -> None:
-    optuna_internals.update_held(study, study.trials[0], reclaim.sign(study.trials[0]))
+    optuna_internals.update_held(study, study.trials[0], reporting.signature(study.trials[0]))
 
 
 def test_what_was_found_dead_is_put_back_once_whoever_runs_it_by_then(study: optuna.Study) -> None:
     asked(study, dead())
     found = study.trials[0]  # by two commands at once
-    assert reporting.wait_again(study, found)
-    assert not reporting.wait_again(study, found)
+    assert reporting.requeue(study, found)
+    assert not reporting.requeue(study, found)
     asked(study, processes.this_process())
-    assert not reporting.wait_again(study, found)
+    assert not reporting.requeue(study, found)
     assert not optuna_internals.update_held(study, found, {"command": dead()})
     assert states(study) == ["RUNNING"]
     assert study.trials[0].user_attrs["command"]["pid"] == processes.this_process()["pid"]
@@ -228,11 +228,11 @@ def test_two_that_ask_in_one_moment_never_get_the_same_trial(study: optuna.Study
     assert len(study.trials) == 2
 
 
-def test_signs_of_life_go_on_after_a_database_that_refused_them(
+def test_heartbeats_go_on_after_a_database_that_refused_them(
     study: optuna.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(reclaim, "HEARTBEAT", 0.01)
-    monkeypatch.setattr(reclaim, "AGAIN", 0.01)
+    monkeypatch.setattr(reporting, "HEARTBEAT", 0.01)
+    monkeypatch.setattr(reporting, "AGAIN", 0.01)
     refused, beat = threading.Event(), optuna_internals.beat
 
     def watched(study: optuna.Study, number: int) -> None:
@@ -248,20 +248,20 @@ def test_signs_of_life_go_on_after_a_database_that_refused_them(
     engine = backend_of(study).engine
     with engine.begin() as connection:
         connection.execute(sqlalchemy.text("ALTER TABLE trial_heartbeats RENAME TO away"))
-    with reclaim.signs_of_life(study, lambda: [number]):
+    with reporting.heartbeats(study, lambda: [number]):
         assert refused.wait(600)
         with engine.begin() as connection:
             connection.execute(sqlalchemy.text("ALTER TABLE away RENAME TO trial_heartbeats"))
         while optuna_internals.silent(study):
             time.sleep(0.01)
-    assert reclaim.reclaim(study, Path.cwd(), []).elsewhere == [0]
+    assert reporting.reclaim(study, Path.cwd(), []).elsewhere == [0]
 
 
-def test_what_was_told_first_stands(study: optuna.Study) -> None:
+def test_the_first_report_counts(study: optuna.Study) -> None:
     trial = asked(study, dead())
     frozen = study.trials[0]
-    reporting.tell(study, frozen, {"state": "pruned", "reason": "behind", "values": None, "attributes": {}})
-    reporting.tell(study, frozen, {"state": "failed", "reason": "dead", "values": None, "attributes": {}})
-    reporting.wait_again(study, frozen)
+    reporting.report(study, frozen, {"state": "pruned", "reason": "behind", "values": None, "attributes": {}})
+    reporting.report(study, frozen, {"state": "failed", "reason": "dead", "values": None, "attributes": {}})
+    reporting.requeue(study, frozen)
     assert study.trials[trial.number].state == TrialState.PRUNED
     assert study.trials[0].user_attrs["reason"] == "behind"
