@@ -25,6 +25,7 @@ from convtrack.errors import StorageError
 from convtrack.params import schema
 from convtrack.study import folders, session, storage
 from convtrack.system.processor import usable_cores
+from tests import soak
 from tests.e2e.studies import (
     folder,
     is_dvc,
@@ -259,13 +260,14 @@ def test_a_full_disk_stops_the_study_and_nothing_is_lost(clone: Clone, monkeypat
 
 
 @pytest.mark.slow
-@pytest.mark.timeout(3600)
+@pytest.mark.soak
+@pytest.mark.timeout(14400)
 def test_kills_at_random_moments_change_nothing_about_what_gets_done(clone: Clone) -> None:
-    """CONVTRACK_KILLS sets how many; each hits the study or one of its trials, whatever it is doing."""
-    chance = random.Random(0)
+    """Each kill hits the study or one of its trials, whatever it is doing."""
+    chance = random.Random(soak.SEED)
     clone.change({"train.epochs": 60})
     wanted = 6
-    for _ in range(int(os.environ.get("CONVTRACK_KILLS", "20"))):
+    for _ in range(3 * soak.ROUNDS):
         command = start(clone, "chaos", wanted, "--workers", "2")
         time.sleep(chance.uniform(0, 40))
         running = []
