@@ -49,6 +49,11 @@ def test_means_that_do_not_differ_enough_are_said_so() -> None:
     assert seed_words.verdict(found).startswith("no difference that 2 and 2 seeds can show: +1.50 points, -")
 
 
+def test_seeds_that_all_have_the_same_accuracy_show_nothing() -> None:
+    found = compared({"0": 0.90, "1": 0.90}, {"0": 0.91, "1": 0.91})
+    assert seed_words.verdict(found).startswith("no interval, since the accuracy is the same for all seeds of a run")
+
+
 def test_a_single_seed_has_no_interval_and_the_command_for_more() -> None:
     found = compared({"0": 0.90}, {"0": 0.91, "1": 0.94}, "dvc exp run --queue -S train.seed=1,2")
     text = printed(found)

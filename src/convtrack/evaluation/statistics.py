@@ -127,7 +127,7 @@ def holm(p_values: Sequence[float]) -> list[float]:
 
 @dataclass(frozen=True)
 class MeanDifference:
-    """The mean of B minus that of A, its confidence interval and p-value; these are NaN for fewer than two values."""
+    """The mean of B minus that of A, its confidence interval and p-value; NaN where the values do not vary."""
 
     difference: float
     low: float
@@ -138,13 +138,11 @@ class MeanDifference:
 def welch(a: Sequence[float], b: Sequence[float]) -> MeanDifference:
     """Compare two means whose variances may differ, such as over seeds. Each side needs at least one value.
 
-    If all values of each side are equal, there is no variance, and low and high are the difference.
+    A single value, and values that do not vary on either side, have no interval.
     """
     difference = float(np.mean(b) - np.mean(a))
-    if min(len(a), len(b)) < 2:
+    if min(len(a), len(b)) < 2 or (np.ptp(a) == 0 and np.ptp(b) == 0):
         return MeanDifference(difference, math.nan, math.nan, math.nan)
-    if np.ptp(a) == 0 and np.ptp(b) == 0:
-        return MeanDifference(difference, difference, difference, float(difference == 0))
     test = stats.ttest_ind(b, a, equal_var=False)
     interval = test.confidence_interval(0.95)
     return MeanDifference(difference, float(interval.low), float(interval.high), float(test.pvalue))

@@ -32,6 +32,8 @@ def verdict(found: SeedComparison) -> str:
     counts = [len(group.accuracy) for group in (found.a, found.b)]
     mean = found.found
     points, low, high = (100 * value for value in (mean.difference, mean.low, mean.high))
+    if min(counts) > 1 and math.isnan(mean.p):
+        return f"no interval, since the accuracy is the same for all seeds of a run: {points:+.2f} points; add seeds"
     if math.isnan(mean.p):
         return (
             f"two or more seeds of each run are needed, and there are {counts[0]} and {counts[1]}: {points:+.2f} points"
