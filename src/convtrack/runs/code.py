@@ -5,6 +5,7 @@ Neither the index nor the objects of the repository are touched.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import subprocess
 import tempfile
@@ -12,6 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from convtrack.runs.finished import Code, FinishedRun
+from convtrack.tracking.changes import Git
 
 SOURCE = "src"  # the folder that results depend on
 
@@ -70,24 +72,15 @@ class UnknownCodeError(Exception):
     """The source of a run cannot be had; the message says why."""
 
 
-class _Git:
-    """Runs git in the current folder; what it writes goes into `folder`. Raises CalledProcessError."""
+class _Git(Git):
+    """Git in the current folder; the index and the objects that it writes go into `folder`."""
 
     def __init__(self, folder: Path) -> None:
-        objects = subprocess.run(
-            ["git", "rev-parse", "--path-format=absolute", "--git-path", "objects"], capture_output=True, check=False
-        ).stdout
-        self.environment = os.environ | {
-            "LC_ALL": "C",
-            "GIT_INDEX_FILE": str(folder / "index"),
-            "GIT_OBJECT_DIRECTORY": str(folder),
-            "GIT_ALTERNATE_OBJECT_DIRECTORIES": os.fsdecode(objects.removesuffix(b"\n")),
-        }
-
-    def __call__(self, *arguments: str, given: bytes = b"") -> bytes:
-        return subprocess.run(
-            ["git", *arguments], env=self.environment, input=given, capture_output=True, check=True
-        ).stdout
+        super().__init__(Path.cwd())
+        with contextlib.suppress(subprocess.CalledProcessError):
+            objects = self("rev-parse", "--path-format=absolute", "--git-path", "objects").removesuffix(b"\n")
+            self.environment["GIT_ALTERNATE_OBJECT_DIRECTORIES"] = os.fsdecode(objects)
+        self.environment |= {"GIT_INDEX_FILE": str(folder / "index"), "GIT_OBJECT_DIRECTORY": str(folder)}
 
     def tree(self, code: Code) -> str:
         """The tree of a commit with a patch applied to src/. Raises UnknownCodeError."""

@@ -23,16 +23,14 @@ def load(record: RecordedRun, name: str) -> FinishedRun:
         evaluated = {
             key: value for key, value in record.tags.items() if key.startswith("evaluate.") and "git" not in key
         }
-        knobs = {
-            key: value for key, value in evaluated.items() if not key.startswith(("evaluate.dvc", "evaluate.left"))
-        }
+        own = {key: value for key, value in evaluated.items() if not key.startswith(("evaluate.dvc", "evaluate.left"))}
         return finished.from_folder(
             Path(folder),
             _reasons(record, Path(folder)),
             name=name,
             again=f"MLflow's run {record.run_id} has it among its artifacts; compare without this run",
             kind="mlflow",
-            parameters=record.params | knobs,
+            parameters=record.params | own,
             code=code(record),
             data_digest=record.data_digest,
             environment=environment(record),
