@@ -79,24 +79,6 @@ def test_the_workspace_and_an_experiment_by_their_own_tables(clone: Clone) -> No
     assert "these test images" not in page
 
 
-def test_a_change_of_the_source_is_counted_with_uncommitted_lines(clone: Clone) -> None:
-    module = clone.path / "src/convtrack/models/vgg.py"
-    text = module.read_text()
-    module.write_text(text + "# one\n# two\n")
-    try:
-        clone.run("dvc", "exp", "run", "--temp", "-n", "edited", "-S", "train.epochs=1")
-    finally:
-        module.write_text(text)
-    found = compared(clone, "wider", "edited")
-    changed = {"path": "src/convtrack/models/vgg.py", "added": 2, "removed": 0}
-    assert found["source"][1] == {"unknown": None, "changed": [changed]}
-    edited = found["runs"][1]["mlflow_run_id"]
-    found = compared(clone, "wider", edited[:20])  # MLflow has the change as a patch
-    assert found["runs"][1]["kind"] == "mlflow"
-    assert found["runs"][1]["uncommitted_changes"] is True
-    assert found["source"][1] == {"unknown": None, "changed": [changed]}
-
-
 def test_runs_that_are_equal_but_for_the_seed_stand_together(clone: Clone) -> None:
     found = compared(clone, "workspace", "wider", "--seeds")
     first, wider = found["groups"]
@@ -110,18 +92,29 @@ def test_runs_that_are_equal_but_for_the_seed_stand_together(clone: Clone) -> No
     assert "differ in nothing but the seed" in said
 
 
-def test_a_run_on_a_server_by_the_beginning_of_its_id_beside_an_experiment(clone: Clone, served: str) -> None:
-    clone.run("dvc", "exp", "run", "--temp", "-n", "served", "-S", "train.epochs=3")
-    run_id = compared(clone, "served", "wider")["runs"][0]["mlflow_run_id"]
-    found = compared(clone, run_id[:9], "wider")
-    assert [run["kind"] for run in found["runs"]] == ["mlflow", "revision"]
-    assert found["differing"]["train.epochs"] == ["3", "2"]
+def test_a_run_on_a_server_with_its_uncommitted_changes_by_the_beginning_of_its_id(clone: Clone, served: str) -> None:
+    module = clone.path / "src/convtrack/models/vgg.py"
+    text = module.read_text()
+    module.write_text(text + "# one\n# two\n")
+    try:
+        clone.run("dvc", "exp", "run", "--temp", "-n", "edited", "-S", "train.epochs=1")
+    finally:
+        module.write_text(text)
+    changed = {"path": "src/convtrack/models/vgg.py", "added": 2, "removed": 0}
+    found = compared(clone, "wider", "edited")
+    assert found["source"][1] == {"unknown": None, "changed": [changed]}
+    run_id = found["runs"][1]["mlflow_run_id"]
+    found = compared(clone, "wider", run_id[:9])
+    assert [run["kind"] for run in found["runs"]] == ["revision", "mlflow"]
+    assert found["runs"][1]["uncommitted_changes"] is True
+    assert found["source"][1] == {"unknown": None, "changed": [changed]}  # MLflow has it as a patch
+    assert found["differing"]["train.epochs"] == ["2", "1"]
     assert found["pairs"][0]["paired"]
     assert compared(clone, run_id, "wider", "--split", "val")["pairs"][0]["paired"]
     clone.environment["MLFLOW_TRACKING_URI"] = f"http://127.0.0.1:{free_port()}"
     said = clone.run("convtrack", "compare", run_id, "wider", expect=1)
     assert "does not answer: nothing listens there" in said
-    assert "packages and machine are unknown" in clone.run("convtrack", "compare", "served", "wider")
+    assert "packages and machine are unknown" in clone.run("convtrack", "compare", "edited", "wider")
 
 
 def test_unknown_names_and_damaged_results_are_errors_with_a_next_step(clone: Clone) -> None:
