@@ -36,9 +36,9 @@ from matplotlib.figure import Figure
 
 import presets
 from convtrack import files
-from convtrack.params import schema
+from convtrack.params import dotted, schema
 from convtrack.report.style import BLUE, GREEN, GREY, ORANGE, style
-from convtrack.study import parameters, results
+from convtrack.study import results
 
 UNPRUNED = "TPE, no pruning"
 SEARCHES = {
@@ -79,9 +79,7 @@ def main() -> None:
     for name, found in kept["searches"].items():
         winner = best(found)
         sections = harness.preset(wanted.preset)
-        networks[name] = (
-            parameters.apply(sections, winner["params"]) if winner["number"] else sections
-        )  # 0 is the preset
+        networks[name] = dotted.apply(sections, winner["params"]) if winner["number"] else sections  # 0 is the preset
     judge(networks, kept, wanted)
     with mpl.rc_context(style()), files.atomic_write(wanted.picture) as temporary:
         draw(kept, networks).savefig(temporary, metadata={"Software": None})

@@ -11,8 +11,8 @@ import optuna
 import pytest
 
 from convtrack.errors import ConfigError
-from convtrack.params import editor, schema
-from convtrack.study import apply, fingerprint, parameters, results
+from convtrack.params import dotted, editor, schema
+from convtrack.study import apply, fingerprint, results
 
 from .searched import empty, searched
 
@@ -63,7 +63,7 @@ def test_the_values_are_in_params_yaml_and_every_comment_is_still_there(vgg: Pat
         "model.batch_norm": False,
         "model.initializer": "random",
     }
-    expected = parameters.apply(schema.read_yaml(vgg), values)
+    expected = dotted.apply(schema.read_yaml(vgg), values)
     patch = apply.apply(tried(values), write=True)
     assert schema.read_yaml(vgg) == expected
     assert schema.read_yaml(vgg)["model"]["filters"] == [48, 96]

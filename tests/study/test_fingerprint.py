@@ -7,8 +7,8 @@ from typing import Any
 
 import pytest
 
-from convtrack.params import schema
-from convtrack.study import parameters, space
+from convtrack.params import dotted, schema
+from convtrack.study import space
 from convtrack.study.fingerprint import differences, fingerprint, obstacles
 
 Content = dict[str, Any]
@@ -38,7 +38,7 @@ def test_a_trials_values_written_into_params_are_no_difference(content: Content)
     values = space.current(schema.parse(content).study, content)
     gone = {"model.filters.2", "model.convs_per_block.2"}
     kept = {path: value for path, value in values.items() if path not in gone}
-    applied = parameters.apply(content, kept | {"model.filters.length": 2, "model.dropout": 0.3})
+    applied = dotted.apply(content, kept | {"model.filters.length": 2, "model.dropout": 0.3})
     assert applied != content
     assert difference(content, applied) == []
 

@@ -11,9 +11,9 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from convtrack.errors import ConfigError
-from convtrack.params import presets, schema
+from convtrack.params import dotted, presets, schema
 from convtrack.params.schema import Params
-from convtrack.study import parameters, problems, space
+from convtrack.study import problems, space
 
 Content = dict[str, Any]
 WithSpace = Callable[..., tuple[Params, Content]]
@@ -229,4 +229,4 @@ def test_any_space_is_refused_or_gives_valid_params(with_space: WithSpace, drawn
         return
     for _ in range(5):
         values = space.suggest(optuna.create_study().ask(), params.study, content)
-        schema.parse(parameters.apply(content, values))
+        schema.parse(dotted.apply(content, values))

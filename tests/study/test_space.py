@@ -10,9 +10,9 @@ import optuna
 import pytest
 
 from convtrack.errors import ConfigError
-from convtrack.params import presets, schema
+from convtrack.params import dotted, presets, schema
 from convtrack.params.schema import Params
-from convtrack.study import parameters, problems, space
+from convtrack.study import problems, space
 
 Content = dict[str, Any]
 WithSpace = Callable[..., tuple[Params, Content]]
@@ -38,10 +38,10 @@ def trials(params: Params, content: Content, count: int) -> list[dict[str, Any]]
 def test_every_trial_of_the_default_space_is_valid_params_and_leads_back_to_itself(content: Content) -> None:
     params = schema.parse(content)
     for values in trials(params, content, 100):
-        changed = parameters.apply(content, values)
+        changed = dotted.apply(content, values)
         schema.parse(changed)
         assert space.current(params.study, changed) == values
-        assert parameters.apply(changed, values) == changed
+        assert dotted.apply(changed, values) == changed
 
 
 def test_the_default_space_searches_dropout_and_layer_sizes_and_starts_where_params_are(content: Content) -> None:
@@ -49,10 +49,10 @@ def test_the_default_space_searches_dropout_and_layer_sizes_and_starts_where_par
     problems.check(params, content, (32, 32, 3))
     start = space.current(params.study, content)
     assert {"model.dropout", "model.block_dropout", "model.filters.length", "model.dense.length"} <= set(start)
-    network, recipe = schema.parse(parameters.apply(content, start)).model, params.train
+    network, recipe = schema.parse(dotted.apply(content, start)).model, params.train
     as_lists = params.model.model_dump() | {"convs_per_block": [2, 2, 2]}
     assert network.model_dump() == as_lists
-    assert schema.parse(parameters.apply(content, start)).train == recipe
+    assert schema.parse(dotted.apply(content, start)).train == recipe
 
 
 def test_the_stages_of_a_resnet_are_searched_like_the_blocks_of_a_vgg(with_space: WithSpace) -> None:
@@ -66,7 +66,7 @@ def test_the_stages_of_a_resnet_are_searched_like_the_blocks_of_a_vgg(with_space
     problems.check(params, content, (32, 32, 3))
     shapes = set()
     for values in trials(params, content, 30):
-        model = schema.parse(parameters.apply(content, values)).model.model_dump()
+        model = schema.parse(dotted.apply(content, values)).model.model_dump()
         blocks = model["blocks_per_stage"]
         shapes.add((len(model["filters"]), *(blocks if isinstance(blocks, list) else [])))
     assert shapes == {(2,), (3, 1, 1, 2), (3, 1, 1, 3), (4, 1, 1, 2, 1), (4, 1, 1, 3, 1)}
@@ -153,7 +153,7 @@ def test_trials_may_choose_the_optimizer_and_each_has_its_own_rate(with_space: W
     params, content = with_space(entries, {"train.optimizer": {"name": "adam"}})
     problems.check(params, content, (32, 32, 3))
     for name, rate in (("adam", 0.001), ("muon", 1.2)):
-        trial = schema.parse(parameters.apply(content, {"train.optimizer.name": name}))
+        trial = schema.parse(dotted.apply(content, {"train.optimizer.name": name}))
         assert trial.train.optimizer.learning_rate == rate
     entries |= {"train.optimizer.learning_rate": {"type": "float", "low": 1e-4, "high": 3.0, "log": True}}
     params, content = with_space(entries, {"train.optimizer": {"name": "adam"}})

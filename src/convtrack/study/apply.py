@@ -7,9 +7,9 @@ from typing import Any
 from optuna.trial import FrozenTrial
 
 from convtrack.errors import ConfigError
-from convtrack.params import schema
+from convtrack.params import dotted, schema
 from convtrack.params.editor import edit, put_all
-from convtrack.study import fingerprint, parameters, results
+from convtrack.study import fingerprint, results
 from convtrack.study.results import Found
 
 MOST_NAMED = 20  # trials of a Pareto front in a message
@@ -40,14 +40,14 @@ def apply(trial: FrozenTrial, *, write: bool) -> str:
     Without `write` the file stays as it is. Raises ConfigError if the values do not fit the rest of the file.
     """
     content = schema.searchable(schema.read_yaml(schema.PARAMS_FILE), trial.params)
-    new = _changed(content, parameters.apply(content, trial.params))
+    new = _changed(content, dotted.apply(content, trial.params))
     return edit(lambda document: put_all(document, new), f"params.yaml with trial {trial.number}", write=write)
 
 
 def other_parameters(study_attributes: dict[str, Any], content: dict[str, Any]) -> list[str]:
     """The parameters that the study did not search and that have another value in params.yaml (`content`) now."""
     fixed = study_attributes.get(fingerprint.ATTRIBUTE, {}).get("fixed", {})
-    now = {path: parameters.get(content, path) for path in fixed}
+    now = {path: dotted.get(content, path) for path in fixed}
     return [f"{path}: {fixed[path]!r} then, {now[path]!r} now" for path in fixed if fixed[path] != now[path]]
 
 

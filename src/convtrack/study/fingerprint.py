@@ -7,8 +7,7 @@ from typing import Any
 
 from optuna.distributions import check_distribution_compatibility
 
-from convtrack.params import schema
-from convtrack.study import parameters
+from convtrack.params import dotted, schema
 from convtrack.study.space import distribution
 
 ATTRIBUTE = "fingerprint"  # of the study's user attributes
@@ -61,18 +60,18 @@ def _fixed(content: dict[str, Any], searched: set[str]) -> dict[str, Any]:
     for path, value in (schema.parse(content).flat() | others).items():
         if path.split(".")[0] not in SECTIONS or path in searched:
             continue
-        parts = {last for base, last in map(parameters.split, searched) if base == path}
+        parts = {last for base, last in map(dotted.split, searched) if base == path}
         fixed |= {path: value} if not parts else _rest_of_list(content, path, parts, searched)
     return fixed
 
 
 def _rest_of_list(content: dict[str, Any], base: str, parts: set[str | None], searched: set[str]) -> dict[str, Any]:
-    length = parameters.length_of(content, base)
-    count = parameters.value(content, length)
+    length = dotted.length_of(content, base)
+    count = dotted.value(content, length)
     paths = [f"{base}.{index}" for index in range(count) if str(index) not in parts]
-    rest = {path: parameters.value(content, path) for path in paths}
+    rest = {path: dotted.value(content, path) for path in paths}
     # the length of the other lists is that of the list of blocks, which is a parameter of its own
-    if length not in searched and length == f"{base}.{parameters.LENGTH}":
+    if length not in searched and length == f"{base}.{dotted.LENGTH}":
         rest[length] = count
     return rest
 

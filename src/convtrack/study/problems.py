@@ -9,10 +9,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from convtrack.errors import ConfigError
-from convtrack.params import schema
+from convtrack.params import dotted, schema
 from convtrack.params.schema import Params
 from convtrack.params.study import CategoricalEntry, FloatEntry, IntEntry, SpaceEntry, Study
-from convtrack.study import parameters
 from convtrack.study.fingerprint import SECTIONS
 from convtrack.study.space import Space, allowed_values, can_be, distribution, exists, ordered
 from convtrack.training.progressive_resizing import shape_at
@@ -64,27 +63,27 @@ def _of_range(path: str, entry: SpaceEntry, sampler: str) -> Iterator[str]:
         yield "has one value only; remove it here and set the parameter itself"
     if isinstance(entry, CategoricalEntry) and len(set(entry.choices)) < len(entry.choices):
         yield f"each choice must be given once. Received: {entry.choices}"
-    if path.endswith(f".{parameters.LENGTH}") and (not isinstance(entry, IntEntry) or entry.low < 0):
+    if path.endswith(f".{dotted.LENGTH}") and (not isinstance(entry, IntEntry) or entry.low < 0):
         yield f"a length must have type int and not be negative. Received: {entry.type}"
     if sampler == "grid" and isinstance(entry, FloatEntry) and entry.step is None:
         yield "study.sampler: grid needs a step here, or type: categorical"
 
 
 def _of_path(path: str, space: Space, content: dict[str, Any]) -> Iterator[str]:
-    base, part = parameters.split(path)
-    length = parameters.length_of(content, base)
-    is_list = isinstance(parameters.get(content, base), list) or base in schema.per_block(content["model"]["name"])
+    base, part = dotted.split(path)
+    length = dotted.length_of(content, base)
+    is_list = isinstance(dotted.get(content, base), list) or base in schema.per_block(content["model"]["name"])
     longest = space.get(length)
     if base.split(".")[0] in content.keys() - set(SECTIONS):
         yield "only parameters of model and train can be searched"
     elif base == "model.name":
         yield "a study searches one network, since others have other parameters"
-    elif is_list and part == parameters.LENGTH and length != path:
+    elif is_list and part == dotted.LENGTH and length != path:
         yield f"{base} is as long as another list; search {length}"
-    elif part is None and any(parameters.split(other)[0] == path for other in space if other != path):
+    elif part is None and any(dotted.split(other)[0] == path for other in space if other != path):
         yield "is searched as a whole and by its entries; remove one of the two"
-    elif is_list and part not in (None, parameters.LENGTH):
-        most = longest.high if isinstance(longest, IntEntry) else parameters.get(content, length)
+    elif is_list and part not in (None, dotted.LENGTH):
+        most = longest.high if isinstance(longest, IntEntry) else dotted.get(content, length)
         if int(part) >= most:
             yield f"never exists, since {length} is at most {most}"
     elif not _is_single(path, content):
@@ -105,9 +104,7 @@ def _that_can_exist(space: Space, content: dict[str, Any]) -> Space:
         path: entry
         for path, entry in space.items()
         if all(
-            other in space
-            or not _is_single(other, content)
-            or parameters.get(content, other) in allowed_values(allowed)
+            other in space or not _is_single(other, content) or dotted.get(content, other) in allowed_values(allowed)
             for other, allowed in entry.when.items()
         )
     }
@@ -118,7 +115,7 @@ def _that_can_exist(space: Space, content: dict[str, Any]) -> Space:
 
 def _is_single(path: str, content: dict[str, Any]) -> bool:
     """Whether there is a parameter at `path` that is, or may be, one value."""
-    return not isinstance(parameters.get(content, path, {}), dict | list) or path in schema.per_block(
+    return not isinstance(dotted.get(content, path, {}), dict | list) or path in schema.per_block(
         content["model"]["name"]
     )
 
@@ -126,7 +123,7 @@ def _is_single(path: str, content: dict[str, Any]) -> bool:
 def _unknown(path: str, content: dict[str, Any]) -> str:
     known: list[str] = []
     for name, value in schema.flatten({section: content[section] for section in SECTIONS}):
-        known += [f"{name}.{parameters.LENGTH}", f"{name}.0"] if isinstance(value, list) else [name]
+        known += [f"{name}.{dotted.LENGTH}", f"{name}.0"] if isinstance(value, list) else [name]
     close = difflib.get_close_matches(path, known, n=3, cutoff=0)
     return f"is not a parameter with one value; did you mean {', '.join(close)}?"
 
@@ -142,7 +139,7 @@ def _of_values(
     largest = (0, "")
     for wanted in _extremes(space, content):
         values = _point(space, content, wanted)
-        candidate = parameters.apply(content, values)
+        candidate = dotted.apply(content, values)
         if problems := schema.problems(candidate):
             found = {problem.split(": ")[0]: problem for problem in problems} | found
         elif image_shape:
@@ -172,7 +169,7 @@ def _extremes(space: Space, content: dict[str, Any]) -> Iterator[Mapping[str, An
 
 
 def _shapes(path: str, entry: SpaceEntry) -> bool:
-    is_kind_or_length = path.endswith(f".{parameters.LENGTH}") or isinstance(entry, CategoricalEntry)
+    is_kind_or_length = path.endswith(f".{dotted.LENGTH}") or isinstance(entry, CategoricalEntry)
     return is_kind_or_length or path.startswith("train.progressive_resizing.")
 
 
@@ -192,8 +189,8 @@ def _point(space: Space, content: dict[str, Any], wanted: Mapping[str, Any]) -> 
 def _conditions_of(path: str, space: Space, content: dict[str, Any]) -> dict[str, Any]:
     """Values of other parameters with which `path` exists."""
     values: dict[str, Any] = {}
-    base, part = parameters.split(path)
-    length = parameters.length_of(content, base)
+    base, part = dotted.split(path)
+    length = dotted.length_of(content, base)
     if part is not None and length in space and length != path:
         values |= _conditions_of(length, space, content) | {length: max(_ends(space[length]))}
     for other, allowed in space[path].when.items():

@@ -18,9 +18,9 @@ from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
 from convtrack.errors import ConfigError, StorageError, TrainingError
-from convtrack.params import schema
+from convtrack.params import dotted, schema
 from convtrack.params.schema import Params
-from convtrack.study import folders, optuna_internals, parameters, reporting, results, space
+from convtrack.study import folders, optuna_internals, reporting, results, space
 from convtrack.study.folders import Spec
 from convtrack.study.reporting import Record
 from convtrack.study.sampling import exhausted, make_pruner, make_sampler
@@ -132,7 +132,7 @@ class Search:
         if not optuna_internals.update_held(self.study, claimed, signature):
             return False
         self._claims[trial.number] = claimed
-        content = parameters.apply(self.content, space.suggest(trial, self.params.study, self.content))
+        content = dotted.apply(self.content, space.suggest(trial, self.params.study, self.content))
         self.study.sampler = sampler
         try:
             schema.parse(content, f"trial {trial.number}")

@@ -15,9 +15,8 @@ import optuna
 from optuna.distributions import BaseDistribution, json_to_distribution
 
 from convtrack.errors import ConfigError
-from convtrack.params import schema
+from convtrack.params import dotted, schema
 from convtrack.params.study import CategoricalEntry, FloatEntry, IntEntry, SpaceEntry, Study
-from convtrack.study import parameters
 
 Space = Mapping[str, SpaceEntry]
 
@@ -37,7 +36,7 @@ def current(study: Study, content: dict[str, Any]) -> dict[str, Any]:
     content = schema.resolved(content)
     for path in ordered(study.space, content):
         if exists(path, study.space, content, now):
-            now[path] = parameters.value(content, path)
+            now[path] = dotted.value(content, path)
     return {path: found for path, found in now.items() if can_be(study.space[path], found)}
 
 
@@ -45,9 +44,9 @@ def ordered(space: Space, content: dict[str, Any]) -> list[str]:
     """The paths of `space`, each after those that decide whether it exists. Raises ConfigError for a cycle."""
     needs = {path: {*entry.when} & space.keys() for path, entry in space.items()}
     for path in space:
-        base, part = parameters.split(path)
-        if part not in (None, parameters.LENGTH):
-            needs[path] |= {parameters.length_of(content, base)} & space.keys()
+        base, part = dotted.split(path)
+        if part not in (None, dotted.LENGTH):
+            needs[path] |= {dotted.length_of(content, base)} & space.keys()
     try:
         return list(graphlib.TopologicalSorter(needs).static_order())
     except graphlib.CycleError as cycle:
@@ -60,11 +59,11 @@ def exists(path: str, space: Space, content: dict[str, Any], chosen: Mapping[str
     """Whether `path` exists in a trial that has chosen all values that this depends on."""
     if not all(_is(other, allowed, space, content, chosen) for other, allowed in space[path].when.items()):
         return False
-    base, part = parameters.split(path)
-    if part in (None, parameters.LENGTH):
+    base, part = dotted.split(path)
+    if part in (None, dotted.LENGTH):
         return True
-    length = parameters.length_of(content, base)
-    return int(part) < (chosen[length] if length in chosen else parameters.value(content, length))
+    length = dotted.length_of(content, base)
+    return int(part) < (chosen[length] if length in chosen else dotted.value(content, length))
 
 
 def distribution(entry: Mapping[str, Any]) -> BaseDistribution:
@@ -98,5 +97,5 @@ def _suggest(trial: optuna.Trial, path: str, entry: SpaceEntry) -> Any:
 
 def _is(path: str, allowed: Any, space: Space, content: dict[str, Any], chosen: Mapping[str, Any]) -> bool:
     absent = object()
-    found = chosen.get(path, absent) if path in space else parameters.get(content, path, absent)
+    found = chosen.get(path, absent) if path in space else dotted.get(content, path, absent)
     return found in allowed_values(allowed)
