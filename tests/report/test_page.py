@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 from collections.abc import Callable
-from html.parser import HTMLParser
 
 import numpy as np
 import pandas as pd
@@ -16,45 +15,9 @@ from convtrack import files
 from convtrack.errors import StorageError
 from convtrack.params.evaluate import Evaluate
 from convtrack.report import page, sheet
+from tests.outline import Outline
 
 Write = Callable[..., None]
-
-
-class Outline(HTMLParser):
-    """Every element with its attributes, the text of all outside of <script> and <style>, and the rows of tables."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.elements: list[tuple[str, dict[str, str | None]]] = []
-        self.words: list[str] = []
-        self.rows: list[list[str]] = []
-        self._code = self._cell = False
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, dict(attrs)))
-        self._code = tag in {"script", "style"}
-        if tag == "tr":
-            self.rows.append([])
-        if tag in {"td", "th"}:
-            self.rows[-1].append("")
-            self._cell = True
-
-    def handle_endtag(self, tag: str) -> None:
-        self._code = False
-        self._cell = self._cell and tag not in {"td", "th"}
-
-    def handle_data(self, data: str) -> None:
-        if not self._code and data.strip():
-            self.words.append(data.strip())
-            if self._cell:
-                self.rows[-1][-1] += data.strip()
-
-    def row(self, first: str) -> list[str]:
-        return next(row[1:] for row in self.rows if row and row[0] == first)
-
-    def marked(self, name: str) -> list[dict[str, str | None]]:
-        """The attributes of the elements that have the attribute `name`."""
-        return [attrs for _, attrs in self.elements if name in attrs]
 
 
 def written() -> Outline:
@@ -125,9 +88,9 @@ def test_every_mistake_is_in_its_cell_and_the_most_confident_comes_first(write_r
     cells: dict[str, list[str]] = {}
     found = written()
     for number, (tag, attrs) in enumerate(found.elements):
-        if tag == "figure" and "data-cell" in attrs:
+        if tag == "figure" and "data-cells" in attrs:
             image = found.elements[number + 1][1]["aria-label"] or ""
-            cells.setdefault(attrs["data-cell"] or "", []).append(image)
+            cells.setdefault(attrs["data-cells"] or "", []).append(image)
     assert cells == {
         "0-1": [f"test/{number}.png: cat, predicted as dog" for number in (1, 2, 0)],
         "1-1": ["test/3.png: dog, predicted as dog"],

@@ -31,10 +31,20 @@ class Confusion:
 
 def confusion_matrix(results: Results) -> Confusion:
     """Count the test images by actual and predicted class."""
-    drawn = np.arange(len(results.classes))
-    if len(drawn) > bounds.ALL_CLASSES:
-        drawn = metrics.most_confused(results.labels, results.predicted, len(drawn), bounds.MOST_CONFUSED)
-    inside = np.isin(results.labels, drawn) & np.isin(results.predicted, drawn)
-    rows, columns = (np.searchsorted(drawn, numbers[inside]) for numbers in (results.labels, results.predicted))
-    support = np.bincount(results.labels, minlength=len(results.classes))[drawn]
+    classes = len(results.classes)
+    return count(results.labels, results.predicted, drawn_classes(results.labels, results.predicted, classes), classes)
+
+
+def drawn_classes(labels: np.ndarray, predicted: np.ndarray, classes: int) -> np.ndarray:
+    """The numbers of the classes to draw: all, or the most confused of many. labels, predicted: integers (n,)."""
+    if classes <= bounds.ALL_CLASSES:
+        return np.arange(classes)
+    return metrics.most_confused(labels, predicted, classes, bounds.MOST_CONFUSED)
+
+
+def count(labels: np.ndarray, predicted: np.ndarray, drawn: np.ndarray, classes: int) -> Confusion:
+    """Count images by actual and predicted class. labels, predicted: integers (n,), less than `classes`."""
+    inside = np.isin(labels, drawn) & np.isin(predicted, drawn)
+    rows, columns = (np.searchsorted(drawn, numbers[inside]) for numbers in (labels, predicted))
+    support = np.bincount(labels, minlength=classes)[drawn]
     return Confusion(drawn, metrics.confusion(rows, columns, len(drawn)), support)

@@ -74,7 +74,7 @@ def page(
         "sections": SECTIONS,
         **summary.head(found, numbers, dataset, run),
         **epochs.sections(found),
-        "sheet": _sheet(images),
+        "sheet": sheet_style(images),
         "confusion": _confusion(found, matrix),
         "cells": [
             (f"{position[found.labels[index]]}-{position[found.predicted[index]]}", tiles[index]) for index in in_cells
@@ -100,22 +100,19 @@ def page(
 def _tile(found: Results, index: int, x: int, y: int) -> dict[str, Any]:
     """An image with its two most probable classes, and the actual one if it is neither."""
     guesses, actual = found.guesses[index, :2].tolist(), int(found.labels[index])
-    return {
-        "x": x,
-        "y": y,
-        "file": found.names[index],
-        "short": shown_file(found.names[index], 40),
-        "actual": shown(found.classes[actual]),
-        "predicted": shown(found.classes[guesses[0]]),
-        "guesses": [
-            {"name": shown(found.classes[guess]), "probability": percent(probability), "right": guess == actual}
-            for guess, probability in zip(guesses, found.probabilities[index].tolist(), strict=False)
-        ],
-        "missed": actual not in guesses,
-    }
+    lines = [
+        {"words": percent(probability), "name": shown(found.classes[guess]), "right": guess == actual}
+        for guess, probability in zip(guesses, found.probabilities[index].tolist(), strict=False)
+    ]
+    name = shown(found.classes[actual])
+    if actual not in guesses:
+        lines.append({"words": "is", "name": name, "right": True})
+    file = found.names[index]
+    label = f"{file}: {name}, predicted as {shown(found.classes[guesses[0]])}"
+    return {"x": x, "y": y, "file": file, "short": shown_file(file, 40), "label": label, "lines": lines}
 
 
-def _sheet(images: Sheet) -> dict[str, Any]:
+def sheet_style(images: Sheet) -> dict[str, Any]:
     """The style of the images. Small images are enlarged by a whole number, so that pixels stay square."""
     longer = max(images.width, images.height)
     factor = max(1, SIDE // longer)

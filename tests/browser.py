@@ -1,0 +1,109 @@
+"""A page in a real browser, in a frame like that in which MLflow shows it."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import queue
+import shutil
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+AXE = Path(__file__).parents[1] / ".convtrack/npm/node_modules/axe-core/axe.min.js"  # .ci/run puts it there
+DARK = "--blink-settings=preferredColorScheme=0"
+
+# no same origin, no links, no storage: only scripts, as in MLflow
+FRAME = """<!doctype html><html lang="en"><title>frame</title><script>
+onmessage = (event) => fetch("/result", {method: "POST", body: event.data});
+</script><iframe sandbox="allow-scripts" src="/page" width="WIDTH" height="900"></iframe>"""
+
+# in front of everything else in the page
+WATCH = """<script>
+const broken = [];
+const note = (...words) => { broken.push(words.join(" ")) };
+window.onerror = note; window.alert = note; console.error = note; console.warn = note;
+window.onunhandledrejection = (event) => note(event.reason);
+document.addEventListener("securitypolicyviolation", (event) => note(event.blockedURI));
+const done = (result) => parent.postMessage(JSON.stringify({result, broken}), "*");
+</script>"""
+
+CHECK = """<script>
+document.querySelector('[data-cell]').click();
+axe.run(document).then((found) => done({
+  dark: matchMedia("(prefers-color-scheme: dark)").matches,
+  faults: found.violations.filter((each) => ["serious", "critical"].includes(each.impact))
+    .map((each) => each.id + ": " + each.nodes.map((node) => node.html).join("\\n")),
+}));
+</script>"""
+
+
+needs_browser = [
+    pytest.mark.slow,
+    pytest.mark.skipif(BROWSER is None, reason="no chromium is installed to open the page with"),
+]
+needs_axe = pytest.mark.skipif(not AXE.exists(), reason="no axe-core is installed; .ci/run does that")
+
+
+def axe() -> str:
+    """Scripts that look for faults with the first cell open; the result has `dark` and `faults`."""
+    source = AXE.read_text(encoding="utf-8").replace("</script", r"<\/script")
+    return f"<script>{source}</script>{CHECK}"
+
+
+@contextlib.contextmanager
+def opening(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Open a page with scripts added to its end; returns what they give `done`, and fails on any error or request."""
+    results: queue.Queue[str] = queue.Queue()
+    asked: list[str] = []
+    content: dict[str, str] = {}
+
+    class Handler(BaseHTTPRequestHandler):
+        def do_GET(self) -> None:
+            asked.append(self.path)
+            body = content.get(self.path, "").encode()
+            self.send_response(200 if body else 404)
+            self.send_header("Content-Type", "text/html; charset=utf-8")
+            self.end_headers()
+            self.wfile.write(body)
+
+        def do_POST(self) -> None:
+            results.put(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, format: str, *args: Any) -> None:
+            """Nothing."""
+
+    server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+    threading.Thread(target=server.serve_forever, daemon=True).start()
+
+    def show(text: str, scripts: str, *flags: str, width: int = 1200) -> Any:
+        content["/"] = FRAME.replace("WIDTH", str(width))
+        content["/page"] = text.replace("<head>", f"<head>{WATCH}").replace("</body>", f"{scripts}</body>")
+        command = [str(BROWSER), "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run"]
+        command += ["--disable-background-networking", "--disable-component-update", "--disable-sync"]
+        command += [f"--user-data-dir={tmp_path / 'profile'}", "--remote-debugging-port=0", *flags]
+        address = f"http://127.0.0.1:{server.server_port}/"
+        browser = subprocess.Popen([*command, address], stderr=subprocess.DEVNULL, start_new_session=True)
+        try:
+            found = json.loads(results.get(timeout=120))
+        finally:
+            with contextlib.suppress(ProcessLookupError):
+                os.killpg(browser.pid, signal.SIGKILL)
+            browser.wait()
+        assert found["broken"] == []
+        assert set(asked) <= {"/", "/page", "/favicon.ico"}
+        return found["result"]
+
+    yield show
+    server.shutdown()
+    server.server_close()
