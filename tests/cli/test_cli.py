@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import signal
 import subprocess
@@ -12,8 +13,10 @@ import click
 import pytest
 from ruamel.yaml import YAML
 
+from convtrack import runs
 from convtrack.cli import main
 from convtrack.params import editor, schema
+from tests.runs.results import run
 
 HEAVY = ("pydantic", "ruamel", "rich", "pandas", "numpy", "tensorflow", "keras", "mlflow", "dvc", "optuna", "requests")
 
@@ -58,6 +61,28 @@ def test_a_comparison_of_fewer_than_two_runs_or_in_two_formats_ends_with_2(workp
     assert "at least two different runs can be compared" in convtrack("compare", "workspace", "workspace", code=2)
     assert "choose one of them" in convtrack("compare", "workspace", "HEAD", "--json", "--markdown", code=2)
     assert "there are no results in the workspace" in convtrack("compare", "workspace", "HEAD", code=1)
+
+
+def test_a_page_in_a_missing_folder_or_over_seeds_is_rejected_before_anything_is_read(workplace: Path) -> None:
+    names = ("compare", "workspace", "HEAD")
+    said = convtrack(*names, "--html", "no folder/page.html", code=2)
+    assert "there is no folder" in said
+    assert "mkdir -p '" in said
+    assert "--html is not available with --seeds" in convtrack(*names, "--seeds", "--html", "page.html", code=2)
+    assert "is a directory" in convtrack(*names, "--html", "presets", code=2)
+
+
+def test_the_page_of_a_comparison_is_written_where_the_command_was_started(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    known = {"a": [True] * 90 + [False] * 30, "b": [True] * 100 + [False] * 20}
+    monkeypatch.setattr(runs, "load", lambda name: run(name, known[name]))
+    monkeypatch.chdir(workplace / "presets")
+    main.cli.main(["compare", "a", "b", "--json", "--html", "page.html"], standalone_mode=False)
+    printed = capsys.readouterr()
+    assert json.loads(printed.out)["pairs"][0]["only_b"] == 10
+    assert f"The page is {workplace / 'presets/page.html'}" in printed.err
+    assert "Result: b is better" in (workplace / "presets/page.html").read_text(encoding="utf-8")
 
 
 def test_the_version_is_that_of_the_package() -> None:

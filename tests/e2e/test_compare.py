@@ -73,6 +73,13 @@ def test_the_workspace_and_an_experiment_by_their_own_tables(clone: Clone) -> No
     (pair,) = compared(clone, "workspace", "wider")["pairs"]
     assert (pair["only_a"], pair["only_b"]) == (expected.only_a, expected.only_b)
     assert (pair["difference"], pair["p"]) == pytest.approx((expected.difference, expected.p))
+    counts = {"workspace": expected.only_a, "wider": expected.only_b}
+    clone.run("convtrack", "compare", "workspace", "wider", "--html", "page.html")
+    text = (clone.path / "page.html").read_text(encoding="utf-8")
+    (clone.path / "page.html").unlink()
+    assert all(f"Only {name} is right: {count} image" in text for name, count in counts.items())
+    assert "data:image/webp" in text  # data/processed has the data of both
+    assert "training time" in text
     page = clone.run("convtrack", "compare", "workspace", "wider", "another-seed", "--markdown", "--split", "val")
     assert "|  | workspace | wider | another-seed |" in page
     assert "| val accuracy |" in page

@@ -2,7 +2,6 @@ from __future__ import annotations
 
 import dataclasses
 import json
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,27 +13,7 @@ from convtrack import files
 from convtrack.errors import ConfigError, DataError
 from convtrack.evaluation import metrics, statistics
 from convtrack.runs import comparison, document, history, words
-from convtrack.runs.finished import Code, FinishedRun
-from tests.runs.results import CLASSES, table
-
-
-def run(name: str, right: Sequence[bool], classes: Sequence[str] = CLASSES, prefix: str = "test") -> FinishedRun:
-    """A run with these right test images, of a repository that is not there."""
-    return FinishedRun(
-        name=name,
-        kind="mlflow",
-        parameters={"train.epochs": "6", "data.name": "pets"},
-        code=Code("a" * 40),
-        data_digest="aa.dir",
-        classes=list(classes),
-        history=None,
-        metrics={},
-        predictions={"test": table(right, classes, prefix)},
-        missing={"val": "it is older"},
-        environment={"version.keras": "3.15.1"},
-        mlflow_id=f"{name:0>32}",
-    )
-
+from tests.runs.results import CLASSES, run, table
 
 A = [True] * 90 + [False] * 30
 B = [True] * 100 + [False] * 20

@@ -72,7 +72,7 @@ def compare(runs: Sequence[FinishedRun], split: files.Split) -> Comparison:
     """
     names = [run.name for run in runs]
     check_classes(runs)
-    tables = [_table(run, split) for run in runs]
+    tables = [ordered(run, split) for run in runs]
     pairs = list(itertools.combinations(range(len(runs)), 2))
     found = [_difference(tables[a], tables[b]) for a, b in pairs]
     corrected = statistics.holm([one.p for one in found])
@@ -96,6 +96,17 @@ def compare(runs: Sequence[FinishedRun], split: files.Split) -> Comparison:
         images=_digest(tables[0]),
         notes=tuple(notes),
     )
+
+
+def ordered(run: FinishedRun, split: files.Split) -> pd.DataFrame:
+    """The predictions on a split, in an order that is the same for the same images. Raises DataError."""
+    if split not in run.predictions:
+        other = [f"--split {name}" for name in run.predictions]
+        raise DataError(
+            f"{run.name} has no predictions on {split}: {run.missing[split]}",
+            f"{' or '.join(other)} can be compared" if other else "name a run that evaluate has finished",
+        )
+    return run.predictions[split].sort_values(ORDER, kind="stable", ignore_index=True)
 
 
 def check_names(names: Sequence[str]) -> None:
@@ -125,7 +136,7 @@ def check_classes(runs: Sequence[FinishedRun]) -> None:
 
 def accuracy(table: pd.DataFrame) -> Measured:
     """The share of images whose most probable class is the actual one, with Wilson's interval."""
-    return _share(_right(table))
+    return _share(right(table))
 
 
 def _top2(table: pd.DataFrame) -> Measured | None:
@@ -155,12 +166,13 @@ METRICS: dict[str, Callable[[pd.DataFrame], Measured | None]] = {
 }
 
 
-def _share(right: np.ndarray | pd.Series) -> Measured:
-    count, images = int(np.sum(right)), len(right)
+def _share(found: np.ndarray | pd.Series) -> Measured:
+    count, images = int(np.sum(found)), len(found)
     return Measured(count / images, *wilson(count, images))
 
 
-def _right(table: pd.DataFrame) -> np.ndarray:
+def right(table: pd.DataFrame) -> np.ndarray:
+    """Whether each prediction is right, booleans (n,)."""
     return (table["actual"] == table["predicted"]).to_numpy()
 
 
@@ -177,18 +189,8 @@ def _chances(table: pd.DataFrame) -> np.ndarray | None:
     return _all_chances(table)[np.arange(len(table)), places]
 
 
-def _table(run: FinishedRun, split: files.Split) -> pd.DataFrame:
-    if split not in run.predictions:
-        other = [f"--split {name}" for name in run.predictions]
-        raise DataError(
-            f"{run.name} has no predictions on {split}: {run.missing[split]}",
-            f"{' or '.join(other)} can be compared" if other else "name a run that evaluate has finished",
-        )
-    return run.predictions[split].sort_values(ORDER, kind="stable", ignore_index=True)
-
-
 def _difference(a: pd.DataFrame, b: pd.DataFrame) -> Difference:
-    right_a, right_b = _right(a), _right(b)
+    right_a, right_b = right(a), right(b)
     if a[["name", "actual"]].equals(b[["name", "actual"]]):
         return statistics.paired(right_a, right_b)
     return statistics.unpaired(int(right_a.sum()), len(right_a), int(right_b.sum()), len(right_b))

@@ -40,8 +40,8 @@ class FinishedRun:
 
     parameters: by dotted path, written as MLflow has them; environment: MLflow's tags of packages and host
     (`version.…`, `host.…`), empty where MLflow has no record of the run. metrics: those of evaluation.json and
-    metrics.json, by number. history: models/history.csv. predictions: for test and val, as `evaluate` writes them; a
-    split that is not there is in `missing` with the reason.
+    metrics.json, by number. training: those of training.json. history: models/history.csv. predictions: for test and
+    val, as `evaluate` writes them; a split that is not there is in `missing` with the reason.
     """
 
     name: str
@@ -55,6 +55,7 @@ class FinishedRun:
     predictions: dict[files.Split, pd.DataFrame]
     missing: dict[files.Split, str]
     environment: dict[str, str] = field(default_factory=dict)
+    training: dict[str, float] = field(default_factory=dict)
     mlflow_id: str | None = None
     experiment: str | None = None  # of DVC
     notes: tuple[str, ...] = ()
@@ -83,11 +84,16 @@ def from_folder(folder: Path, reasons: Mapping[Path, str], *, name: str, again: 
         name=name,
         classes=_classes(folder, predictions, name, again),
         history=_table(folder, files.HISTORY, name, again) if (folder / files.HISTORY).is_file() else None,
-        metrics={key: float(value) for key, value in numbers.items() if isinstance(value, int | float)},
+        metrics=_floats(numbers),
         predictions=predictions,
         missing=missing,
+        training=_floats(_document(folder, files.TRAINING, name, again)),
         **known,
     )
+
+
+def _floats(document: dict[str, Any]) -> dict[str, float]:
+    return {key: float(value) for key, value in document.items() if isinstance(value, int | float)}
 
 
 def probability_columns(table: pd.DataFrame) -> list[str]:
