@@ -24,7 +24,7 @@ settings.load_profile("convtrack")
 ROOT = Path(__file__).parent.parent
 
 # set by whoever runs the tests, and not meant for what the tests run
-OUTSIDE = ("DVC_", "MLFLOW_", "CONVTRACK_CIFAR", "CONVTRACK_STUDY_STORAGE")
+OUTSIDE = ("DVC_", "MLFLOW_", "CONVTRACK_CIFAR10_MIRROR", "CONVTRACK_CIFAR100_MIRROR", "CONVTRACK_STUDY_STORAGE")
 
 
 PASSWORD = "correct-horse-battery"  # that server asks nobody for one
