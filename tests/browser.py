@@ -33,16 +33,20 @@ const note = (...words) => { broken.push(words.join(" ")) };
 window.onerror = note; window.alert = note; console.error = note; console.warn = note;
 window.onunhandledrejection = (event) => note(event.reason);
 document.addEventListener("securitypolicyviolation", (event) => note(event.blockedURI));
+// a frame in another process has no size at first
+const ready = (action) => { innerWidth ? action() : setTimeout(() => ready(action), 20) };
 const done = (result) => parent.postMessage(JSON.stringify({result, broken}), "*");
 </script>"""
 
 CHECK = """<script>
-document.querySelector('[data-cell]').click();
-axe.run(document).then((found) => done({
-  dark: matchMedia("(prefers-color-scheme: dark)").matches,
-  faults: found.violations.filter((each) => ["serious", "critical"].includes(each.impact))
-    .map((each) => each.id + ": " + each.nodes.map((node) => node.html).join("\\n")),
-}));
+ready(() => {
+  document.querySelector('[data-cell]').click();
+  axe.run(document).then((found) => done({
+    dark: matchMedia("(prefers-color-scheme: dark)").matches,
+    faults: found.violations.filter((each) => ["serious", "critical"].includes(each.impact))
+      .map((each) => each.id + ": " + each.nodes.map((node) => node.html).join("\\n")),
+  }));
+});
 </script>"""
 
 

@@ -17,24 +17,26 @@ from tests.browser import DARK, axe, needs_axe, needs_browser, opening
 CLASSES = ["<script>alert()</script>", "cat & dog", "猫"]
 
 CLICKS = """<script>
-const click = (button) => { button.click(); return button; };
-const text = (selector) => [...document.querySelectorAll(selector)].map((each) => each.textContent.trim());
-click(document.querySelector('[data-cell="1-2"]'));
-const cell = text(".cell h3, .cell .file");
-const size = document.querySelector(".cell .image div").getBoundingClientRect().width;
-click(document.querySelector('[data-cell="1-1"]'));
-const right = text(".cell .file");
-const counts = text("#matrix button");
-click(document.getElementById("fractions"));
-const fractions = text("#matrix button");
-click(document.getElementById("sort"));
-const sorted = text("#matrix tbody th");
-const columns = text("#matrix thead th").slice(1);
-click(document.getElementById("sort"));
-const unsorted = text("#matrix tbody th");
-click(document.querySelector('nav [data-to="time"]'));
-const scrolled = window.scrollY > 0;
-done({cell, size, right, counts, fractions, sorted, columns, unsorted, scrolled});
+ready(() => {
+  const click = (button) => { button.click(); return button; };
+  const text = (selector) => [...document.querySelectorAll(selector)].map((each) => each.textContent.trim());
+  click(document.querySelector('[data-cell="1-2"]'));
+  const cell = text(".cell h3, .cell .file");
+  const size = document.querySelector(".cell .image div").getBoundingClientRect().width;
+  click(document.querySelector('[data-cell="1-1"]'));
+  const right = text(".cell .file");
+  const counts = text("#matrix button");
+  click(document.getElementById("fractions"));
+  const fractions = text("#matrix button");
+  click(document.getElementById("sort"));
+  const sorted = text("#matrix tbody th");
+  const columns = text("#matrix thead th").slice(1);
+  click(document.getElementById("sort"));
+  const unsorted = text("#matrix tbody th");
+  click(document.querySelector('nav [data-to="time"]'));
+  const scrolled = window.scrollY > 0;
+  done({cell, size, right, counts, fractions, sorted, columns, unsorted, scrolled});
+});
 </script>"""
 
 
@@ -74,7 +76,7 @@ def test_a_cell_shows_its_images_and_the_matrix_can_be_sorted(opened: Callable[.
 
 
 def test_a_phone_scrolls_tables_and_not_the_page(opened: Callable[..., Any], written: str) -> None:
-    script = "<script>done([innerWidth, document.documentElement.scrollWidth]);</script>"
+    script = "<script>ready(() => done([innerWidth, document.documentElement.scrollWidth]));</script>"
     window, content = opened(written, script, width=390)
     assert content <= window == 390
 

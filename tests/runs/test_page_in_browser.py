@@ -17,17 +17,19 @@ pytestmark = needs_browser
 CLASSES = ["<script>alert()</script>", "cat & dog"]
 
 CLICKS = """<script>
-const click = (button) => { button.click(); return button; };
-const text = (selector) => [...document.querySelectorAll(selector)].map((each) => each.textContent.trim());
-const matrix = text(".matrix button");
-click(document.querySelector('[data-cell="2-0-1"]'));
-const first = text(".cell h3, .cell .file");
-click(document.querySelector('[data-cell="2-1-0"]'));
-const cell = text(".cell h3, .cell .file");
-const size = document.querySelector(".cell .image div").getBoundingClientRect().width;
-click(document.querySelector('nav [data-to="time"]'));
-const fits = document.documentElement.scrollWidth <= innerWidth;
-done({matrix, first, cell, size, fits, scrolled: window.scrollY > 0});
+ready(() => {
+  const click = (button) => { button.click(); return button; };
+  const text = (selector) => [...document.querySelectorAll(selector)].map((each) => each.textContent.trim());
+  const matrix = text(".matrix button");
+  click(document.querySelector('[data-cell="2-0-1"]'));
+  const first = text(".cell h3, .cell .file");
+  click(document.querySelector('[data-cell="2-1-0"]'));
+  const cell = text(".cell h3, .cell .file");
+  const size = document.querySelector(".cell .image div").getBoundingClientRect().width;
+  click(document.querySelector('nav [data-to="time"]'));
+  const fits = document.documentElement.scrollWidth <= innerWidth;
+  done({matrix, first, cell, size, fits, scrolled: window.scrollY > 0});
+});
 </script>"""
 
 
