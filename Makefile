@@ -46,6 +46,7 @@ bench: $(READY) ## list the benchmarks, or run one: make bench NAME=machine (NAM
 
 ui: $(READY) ## browse the runs in MLflow on http://127.0.0.1:5000
 	@$(BIN)/convtrack tracking follow
+	@$(BIN)/convtrack tracking browse http://127.0.0.1:5000 &
 	$(BIN)/mlflow ui
 
 lock: $(READY) ## update the lock files from pyproject.toml

@@ -31,3 +31,15 @@ def follow() -> None:
     from convtrack.tracking import store
 
     store.follow_repository()
+
+
+@tracking.command(hidden=True)
+@click.argument("server")
+def browse(server: str) -> None:
+    """Open the view of the runs as soon as MLflow's SERVER answers; `make ui` runs this."""
+    go_to_root()
+    from convtrack.params import schema
+    from convtrack.tracking import browse as opener
+    from convtrack.tracking import store
+
+    opener.browse(server, store.experiment(schema.load(schema.PARAMS_FILE).tracking.experiment))

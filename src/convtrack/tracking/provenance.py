@@ -41,9 +41,14 @@ def collect() -> dict[str, str]:
 
 def of_training(params: Params) -> dict[str, Any]:
     """The origin of a training for models/run.json: commit, DVC experiment, data, and what differs from a preset."""
-    preset, changed = presets.nearest(params, project() / presets.FOLDER)
+    preset, changed = nearest_preset(params)
     experiment = {name: value for name, value in dvc().items() if name.startswith("dvc.exp")}
     return {**git(), **experiment, "data_digest": data_digest(), "preset": preset, "changed": changed}
+
+
+def nearest_preset(params: Params) -> tuple[str, dict[str, list[Any]]]:
+    """As `presets.nearest`, among the presets of the repository."""
+    return presets.nearest(params, project() / presets.FOLDER)
 
 
 def git() -> dict[str, str]:

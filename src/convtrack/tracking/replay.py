@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convtrack.redact import redacted_uri
-from convtrack.tracking import health, logged_models, store, trials
+from convtrack.tracking import health, logged_models, store, trials, views
 from convtrack.tracking.outbox import FILES, MODEL, Outbox, Record
 from convtrack.tracking.records import BrokenRecordError, Payload, Point, Settlement, Start
 
@@ -188,6 +188,8 @@ class Replay:
             if there.lifecycle_stage == LifecycleStage.DELETED:
                 raise health.deleted_experiment(there) from None
             raise
+        if start.parent is None:  # the run of a study has done it for its trials
+            views.save(self.client, experiment_id)
         return str(run.info.run_id)
 
     def _write(self, record: Record, run_id: str, payload: Payload) -> None:

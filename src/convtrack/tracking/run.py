@@ -18,7 +18,7 @@ from convtrack.params.schema import Params
 from convtrack.redact import redacted_uri
 from convtrack.system import interruption
 from convtrack.system.interruption import Interruption
-from convtrack.tracking import payloads, provenance, store, trials
+from convtrack.tracking import names, payloads, provenance, store, trials, views
 from convtrack.tracking.changes import Changes
 from convtrack.tracking.flusher import Flusher
 from convtrack.tracking.records import Payload, Point, Start, Status
@@ -154,10 +154,14 @@ class TrackedRun:
     def _start(self, changes: Changes) -> Payload:
         now = datetime.now().astimezone()
         own = self.trial.tags() if self.trial else {}
-        note = {"mlflow.note.content": payloads.description(self.params, self.trial, changes)}
+        differences = names.differences(*provenance.nearest_preset(self.params))
+        notes = {
+            "mlflow.note.content": payloads.description(self.params, self.trial, changes),
+            views.DIFFERS_TAG: differences[: payloads.LONGEST_TAG],
+        }
         start = Start(
             name=payloads.run_name(self.params, now, self.trial),
-            tags=payloads.with_context(provenance.collect() | changes.tags() | own | {TAG: self.name}) | note,
+            tags=payloads.with_context(provenance.collect() | changes.tags() | own | {TAG: self.name}) | notes,
             start_time=_milliseconds(now),
             parent=self.trial.study_id if self.trial else None,
         )
