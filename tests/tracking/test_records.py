@@ -75,7 +75,7 @@ def test_records_of_an_earlier_version_are_sent(params: Params, mlflow_client: M
     add("earlier", EARLIER)
     assert tracking.sync().startswith(f"{len(EARLIER)} records of 1 run sent to ")
     found = recorded(mlflow_client, "earlier")
-    assert (found["status"], found["times"]) == ("KILLED", (1_000, 3_000))
+    assert (found["status"], found["times"]) == ("FINISHED", (1_000, 3_000))
     assert found["params"] == {"model.name": "vgg"}
     assert found["inputs"] == [("pets", "abc.dir")]
     assert found["points"]["loss"] == [(1, 0.1, 1_100), (2, 0.05, 1_200)]

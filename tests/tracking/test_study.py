@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 
 from convtrack import files
 from convtrack.params.schema import Params
-from convtrack.tracking import TrialLink, provenance, study_run, training_run
+from convtrack.tracking import TrialLink, provenance, reading, study_run, training_run
 
 
 def link(number: int, parent: str | None, study_id: str = "one") -> TrialLink:
@@ -46,12 +46,19 @@ def test_a_studys_run_has_its_space_sampler_and_storage(params: Params, mlflow_c
     assert told.params["study.sampler"] == params.study.sampler
     assert {f"space.{path}" for path in params.study.space} <= set(told.params)
     assert told.tags["study.storage"] == "postgresql://db/x"
-    assert told.metrics == {"trials_complete": 3, "trials_pruned": 1, "trials_failed": 2, "best_val_accuracy": 0.5}
-    (point,) = mlflow_client.get_metric_history(run.id, "best_val_accuracy")
+    assert told.metrics == {
+        "trials_complete": 3,
+        "trials_pruned": 1,
+        "trials_failed": 2,
+        "running_best_val_accuracy": 0.5,
+    }
+    (point,) = mlflow_client.get_metric_history(run.id, "running_best_val_accuracy")
     assert point.step == 4
 
 
-@pytest.mark.parametrize(("state", "expected"), [("complete", "FINISHED"), ("pruned", "KILLED"), ("failed", "FAILED")])
+@pytest.mark.parametrize(
+    ("state", "expected"), [("complete", "FINISHED"), ("pruned", "FINISHED"), ("failed", "FAILED")]
+)
 def test_a_trials_run_is_a_child_and_ends_as_the_trial_does(
     state: str, expected: str, params: Params, mlflow_client: MlflowClient
 ) -> None:
@@ -65,7 +72,9 @@ def test_a_trials_run_is_a_child_and_ends_as_the_trial_does(
     tags = mlflow_client.get_run(run.id).data.tags
     assert tags["mlflow.parentRunId"] == parent.id
     assert (tags["study.name"], tags["study.trial"], tags["study.reason"]) == ("mine", "3", "so it was")
-    assert tags["mlflow.runName"] == "mine-3"
+    name = "✂ mine-3" if state == "pruned" else "mine-3"
+    assert (mlflow_client.get_run(run.id).info.run_name, tags["mlflow.runName"]) == (name, name)
+    assert (run.id in {each.run_id for each in reading.like({})}) == (state == "complete")
     assert "convtrack study apply mine --trial 3" in tags["mlflow.note.content"]
 
 

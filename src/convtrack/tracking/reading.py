@@ -82,7 +82,10 @@ def recent(most: int) -> list[RecordedRun]:
 
 
 def like(params: dict[str, str]) -> list[RecordedRun]:
-    """All finished runs with these values of parameters, the newest first. Raises TrackingError."""
+    """All finished runs with these values of parameters, the newest first, without pruned trials.
+
+    Raises TrackingError.
+    """
     if not store.exists():
         return []
     # values may hold any character, and a filter has room for few: compared here
@@ -90,7 +93,7 @@ def like(params: dict[str, str]) -> list[RecordedRun]:
         found = [_recorded(run) for run in _search(store.connect(), "attributes.status = 'FINISHED'")]
     except Exception as error:
         raise health.trouble(error) from error
-    return [run for run in found if params.items() <= run.params.items()]
+    return [run for run in found if params.items() <= run.params.items() and run.tags.get("study.state") != "pruned"]
 
 
 def download(run: RecordedRun, folder: Path) -> None:

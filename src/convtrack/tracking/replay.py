@@ -243,7 +243,7 @@ class Replay:
         """Write how a trial ended into its run, unless its own process has done so."""
         run, state = self.client.get_run(run_id), settlement.state
         if run.info.status == "RUNNING" or run.data.tags.get("study.state") != state:
-            for name, value in trials.outcome(state, settlement.reason).items():
+            for name, value in trials.outcome(state, settlement.reason, run.info.run_name).items():
                 self.client.set_tag(run_id, name, value)
             self.client.set_terminated(run_id, trials.STATUS[state], end_time=settlement.end_time)
 

@@ -127,7 +127,8 @@ class TrackedRun:
     def log_outcome(self, state: str, reason: str) -> None:
         """Log how the trial ended (a TrialState). The run will end with the matching status."""
         self.status = trials.STATUS[state]
-        self._flusher.keep(Payload(tags=trials.outcome(state, reason)))
+        name = self.trial.name if self.trial else self.name
+        self._flusher.keep(Payload(tags=trials.outcome(state, reason, name)))
 
     def log_evaluation(self, metrics: dict[str, Any]) -> None:
         """Log reports/evaluation.json, and the tables and pictures of reports/.

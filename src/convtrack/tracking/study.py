@@ -55,10 +55,13 @@ class StudyRun:
         return self._flusher.ask(self._running)
 
     def progress(self, counts: dict[str, int], best: dict[str, float]) -> None:
-        """Log the number of trials in each state of `ENDED`, and each objective's best value so far, as curves."""
+        """Log the number of trials in each state of `ENDED`, and each objective's best value so far, as curves.
+
+        Not as best_…: a metric that one run logs by steps is drawn as lines for all runs.
+        """
         finished = counts["complete"] + counts["pruned"]
         values = {f"trials_{state}": float(counts[state]) for state in ENDED}
-        values |= {f"best_{name}": value for name, value in best.items()}
+        values |= {f"running_best_{name}": value for name, value in best.items()}
         self._flusher.keep(Payload(metrics=payloads.points(values, finished)))
 
     def drop_model(self, number: int) -> None:

@@ -6,10 +6,11 @@ from dataclasses import dataclass
 
 from convtrack.tracking.records import Status
 
+PRUNED, GREY = "✂ ", "#bbbbbb"  # a pruned trial in MLflow's table and charts
 LONGEST_REASON = 5000  # characters; a tag of MLflow takes 8,000
 
-# the status of a trial's run; a pruned trial did not fail, it was stopped
-STATUS: dict[str, Status] = {"complete": "FINISHED", "pruned": "KILLED", "failed": "FAILED", "interrupted": "KILLED"}
+# the status of a trial's run; MLflow marks all but FINISHED as errors, and a pruned trial is none
+STATUS: dict[str, Status] = {"complete": "FINISHED", "pruned": "FINISHED", "failed": "FAILED", "interrupted": "KILLED"}
 
 
 @dataclass(frozen=True)
@@ -44,6 +45,9 @@ def run_of(study_id: str, number: int) -> str:
     return f"{study_id}-{number}"
 
 
-def outcome(state: str, reason: str) -> dict[str, str]:
-    """How a trial ended, as tags."""
-    return {"study.state": state, "study.reason": reason[:LONGEST_REASON]}
+def outcome(state: str, reason: str, name: str) -> dict[str, str]:
+    """How the trial whose run has this name ended, as tags, among them MLflow's own for the run's name and color."""
+    tags = {"study.state": state, "study.reason": reason[:LONGEST_REASON]}
+    if state == "pruned":
+        tags |= {"mlflow.runName": PRUNED + name.removeprefix(PRUNED), "mlflow.runColor": GREY}
+    return tags
