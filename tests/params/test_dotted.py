@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -11,6 +12,13 @@ from convtrack.errors import ConfigError
 from convtrack.params import dotted, schema
 
 Content = dict[str, Any]
+
+
+@pytest.fixture
+def content(root: Path) -> Content:
+    content = schema.searchable(schema.read_yaml(root / "params.yaml"))
+    content["model"]["filters"] = [32, 64, 128]
+    return content
 
 
 def lists(content: Content) -> tuple[Any, Any, Any]:
