@@ -75,7 +75,9 @@ def test_what_suits_the_data_is_set_in_a_short_params_yaml_too() -> None:
 
 
 def test_warnings_are_about_the_images_that_are_here(workplace: Path, capsys: pytest.CaptureFixture[str]) -> None:
-    params = schema.load()
+    content = schema.read_yaml(schema.PARAMS_FILE)
+    content["train"] |= {"batch_size": 512}  # make run has perhaps set another one
+    params = schema.parse(content)
     recommendations.warn(params, "train")
     assert capsys.readouterr().err == ""
     document = {"source": {"name": "cifar10"}, "counts": {"train": {"cat": 500, "dog": 500}}}

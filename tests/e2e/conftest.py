@@ -27,6 +27,7 @@ TINY = {
     "model.logit_scale": 1.0,
     "train.epochs": 2,
     "train.batch_size": 256,
+    "train.augmentation.flip": "alternating",  # also after make run has set what digits want
     "train.optimizer.learning_rate": 0.3,
     "train.optimizer.muon_learning_rate": 0.1,
     "train.optimizer.bias_learning_rate": 0.3,
