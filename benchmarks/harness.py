@@ -219,19 +219,24 @@ def clone() -> Iterator[Path]:
         yield folder
 
 
-def take_images(data: Path, folder: Path, count: int | None) -> list[str]:
-    """Copy `data` to data/processed in `folder`, with a random part of train. Returns what the choice depends on."""
+def take_images(data: Path, folder: Path, train: int | None, val: int | None = None) -> list[str]:
+    """Copy `data` to data/processed in `folder`, with a random part of train and of val (None: all of it).
+
+    Returns what the choice depends on.
+    """
     dataset = files.read_json(data / files.DATASET)
     processed = folder / files.PROCESSED
     processed.mkdir(parents=True)
-    train = files.read_arrays(data, "train")
-    chosen = np.random.default_rng(0).permutation(len(train.labels))[: count or len(train.labels)]
-    np.save(files.images_path(processed, "train"), train.images[np.sort(chosen)])
-    np.save(files.labels_path(processed, "train"), train.labels[np.sort(chosen)])
-    for path in (files.images_path, files.labels_path):
-        shutil.copy(path(data, "val"), path(processed, "val"))
+    counts = []
+    for split, count in (("train", train), ("val", val)):
+        arrays = files.read_arrays(data, split)
+        total = len(arrays.labels)
+        chosen = np.sort(np.random.default_rng(0).permutation(total)[: count or total])
+        np.save(files.images_path(processed, split), arrays.images[chosen])
+        np.save(files.labels_path(processed, split), arrays.labels[chosen])
+        counts.append(str(len(chosen)))
     files.write_json(processed / files.DATASET, dataset)
-    return [*sorted(dataset["digests"].values()), str(len(chosen))]
+    return [*sorted(dataset["digests"].values()), *counts]
 
 
 def write_random_images(folder: Path, train: int, val: int) -> None:
