@@ -8,7 +8,9 @@ import re
 from convtrack.errors import ConfigError, DataError
 from convtrack.runs import recorded, revisions, workspace
 from convtrack.runs.finished import FinishedRun
+from convtrack.runs.revisions import Revision
 from convtrack.tracking import reading
+from convtrack.tracking.reading import RecordedRun
 
 MOST_LISTED = 10
 
@@ -22,14 +24,22 @@ def load(name: str) -> FinishedRun:
     answer, DataError where the run has no results or they are damaged.
     """
     if name == workspace.NAME:
-        return workspace.load()
+        return _with_results(workspace.load())
+    found = find(name)
+    if isinstance(found, Revision):
+        return _with_results(revisions.load(found, name))
+    return _with_results(recorded.load(found, name))
+
+
+def find(name: str) -> Revision | RecordedRun:
+    """What `load` reads for a `name` other than `workspace`, without reading it. Raises what `load` raises."""
     revision = None if name.startswith(reading.MODELS) else revisions.find(name)
     shortened = revision is not None and re.fullmatch("[0-9a-f]{4,31}", name) and revision.commit.startswith(name)
     if revision and not shortened:
-        return _with_results(revisions.load(revision, name))
+        return revision
     found = reading.find(name)
     if revision and not found:
-        return _with_results(revisions.load(revision, name))
+        return revision
     if revision:
         listed = [f"{revision.commit[:12]}  a Git revision", *map(str, found)]
         raise _ambiguous(name, listed)
@@ -38,7 +48,7 @@ def load(name: str) -> FinishedRun:
     exact = [run for run in found if run.run_id == name]
     if len(found) > 1 and not exact:
         raise _ambiguous(name, list(map(str, found)))
-    return _with_results(recorded.load((exact or found)[0], name))
+    return (exact or found)[0]
 
 
 def _with_results(run: FinishedRun) -> FinishedRun:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,7 @@ OUTS = (
     *(files.METRICS, files.EVALUATION, files.PER_CLASS, files.HISTORY, files.TRAINING, files.RUN),
     *finished.TABLES.values(),
 )
+ABSENT = "its files are neither in DVC's cache nor in a remote"
 
 
 @dataclass(frozen=True)
@@ -78,24 +79,10 @@ def _git() -> Iterator[Any]:
 
 def load(revision: Revision, name: str) -> FinishedRun:
     """The run of a revision, without touching the workspace. Raises DataError for damaged files."""
-    from dvc.api import DVCFileSystem
-    from dvc.exceptions import DvcException
-
-    with contextlib.ExitStack() as stack:
-        folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="convtrack-")))
-        source = DVCFileSystem(str(Path.cwd()), rev=revision.commit)
-        stack.callback(source.close)
-        reasons: dict[Path, str] = {}
-        for path in (Path("params.yaml"), files.LOCK, *OUTS):
-            target = folder / path
-            target.parent.mkdir(parents=True, exist_ok=True)
-            try:
-                source.get_file(str(path), str(target))
-            except (OSError, DvcException):
-                target.unlink(missing_ok=True)
-                reasons[path] = (
-                    "its files are neither in DVC's cache nor in a remote (dvc fetch --all-commits asks the remote)"
-                )
+    with tempfile.TemporaryDirectory(prefix="convtrack-") as name_of_folder:
+        folder = Path(name_of_folder)
+        absent = download(revision, (Path("params.yaml"), files.LOCK, *OUTS), folder)
+        reasons = dict.fromkeys(absent, f"{ABSENT} (dvc fetch --all-commits asks the remote)")
         locked = lock.stages(folder)
         for path in finished.TABLES.values():
             if lock.md5(locked, path) is None:
@@ -114,3 +101,21 @@ def load(revision: Revision, name: str) -> FinishedRun:
             notes=(f"packages and machine are unknown: {why}",) if why else (),
             **recorded.known(record),
         )
+
+
+def download(revision: Revision, paths: Iterable[Path], folder: Path) -> list[Path]:
+    """Put files of a revision into `folder`, outs from the cache or the remote; returns those that could not be had."""
+    from dvc.api import DVCFileSystem
+    from dvc.exceptions import DvcException
+
+    absent = []
+    with contextlib.closing(DVCFileSystem(str(Path.cwd()), rev=revision.commit)) as source:
+        for path in paths:
+            target = folder / path
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                source.get_file(str(path), str(target))
+            except (OSError, DvcException):
+                target.unlink(missing_ok=True)
+                absent.append(path)
+    return absent

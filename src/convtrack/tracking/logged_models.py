@@ -1,12 +1,15 @@
-"""The model of a run in MLflow: exactly one, and complete, however often it is written."""
+"""The model of a run in MLflow: exactly one, and complete, however often it is written; and its Keras file."""
 
 from __future__ import annotations
 
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from convtrack import files
-from convtrack.tracking import store
+from convtrack.errors import ConvtrackError, DataError
+from convtrack.redact import redacted_uri
+from convtrack.tracking import health, reading, store
+from convtrack.tracking.reading import RecordedRun
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -69,3 +72,52 @@ def drop(client: MlflowClient, run_id: str) -> None:
     for model in _of_run(client, run_id):
         get_artifact_repository(model.artifact_location, tracking_uri=store.uri()).delete_artifacts()
         client.delete_logged_model(model.model_id)
+
+
+def keras_file(of: RecordedRun | str, folder: Path) -> Path:
+    """Download the Keras file of a run's model, or of a registered one (models:/…), into `folder`.
+
+    Nothing else of the model is downloaded, and none of its code runs. Raises DataError if it has not exactly one such
+    file, and TrackingError if the store or its artifacts do not answer.
+    """
+    from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+    try:
+        client = store.connect()
+        location = _location(client, of)
+        artifacts = get_artifact_repository(location, tracking_uri=store.uri())
+        found, folders = [], [""]
+        while folders:
+            for entry in artifacts.list_artifacts(folders.pop()) or []:
+                if entry.is_dir:
+                    folders.append(entry.path)
+                elif PurePosixPath(entry.path).suffix == files.MODEL.suffix:
+                    found.append(entry.path)
+        if len(found) == 1:
+            return Path(artifacts.download_artifacts(found[0], str(folder)))
+    except ConvtrackError:
+        raise
+    except Exception as error:  # drivers raise their own
+        raise health.trouble(error) from error
+    what = ", ".join(sorted(found)) if found else f"no {files.MODEL.suffix} file"
+    raise DataError(
+        f"the model of {of} in {redacted_uri(store.uri())} should have one {files.MODEL.suffix} file. It has {what}",
+        "name a run of this pipeline, or a .keras file",
+    )
+
+
+def _location(client: MlflowClient, of: RecordedRun | str) -> str:
+    """Where the files of a complete model are. Raises DataError if a run has none, TrackingError if a name has none."""
+    from mlflow.entities import LoggedModelStatus
+
+    if isinstance(of, str):
+        version = reading.version(client, of)
+        return f"{reading.MODELS}{version.name}/{version.version}"
+    complete = [model for model in _of_run(client, of.run_id) if model.status == LoggedModelStatus.READY]
+    if complete:
+        return complete[0].artifact_location
+    why = "trials of a study keep none" if of.is_trial else "tracking.log_model was off, or it is not sent yet"
+    raise DataError(
+        f"MLflow's run {of} has no model: {why}",
+        "convtrack tracking sync sends what is left; or name a DVC revision or a .keras file",
+    )

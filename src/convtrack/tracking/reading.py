@@ -17,6 +17,7 @@ from convtrack.tracking import health, store
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Run
+    from mlflow.entities.model_registry import ModelVersion
 
 MODELS = "models:/"
 PATCH = "uncommitted.patch"
@@ -132,6 +133,11 @@ def patch(run: RecordedRun) -> bytes:
 
 
 def _of_model(client: MlflowClient, uri: str) -> list[RecordedRun]:
+    return [_recorded(client.get_run(version(client, uri).run_id))]
+
+
+def version(client: MlflowClient, uri: str) -> ModelVersion:
+    """The registered version that models:/NAME@ALIAS or models:/NAME/VERSION means. Raises TrackingError."""
     from mlflow.exceptions import MlflowException
 
     name, at, alias = uri.removeprefix(MODELS).partition("@")
@@ -144,14 +150,13 @@ def _of_model(client: MlflowClient, uri: str) -> list[RecordedRun]:
             "MLflow's page of the model shows its versions and aliases",
         )
     try:
-        version = client.get_model_version_by_alias(name, alias) if at else client.get_model_version(name, number)
+        return client.get_model_version_by_alias(name, alias) if at else client.get_model_version(name, number)
     except MlflowException as error:
         if error.error_code not in {"RESOURCE_DOES_NOT_EXIST", "INVALID_PARAMETER_VALUE"}:
             raise
         raise TrackingError(
             f"{redacted_uri(store.uri())} has no {uri}", "MLflow's page of the model shows its versions and aliases"
         ) from error
-    return [_recorded(client.get_run(version.run_id))]
 
 
 def _filters(name: str) -> list[str]:
