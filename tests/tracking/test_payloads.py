@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 
 import pandas as pd
@@ -12,7 +11,6 @@ from hypothesis import strategies as st
 from mlflow.utils.validation import _validate_metric_name
 
 from convtrack import files
-from convtrack.params.schema import Params
 from convtrack.tracking import payloads
 
 
@@ -27,15 +25,6 @@ def test_any_class_name_makes_a_valid_metric_name_of_its_own(classes: list[str])
 
 def test_plain_class_names_stay_as_they_are() -> None:
     assert payloads._metric_names(["cat", "great white shark", "0"]) == ["cat", "great white shark", "0"]
-
-
-def test_a_run_is_named_after_network_data_and_time_unless_dvc_names_it(
-    params: Params, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    now = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
-    assert payloads.run_name(params, now) == f"{params.model.name}-{params.data.name}-20260102-030405"
-    monkeypatch.setenv("DVC_EXP_NAME", "quick-fox")
-    assert payloads.run_name(params, now) == "quick-fox"
 
 
 def test_values_that_are_not_finite_are_left_out_of_curves() -> None:

@@ -72,7 +72,10 @@ def test_a_trials_run_is_a_child_and_ends_as_the_trial_does(
     tags = mlflow_client.get_run(run.id).data.tags
     assert tags["mlflow.parentRunId"] == parent.id
     assert (tags["study.name"], tags["study.trial"], tags["study.reason"]) == ("mine", "3", "so it was")
-    name = "✂ mine-3" if state == "pruned" else "mine-3"
+    name = "#3 32-128-256 convs=2"
+    assert tags["mlflow.runName"].removeprefix("✂ ").startswith(name)
+    name = tags["mlflow.runName"]
+    assert name.startswith("✂ ") == (state == "pruned")
     assert (mlflow_client.get_run(run.id).info.run_name, tags["mlflow.runName"]) == (name, name)
     assert (run.id in {each.run_id for each in reading.like({})}) == (state == "complete")
     assert "convtrack study apply mine --trial 3" in tags["mlflow.note.content"]

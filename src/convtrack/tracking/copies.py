@@ -5,7 +5,6 @@ The store may be another one than during the training, or that of a clone whose 
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +13,7 @@ from convtrack.errors import ConfigError
 from convtrack.params import schema
 from convtrack.params.schema import PARAMS_FILE, Params
 from convtrack.redact import redacted_uri
-from convtrack.tracking import payloads, provenance
+from convtrack.tracking import names, payloads, provenance
 from convtrack.tracking.records import Payload, Start
 from convtrack.tracking.replay import COPIED, ORIGINAL, TAG
 
@@ -30,11 +29,18 @@ def start(params: Params, name: str, document: dict[str, Any], trained: int) -> 
     own = {name: value for name, value in payloads.with_context({}).items() if "git" not in name}
     note = f"`convtrack evaluate` made this run from the files in models/. The training itself was recorded in {uri}."
     return Start(
-        name=payloads.run_name(params, datetime.fromtimestamp(trained / 1000, UTC).astimezone()),
+        name=names.of_run(params, *_origin(params, document), str(document.get("dvc.exp_name", ""))),
         tags=own | original | {TAG: name, COPIED: uri, "mlflow.note.content": note},
         start_time=trained - int(1000 * float(_result().get("seconds", 0))),
         parent=None,
     )
+
+
+def _origin(params: Params, document: dict[str, Any]) -> tuple[str, dict[str, list[Any]]]:
+    """The closest preset and what differs from it; an earlier version did not record these in models/run.json."""
+    if "preset" in document:
+        return document["preset"], document["changed"]
+    return provenance.nearest_preset(params)
 
 
 def training(params: Params, folder: Path, trained: int) -> Payload:

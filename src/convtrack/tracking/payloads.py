@@ -7,10 +7,8 @@ import importlib.metadata
 import io
 import json
 import math
-import os
 import re
 import shutil
-from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -21,7 +19,6 @@ from convtrack.tracking import outbox, provenance, records, store
 from convtrack.tracking.changes import Changes
 from convtrack.tracking.outbox import Fill
 from convtrack.tracking.records import Dataset, Payload, Point
-from convtrack.tracking.trials import TrialLink
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -32,27 +29,6 @@ LONGEST_PARAM, LONGEST_TAG = 6000, 8000  # MLflow's limits
 MUTABLE = ("evaluate.", "tracking.")
 UNCHANGED = Changes()
 NOT_METRICS = ("seed", "threads", "replicas")  # of training.json: nobody needs a chart of them
-
-
-def run_name(params: Params, now: datetime, trial: TrialLink | None = None) -> str:
-    """The trial's name or that of DVC's experiment, else network, data and time."""
-    if trial:
-        return trial.name
-    return os.environ.get("DVC_EXP_NAME") or f"{params.model.name}-{params.data.name}-{now:%Y%m%d-%H%M%S}"
-
-
-def description(params: Params, trial: TrialLink | None = None, changes: Changes = UNCHANGED) -> str:
-    """The note at the top of the run's page (Markdown)."""
-    epochs = "1 epoch" if params.train.epochs == 1 else f"{params.train.epochs} epochs"
-    lines = [f"`{params.model.name}` on `{params.data.name}`, up to {epochs}."]
-    if trial:
-        apply = f"convtrack study apply {trial.study} --trial {trial.number}"
-        lines.append(f"Trial {trial.number} of study `{trial.study}`: `{apply}` writes its values into params.yaml.")
-    elif name := os.environ.get("DVC_EXP_NAME"):
-        lines.append(f"DVC experiment `{name}`: `dvc exp show`, `dvc exp apply {name}`.")
-    if changes:
-        lines.append(changes.described())
-    return "\n\n".join(lines)
 
 
 def with_context(tags: dict[str, str]) -> dict[str, str]:

@@ -162,7 +162,8 @@ def version(client: MlflowClient, uri: str) -> ModelVersion:
 def _filters(name: str) -> list[str]:
     """The filters by which MLflow finds a run called `name`."""
     quote = '"' if "'" in name else "'"
-    filters = [] if quote in name else [f"attributes.run_name = {quote}{name}{quote}"]
+    called = ("attributes.run_name", "tags.`dvc.exp_name`")  # names that DVC made up are not MLflow's
+    filters = [] if quote in name else [f"{attribute} = {quote}{name}{quote}" for attribute in called]
     if re.fullmatch(rf"[0-9a-f]{{{SHORTEST_PREFIX},32}}", name):
         filters.append(f"attributes.run_id LIKE '{name}%'")
     return filters

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import time
 import uuid
 from collections.abc import Callable, Iterator
@@ -21,7 +22,8 @@ from convtrack.system.interruption import Interruption
 from convtrack.tracking import names, payloads, provenance, store, trials, views
 from convtrack.tracking.changes import Changes
 from convtrack.tracking.flusher import Flusher
-from convtrack.tracking.records import Payload, Point, Start, Status
+from convtrack.tracking.provenance import nearest_preset
+from convtrack.tracking.records import Payload, Point, Start, Status, now
 from convtrack.tracking.replay import TAG
 from convtrack.tracking.trials import TrialLink
 
@@ -48,6 +50,7 @@ class TrackedRun:
         self._monitor: Monitor | None = None
         self._about: dict[str, Any] = {}  # code, data and parameters at the start of a training
         self._scalars: list[Point] = []  # results of the training, which the model gets too
+        self._shown = ""  # its name in MLflow
 
     @property
     def id(self) -> str | None:
@@ -105,12 +108,12 @@ class TrackedRun:
 
         The model is logged too, if both `model` and tracking.log_model say so.
         """
-        now = datetime.now(UTC)
-        self._trained = _milliseconds(now)  # does not include the time to send
+        ended = datetime.now(UTC)
+        self._trained = _milliseconds(ended)  # does not include the time to send
         document = {
             "run_id": self.id,
             TAG: self.name,
-            "trained": now.isoformat(timespec="milliseconds"),
+            "trained": ended.isoformat(timespec="milliseconds"),
             "tracking_uri": redacted_uri(store.uri()),
         }
         files.write_json(files.RUN, document | self._about)
@@ -127,8 +130,7 @@ class TrackedRun:
     def log_outcome(self, state: str, reason: str) -> None:
         """Log how the trial ended (a TrialState). The run will end with the matching status."""
         self.status = trials.STATUS[state]
-        name = self.trial.name if self.trial else self.name
-        self._flusher.keep(Payload(tags=trials.outcome(state, reason, name)))
+        self._flusher.keep(Payload(tags=trials.outcome(state, reason, self._shown)))
 
     def log_evaluation(self, metrics: dict[str, Any]) -> None:
         """Log reports/evaluation.json, and the tables and pictures of reports/.
@@ -153,17 +155,21 @@ class TrackedRun:
         self._flusher.close()
 
     def _start(self, changes: Changes) -> Payload:
-        now = datetime.now().astimezone()
         own = self.trial.tags() if self.trial else {}
-        differences = names.differences(*provenance.nearest_preset(self.params))
+        experiment = os.environ.get("DVC_EXP_NAME", "")
+        preset, changed = nearest_preset(self.params) if self.trial else (self._about["preset"], self._about["changed"])
+        if self.trial:
+            self._shown = names.of_trial(self.params, self.trial.number)
+        else:
+            self._shown = names.of_run(self.params, preset, changed, experiment)
         notes = {
-            "mlflow.note.content": payloads.description(self.params, self.trial, changes),
-            views.DIFFERS_TAG: differences[: payloads.LONGEST_TAG],
+            views.NOTE_TAG: names.description(self.params, self.trial, changes, experiment),
+            views.DIFFERS_TAG: names.differences(preset, changed)[: payloads.LONGEST_TAG],
         }
         start = Start(
-            name=payloads.run_name(self.params, now, self.trial),
+            name=self._shown,
             tags=payloads.with_context(provenance.collect() | changes.tags() | own | {TAG: self.name}) | notes,
-            start_time=_milliseconds(now),
+            start_time=now(),
             parent=self.trial.study_id if self.trial else None,
         )
         return Payload(

@@ -27,10 +27,6 @@ class TrialLink:
         """convtrack's name for its run."""
         return run_of(self.study_id, self.number)
 
-    @property
-    def name(self) -> str:
-        return f"{self.study}-{self.number}"
-
     def tags(self) -> dict[str, str]:
         return {
             "study.part": "trial",
