@@ -219,7 +219,7 @@ def test_names_stay_words_whatever_they_are(forty: str) -> None:
     found = outline(forty)
     assert "alert(1)" in found.words
     scripts = [attrs for tag, attrs in found.elements if tag == "script"]
-    assert len(scripts) == 1 + len(drawn(forty))  # plotly.js once, and one for each figure
+    assert len(scripts) == 2 + len(drawn(forty))  # plotly.js, one for each figure, and that of the page
     assert not any(tag in {"b", "iframe", "img"} and attrs for tag, attrs in found.elements)
     assert "49" not in re.findall(r"<h1>(.*)</h1>", forty)[0]
 
@@ -252,12 +252,20 @@ def test_the_page_asks_for_nothing_outside_of_it(forty: str) -> None:
         assert (attrs.get("href") or "#").startswith("#")
     policy = next(attrs["content"] for tag, attrs in found.elements if attrs.get("http-equiv"))
     assert str(policy).startswith("default-src 'none'")
+    assert forty.count('"showSendToCloud": false') == len(drawn(forty))  # by default, a button uploads a figure
+
+
+def test_the_figures_have_the_colours_of_the_page(forty: str) -> None:
+    light = dict(re.findall(r"--(\w+): (#\w{6})", forty.partition("@media")[0]))
+    names = {"ink": figures.INK, "soft": figures.SOFT, "blue": figures.BLUE, "orange": figures.BEST}
+    names |= {"green": figures.GREEN, "purple": figures.PURPLE}
+    assert {name: light[name] for name in names} == names
 
 
 def test_every_trial_has_a_row_and_the_best_is_first() -> None:
     study = searched(empty(), 25)
     text = page(study)
-    rows = re.findall(r'<tr class="(\w+)"><td>(\d+)</td>', text)
+    rows = re.findall(r'<tr class="(\w+)"><th scope="row">(\d+)</th>', text)
     assert sorted(int(number) for _, number in rows) == list(range(25))
     assert rows[0] == ("complete", str(study.best_trial.number))
     assert "convtrack study apply layers" in outline(text).words

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
 from typing import Any
 
-import jinja2
 import numpy as np
 
 from convtrack import files
 from convtrack.evaluation import bounds
+from convtrack.pages.render import render
 from convtrack.params.evaluate import Evaluate
 from convtrack.report import confidence, epochs, results, sheet, summary
 from convtrack.report.confusion import Confusion, confusion_matrix
@@ -39,21 +38,9 @@ def write(evaluate: Evaluate) -> None:
     """
     numbers, dataset = files.read_json(files.EVALUATION), files.read_json(files.PROCESSED / files.DATASET)
     run = files.read_json(files.RUN) if files.RUN.exists() else {}
-    text = render("run.html", page(results.read(), numbers, dataset, run, evaluate))
+    text = render("convtrack.report", "run.html", page(results.read(), numbers, dataset, run, evaluate))
     with files.atomic_write(files.PAGE) as temporary:
         temporary.write_text(text, encoding="utf-8")
-
-
-def render(template: str, content: dict[str, Any]) -> str:
-    """Fill in one of templates/. Every value becomes text and never markup."""
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("convtrack.report"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    return environment.get_template(template).render(content)
 
 
 def page(
@@ -93,7 +80,7 @@ def page(
         "ambiguous": gallery(examples.ambiguous),
         "confident": gallery(examples.confident),
         "confidence": confidence.section(found, evaluate),
-        "footer": f"Written by convtrack {importlib.metadata.version('convtrack')} from the files of this run.",
+        "origin": "the files of this run",
     }
 
 

@@ -22,9 +22,9 @@ def head(found: Results, numbers: dict[str, Any], dataset: dict[str, Any], run: 
     accuracy, low, high = (percent(numbers[name], 2) for name in ("accuracy", "accuracy_low", "accuracy_high"))
     source = shown(str(dataset["source"]["name"]), 60)
     return {
-        "title": f"{source}: {accuracy} - convtrack",
+        "title": f"{source}: {accuracy}",
         "headline": f"Test accuracy {accuracy} on {numbers['images']:,} images of {source}",
-        "interval": f"95 % confidence interval: {low} to {high}. {_chance(found)}",
+        "lead": [f"95 % confidence interval: {low} to {high}. {_chance(found)}"],
         "tiles": _tiles(numbers, found.training),
         "ids": _ids(dataset, run, found.training),
         "parameters": _parameters(run),

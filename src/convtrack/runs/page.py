@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import math
 from collections.abc import Sequence
 from pathlib import Path
@@ -12,9 +11,9 @@ import pandas as pd
 
 from convtrack import files
 from convtrack.evaluation import bounds, metrics
+from convtrack.pages.render import render
 from convtrack.params.evaluate import Evaluate
 from convtrack.report.names import shown
-from convtrack.report.page import render
 from convtrack.report.summary import duration, percent
 from convtrack.report.svg import Line, chart, in_percent, plain
 from convtrack.runs import flips, words
@@ -35,7 +34,7 @@ SECTIONS = {
 
 def write(path: Path, comparison: Comparison, looks: int | None) -> None:
     """Write the page to `path`, whole or not at all; `looks` as in `words.blocks`. Raises StorageError."""
-    text = render("comparison.html", page(comparison, looks))
+    text = render("convtrack.report", "comparison.html", page(comparison, looks))
     with files.atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
@@ -43,12 +42,15 @@ def write(path: Path, comparison: Comparison, looks: int | None) -> None:
 def page(comparison: Comparison, looks: int | None) -> dict[str, Any]:
     """The variables of comparison.html."""
     names = [shown(run.name, 40) for run in comparison.runs]
+    key = ", ".join(f"{number} is {name}" for number, name in enumerate(names, 1))
     verdict = f"Result: {comparison.pairs[0].verdict}" if len(comparison.pairs) == 1 else f"{len(names)} runs compared"
     return {
         "sections": SECTIONS,
-        "title": f"{' and '.join(names)} - convtrack",
+        "title": " and ".join(names),
         "headline": shown(verdict, len(verdict)),
-        "key": ", ".join(f"{number} is {name}" for number, name in enumerate(names, 1)),
+        "lead": [f"Runs: {key}. Results on {comparison.split}."],
+        "tiles": [],
+        "key": key,
         "names": names,
         "split": comparison.split,
         "blocks": [_block(block) for block in words.blocks(comparison, looks)],
@@ -57,7 +59,7 @@ def page(comparison: Comparison, looks: int | None) -> dict[str, Any]:
         "confidence": _confidence(comparison),
         "time": _time(comparison.runs),
         **flips.sections(comparison),
-        "footer": f"Written by convtrack {importlib.metadata.version('convtrack')} from the files of these runs.",
+        "origin": "the files of these runs",
     }
 
 

@@ -29,9 +29,9 @@ from convtrack.study.results import Found
 MOST_AXES, MOST_SLICES, SLICES_IN_A_ROW = 12, 24, 4
 LEAST_FOR_CONTOUR, MOST_IN_CONTOUR = 6, 100  # trials; a contour has a cell for each pair of them
 LONGEST_CHOICE = 24  # letters
-# Okabe and Ito, "Color Universal Design" (2008): distinct with any kind of colour vision
-COLOURS = {"COMPLETE": "#0072B2", "PRUNED": "#A6A6A6", "FAIL": "#CC79A7", "RUNNING": "#009E73", "WAITING": "#D9D9D9"}
-BEST = "#D55E00"
+# the light colours of the page, and a few greys
+INK, SOFT, GRID, BLUE, BEST, GREEN, PURPLE = "#1f2328", "#57606a", "#c6ced6", "#0067a3", "#b64a00", "#00755a", "#8a3b78"
+COLOURS = {"COMPLETE": BLUE, "PRUNED": "#8c8c8c", "FAIL": PURPLE, "RUNNING": GREEN, "WAITING": "#bfbfbf"}
 
 
 @dataclass(frozen=True)
@@ -56,7 +56,7 @@ def sections(found: Found) -> list[Section]:
             ("History", "Pruned and failed trials are at the last value they reported.", [*_history(found, single)]),
             (
                 "Learning curves",
-                f"{name} after each epoch: complete trials blue, the best orange, pruned grey, failed pink.",
+                f"{name} after each epoch: complete trials blue, the best orange, pruned grey, failed purple.",
                 [*_learning_curves(found)],
             ),
             (
@@ -65,7 +65,7 @@ def sections(found: Found) -> list[Section]:
                 [*_importances(found, whole)],
             ),
             ("Parallel coordinates", "None: the trial lacks the parameter.", [*_parallel_coordinates(found, whole)]),
-            ("Slices", "Later trials are darker.", [*_slices(found, single)]),
+            ("Slices", "Later trials have a stronger colour.", [*_slices(found, single)]),
             ("Contours", "The most important parameters in pairs, interpolated.", [*_contours(found)]),
             ("Timeline", "A gap is time between two commands.", [*_timeline(found, whole)]),
         ]
@@ -224,7 +224,17 @@ def _escaped(text: str) -> str:
 
 
 def _styled(drawn: go.Figure, height: int) -> go.Figure:
-    """`drawn` as wide as the page, without a title, which the page has."""
+    """`drawn` as wide as the page and in its colours, without a title, which the page has."""
+    axis = {"gridcolor": GRID, "zerolinecolor": GRID, "linecolor": SOFT, "automargin": True}
+    look = {"colorway": [BLUE, BEST, GREEN, PURPLE, SOFT], "xaxis": axis, "yaxis": axis}
     return drawn.update_layout(
-        template="plotly_white", title_text="", width=None, height=height, margin={"l": 60, "r": 20, "t": 30, "b": 50}
+        template={"layout": look},
+        font={"color": INK, "family": "system-ui, sans-serif"},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": SOFT, "activecolor": INK},
+        title_text="",
+        width=None,
+        height=height,
+        margin={"l": 60, "r": 20, "t": 30, "b": 50},
     )

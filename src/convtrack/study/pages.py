@@ -2,23 +2,19 @@
 
 from __future__ import annotations
 
-import importlib.metadata
 import shlex
 from datetime import datetime
-from importlib import resources
 from pathlib import Path
 from typing import Any
 
-import jinja2
 import optuna
 import plotly.offline
 from markupsafe import Markup
 
 from convtrack import files
+from convtrack.pages.render import render
 from convtrack.study import figures, results
 from convtrack.study.results import Found
-
-TEMPLATE = "page.html"
 
 
 def default_path(name: str) -> Path:
@@ -35,26 +31,32 @@ def write(study: optuna.Study, path: Path) -> None:
 
 def page(found: Found, now: datetime) -> str:
     """The page of a study as text; `now` is local time without a zone."""
-    environment = jinja2.Environment(autoescape=True, undefined=jinja2.StrictUndefined, trim_blocks=True)
-    template = environment.from_string(resources.files(__package__).joinpath(TEMPLATE).read_text(encoding="utf-8"))
-    return template.render(
-        name=found.name,
-        aim=found.aim,
-        tiles=_tiles(found),
-        best_title="Best trials" if len(found.objectives) == 1 else "Pareto front",
-        best=found.comparison() if found.best else [],
-        plotly_js=Markup(plotly.offline.get_plotlyjs()),
-        sections=[_section(section) for section in figures.sections(found)],
-        commands=_commands(found),
-        trials=_trials(found),
-        footer=f"Written {now:%Y-%m-%d %H:%M} by convtrack {importlib.metadata.version('convtrack')} "
-        f"with Optuna {optuna.__version__}.",
-    )
+    drawn = [_section(section) for section in figures.sections(found)]
+    best = "Best trials" if len(found.objectives) == 1 else "Pareto front"
+    content = {
+        "title": f"{found.name}: study",
+        "headline": found.name,
+        "lead": [found.aim],
+        "sections": {"best": best, **{section["id"]: section["title"] for section in drawn}, "trials": "Trials"},
+        "tiles": _tiles(found),
+        "best": found.comparison() if found.best else [],
+        "plotly_js": Markup(plotly.offline.get_plotlyjs()),
+        "figures": drawn,
+        "commands": _commands(found),
+        "trials": _trials(found),
+        "origin": f"the study on {now:%Y-%m-%d at %H:%M}, with Optuna {optuna.__version__}",
+    }
+    return render("convtrack.study", "study.html", content)
 
 
 def _section(section: figures.Section) -> dict[str, Any]:
     name = section.title.lower().replace(" ", "-")
-    config = {"displaylogo": False, "toImageButtonOptions": {"format": "svg", "filename": name}}
+    config = {
+        "responsive": True,
+        "displaylogo": False,
+        "showSendToCloud": False,  # plotly's button that uploads a figure
+        "toImageButtonOptions": {"format": "svg", "filename": name},
+    }
     drawn = [
         figure.to_html(config, include_plotlyjs=False, full_html=False, div_id=f"plot-{name}-{index}")
         for index, figure in enumerate(section.figures)
@@ -62,14 +64,18 @@ def _section(section: figures.Section) -> dict[str, Any]:
     return {"id": name, "title": section.title, "caption": section.caption, "figures": list(map(Markup, drawn))}
 
 
-def _tiles(found: Found) -> list[tuple[str, str]]:
-    """Names and values."""
-    tiles = [(name, f"{count:,}") for name, count in results.counts(found.trials).items() if count]
-    tiles.append(("in trials (h:m:s)", found.spent))
+def _tiles(found: Found) -> list[dict[str, str]]:
+    """Name, value and remark of each number at the top."""
+    tiles = [(name, f"{count:,}", "") for name, count in results.counts(found.trials).items() if count]
+    tiles.append(("in trials", found.spent, "h:mm:ss"))
     if len(found.objectives) > 1:
-        return [("on the Pareto front", str(len(found.best))), *tiles]
-    best = [(f"best {found.objectives[0]}, trial {one.number}", results.short(one.values[0])) for one in found.best]
-    return best + tiles
+        tiles.insert(0, ("on the Pareto front", str(len(found.best)), ""))
+    else:
+        best = [
+            (f"best {found.objectives[0]}", results.short(one.values[0]), f"trial {one.number}") for one in found.best
+        ]
+        tiles = best + tiles
+    return [{"name": name, "value": value, "remark": remark} for name, value, remark in tiles]
 
 
 def _commands(found: Found) -> str:

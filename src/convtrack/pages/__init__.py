@@ -1,0 +1,1 @@
+"""What all HTML pages share: the template with their head and style, and how it is filled in."""
