@@ -196,14 +196,6 @@ def test_a_smaller_difference_and_more_disagreement_need_more_images() -> None:
     assert statistics.images_needed(0.5, 0.0) == statistics.images_needed(0.5, 0.5)
 
 
-def test_the_interval_of_a_mean_is_students() -> None:
-    values = np.array([5.1, 4.9, 5.6, 4.7, 5.0])
-    expected = stats.ttest_1samp(values, 0).confidence_interval(0.95)
-    assert statistics.mean_interval(values) == pytest.approx((expected.low, expected.high))
-    assert statistics.mean_interval(np.full(3, 0.5)) == (0.5, 0.5)
-    assert all(map(math.isnan, statistics.mean_interval(np.array([0.5]))))
-
-
 def test_the_verdict_names_the_better_run_with_interval_and_p_value() -> None:
     right_a = np.repeat([True, False], [8800, 1200])
     right_b = right_a.copy()

@@ -35,6 +35,8 @@ def test_the_numbers_are_those_of_the_files() -> None:
     tiles = dict(zip(found.words, found.words[1:], strict=False))
     for name in ("accuracy", "loss", "top2_accuracy", "macro_f1", "calibration_error"):
         assert tiles[f"test {name.replace('_', ' ')}"] == f"{numbers[name]:.4f}"
+    for name, (low, high) in numbers["intervals"].items():
+        assert any(text.startswith(f"95% interval {low:.4f} to {high:.4f}, ") for text in found.words), name
     low, high = numbers["accuracy_low"], numbers["accuracy_high"]
     assert "Test accuracy 66.67 % on 6 images of digits" in found.words
     interval = f"95 % confidence interval: {100 * low:.2f} % to {100 * high:.2f} %."

@@ -73,7 +73,11 @@ def test_metrics_json_holds_the_few_numbers_that_dvc_compares_test_accuracy_firs
 def test_evaluation_json_holds_the_scalars_and_the_recall_of_each_class_that_has_images(workplace: Path) -> None:
     returned = evaluate.run(PARAMETERS)
     assert returned == json.loads(files.EVALUATION.read_text())
-    assert list(returned) == ["images", *metrics.METRICS, "recall"]
+    assert list(returned) == ["images", *metrics.METRICS, "intervals", "recall"]
+    for name in ("loss", "top2_accuracy", "macro_f1"):
+        low, high = returned["intervals"].pop(name)
+        assert low < returned[name] < high
+    assert not returned["intervals"]
     assert (returned["images"], returned["accuracy"]) == (10, 0.6)
     assert returned["recall"] == pytest.approx({"01": 0.25, "1": 2 / 3, "null": 1.0})
     right = np.e / (np.e + 3)

@@ -31,7 +31,7 @@ def accuracy_interval(labels: np.ndarray, probabilities: np.ndarray) -> tuple[fl
     return wilson(int(np.sum(probabilities.argmax(axis=1) == labels)), len(labels))
 
 
-def wilson(right: int, images: int) -> tuple[float, float]:
+def wilson(right: float, images: float) -> tuple[float, float]:
     """The 95% confidence interval of the fraction `right / images`.
 
     Wilson, "Probable Inference, the Law of Succession, and Statistical Inference", JASA 22 (1927).
@@ -45,9 +45,14 @@ def wilson(right: int, images: int) -> tuple[float, float]:
 
 
 def loss(labels: np.ndarray, probabilities: np.ndarray) -> float:
-    """Mean cross-entropy in nats. A probability of 0 is replaced by the machine epsilon of its dtype."""
+    """The mean of `losses`."""
+    return float(losses(labels, probabilities).mean())
+
+
+def losses(labels: np.ndarray, probabilities: np.ndarray) -> np.ndarray:
+    """The cross-entropy of each image in nats, float64 (n,). A probability of 0 is replaced by its type's epsilon."""
     of_actual, epsilon = probabilities[np.arange(len(labels)), labels], np.finfo(probabilities.dtype).eps
-    return float(-np.log(np.clip(of_actual, epsilon, 1 - epsilon), dtype=np.float64).mean())
+    return -np.log(np.clip(of_actual, epsilon, 1 - epsilon), dtype=np.float64)
 
 
 def top2_accuracy(labels: np.ndarray, probabilities: np.ndarray) -> float:
@@ -57,9 +62,14 @@ def top2_accuracy(labels: np.ndarray, probabilities: np.ndarray) -> float:
 
 def macro_f1(labels: np.ndarray, probabilities: np.ndarray) -> float:
     """The unweighted mean of F1 over the classes that occur in `labels`."""
-    recognised, predicted, support = _counts(labels, probabilities.argmax(axis=1), probabilities.shape[1])
+    return mean_f1(labels, probabilities.argmax(axis=1), probabilities.shape[1])
+
+
+def mean_f1(labels: np.ndarray, predicted: np.ndarray, classes: int) -> float:
+    """`macro_f1` of predicted classes, integers (n,)."""
+    recognised, times, support = _counts(labels, predicted, classes)
     occurs = support > 0
-    return float((2 * recognised[occurs] / (predicted + support)[occurs]).mean())
+    return float((2 * recognised[occurs] / (times + support)[occurs]).mean())
 
 
 def calibration_error(right: np.ndarray, confidence: np.ndarray, bins: int) -> float:

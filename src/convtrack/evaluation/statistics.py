@@ -187,11 +187,3 @@ def _rounded(count: int) -> int:
     """Round to two significant digits."""
     digits = 1 - math.floor(math.log10(count))
     return int(round(count, digits))
-
-
-def mean_interval(values: np.ndarray) -> tuple[float, float]:
-    """Both ends of the 95% interval of the mean of `values`, floats of (n,), by Student's t; NaN for a single value."""
-    if len(values) < 2:
-        return math.nan, math.nan
-    half = float(stats.t.ppf(0.975, len(values) - 1) * stats.sem(values))
-    return float(values.mean()) - half, float(values.mean()) + half

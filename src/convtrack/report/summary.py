@@ -5,9 +5,9 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+from convtrack.report import tables
 from convtrack.report.names import shown
 from convtrack.report.results import Results
-from convtrack.report.tables import REMARKS
 
 NOT_RECORDED = "not recorded"
 
@@ -40,8 +40,9 @@ def _chance(found: Results) -> str:
 
 def _tiles(numbers: dict[str, Any], training: dict[str, Any]) -> list[dict[str, str]]:
     """Every number of evaluate, and a few of train."""
+    remarks = tables.remarks(numbers)
     tiles = [
-        {"name": f"test {name.replace('_', ' ')}", "value": f"{value:.4f}", "remark": REMARKS.get(name, "")}
+        {"name": f"test {name.replace('_', ' ')}", "value": f"{value:.4f}", "remark": remarks.get(name, "")}
         for name, value in numbers.items()
         if isinstance(value, float) and name not in {"accuracy_low", "accuracy_high"}
     ]

@@ -42,16 +42,25 @@ def summary() -> RenderableType:
     return Group(results, Text(), _confused(), *left_out)
 
 
+def remarks(metrics: dict[str, Any]) -> dict[str, str]:
+    """What stands beside each test metric: its meaning and its interval. metrics: content of files.EVALUATION."""
+    ends = {"accuracy": [metrics["accuracy_low"], metrics["accuracy_high"]], **metrics.get("intervals", {})}
+    words = {name: [f"95% interval {low:.4f} to {high:.4f}"] for name, (low, high) in ends.items()}
+    words["accuracy"].append(f"{metrics['images']:,} test images")
+    for name, meaning in REMARKS.items():
+        words.setdefault(name, []).append(meaning)
+    return {name: ", ".join(each) for name, each in words.items()}
+
+
 def _results(metrics: dict[str, Any], training: dict[str, Any]) -> Table:
     table = Table(title="Results", title_justify="left", title_style="bold")
     table.add_column("")
     table.add_column("value", justify="right")
     table.add_column("")
-    low, high = metrics["accuracy_low"], metrics["accuracy_high"]
-    remarks = REMARKS | {"accuracy": f"95% interval {low:.4f} to {high:.4f}, {metrics['images']:,} test images"}
+    beside = remarks(metrics)
     for name, value in metrics.items():
         if isinstance(value, float) and name not in {"accuracy_low", "accuracy_high"}:
-            table.add_row(f"test {name.replace('_', ' ')}", f"{value:.4f}", remarks.get(name, ""))
+            table.add_row(f"test {name.replace('_', ' ')}", f"{value:.4f}", beside.get(name, ""))
     table.add_section()
     stopped = training["stopped_epoch"]
     table.add_row("epochs run", str(training["epochs_run"]), f"stopped early at {stopped}" if stopped else "all")

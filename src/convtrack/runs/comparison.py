@@ -12,7 +12,7 @@ import pandas as pd
 
 from convtrack import files
 from convtrack.errors import ConfigError, DataError, listed
-from convtrack.evaluation import statistics
+from convtrack.evaluation import intervals, metrics, statistics
 from convtrack.evaluation.metrics import wilson
 from convtrack.evaluation.statistics import Difference
 from convtrack.runs import code
@@ -156,12 +156,21 @@ def _loss(table: pd.DataFrame) -> Measured | None:
     if chances is None:
         return None
     losses = -np.log(np.clip(chances, np.finfo(np.float32).eps, 1))
-    return Measured(float(losses.mean()), *statistics.mean_interval(losses))
+    return Measured(float(losses.mean()), *intervals.mean_interval(losses))
+
+
+def _macro_f1(table: pd.DataFrame) -> Measured:
+    """The mean F1 over the classes that have images."""
+    numbers, names = pd.factorize(pd.concat([table["actual"], table["predicted"]]))
+    labels, predicted = np.split(numbers, 2)
+    ends = intervals.macro_f1_interval(labels, predicted, len(names))
+    return Measured(metrics.mean_f1(labels, predicted, len(names)), *ends)
 
 
 METRICS: dict[str, Callable[[pd.DataFrame], Measured | None]] = {
     "accuracy": accuracy,
     "top2_accuracy": _top2,
+    "macro_f1": _macro_f1,
     "loss": _loss,
 }
 

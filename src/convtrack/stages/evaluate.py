@@ -19,7 +19,7 @@ import pandas as pd
 
 from convtrack import files
 from convtrack.errors import DataError, TrainingError
-from convtrack.evaluation import bounds, metrics
+from convtrack.evaluation import bounds, intervals, metrics
 from convtrack.params.evaluate import Evaluate
 
 if TYPE_CHECKING:
@@ -51,7 +51,12 @@ def assess(
     scalars = {name: metric(labels, probabilities, evaluate) for name, metric in metrics.METRICS.items()}
     recall = per_class[per_class["support"] > 0].set_index("class")["recall"].to_dict()
     return Evaluation(
-        metrics={"images": len(labels), **scalars, "recall": recall},
+        metrics={
+            "images": len(labels),
+            **scalars,
+            "intervals": intervals.of_metrics(labels, probabilities),
+            "recall": recall,
+        },
         tables={
             files.PER_CLASS: per_class,
             files.CONFUSION: named,
