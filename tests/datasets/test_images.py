@@ -168,7 +168,7 @@ def test_an_image_on_its_side_is_turned_upright():
 
 
 def test_resizing_gives_a_square():
-    assert pixels(drawn(0, "RGB", (40, 10)), 8).shape == (8, 8, 3)
+    assert pixels(drawn(0, "RGB", (40, 10)), (8, 8)).shape == (8, 8, 3)
 
 
 def test_an_image_of_four_hundred_million_pixels_is_refused_by_its_header():

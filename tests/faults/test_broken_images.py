@@ -78,10 +78,10 @@ OTHERS = [
         changed(OTHERS),
         changed([*PNGS, *JPEGS, *OTHERS]),
     ),
-    size=st.sampled_from([None, 7]),
+    size=st.sampled_from([None, (7, 5)]),
 )
 @fuzzed
-def test_an_image_is_decoded_or_refused(content: bytes, size: int | None) -> None:
+def test_an_image_is_decoded_or_refused(content: bytes, size: tuple[int, int] | None) -> None:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's, of what it went on in spite of
         try:

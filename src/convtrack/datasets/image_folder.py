@@ -163,7 +163,7 @@ def _listed(path: Path, what: str) -> Layout:
 def _decode(path: Path, decoded: DecodedImages, data: Data) -> dict[str, str]:
     """Decode all images into `decoded`. Returns the unreadable ones by name, with the reasons."""
     unreadable = {}
-    total = len(decoded.good)
+    total, side = len(decoded.good), data.image_size
     with decoded.path.open("w+b") as file, warnings.catch_warnings():
         warnings.simplefilter("ignore")  # Pillow's warnings name no file
         for location, member in track(_images(path), "decoding images", total, console=Console(stderr=True)):
@@ -171,7 +171,7 @@ def _decode(path: Path, decoded: DecodedImages, data: Data) -> dict[str, str]:
                 raise _changed(decoded.what, f"{escaped(location.name)} is new")
             try:
                 content = _content(member)
-                picture = images.decode(BytesIO(content), data.image_size)
+                picture = images.decode(BytesIO(content), None if side is None else (side, side))
             except images.UnreadableImageError as error:
                 unreadable[location.name] = str(error)
             else:

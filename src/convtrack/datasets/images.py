@@ -54,11 +54,16 @@ class Picture:
     rgb: bytes
     grey: bool
 
+    def array(self, channels: int) -> np.ndarray:
+        """The pixels, uint8 (height, width, channels): 3 for RGB, or 1 for grey, which is the luminance of colours."""
+        rgb = np.frombuffer(self.rgb, dtype=np.uint8).reshape(self.height, self.width, 3)
+        return rgb if channels == 3 else np.asarray(Image.fromarray(rgb).convert("L"))[..., None]
 
-def decode(file: BinaryIO, size: int | None = None) -> Picture:
+
+def decode(file: BinaryIO, size: tuple[int, int] | None = None) -> Picture:
     """Decode an image to 8 bits per channel.
 
-    size: side in pixels of the square to resize to (Lanczos, without keeping the aspect ratio), or None.
+    size: height and width in pixels to resize to (Lanczos, without keeping the aspect ratio), or None.
     Raises UnreadableImageError.
     """
     with _explained(), _opened(file) as image:
@@ -69,9 +74,28 @@ def decode(file: BinaryIO, size: int | None = None) -> Picture:
         pixels = _as_rgb(image, stored, file)
         if turn is not None:
             pixels = pixels.transpose(turn)
-        if size is not None and pixels.size != (size, size):
-            pixels = pixels.resize((size, size), Image.Resampling.LANCZOS)
-        return Picture(pixels.height, pixels.width, pixels.tobytes(), grey)
+        return _resized(pixels, size, grey)
+
+
+def from_array(pixels: np.ndarray, size: tuple[int, int] | None = None) -> Picture:
+    """Like `decode`, for pixels: uint8 (height, width) or (height, width, channels), channels as in L, RGB or RGBA.
+
+    Raises UnreadableImageError for another dtype or shape.
+    """
+    grey = pixels.ndim == 2 or pixels.shape[2:] == (1,)
+    if pixels.dtype != np.uint8 or not (grey or (pixels.ndim == 3 and pixels.shape[2] in {3, 4})) or not pixels.size:
+        raise UnreadableImageError(
+            f"an array of {pixels.dtype} {pixels.shape} (allowed: uint8 (height, width) or (height, width, 1, 3 or 4))"
+        )
+    with _explained():
+        image = Image.fromarray(pixels.reshape(pixels.shape[:2]) if grey else pixels)
+        return _resized(_flat(image), size, grey)
+
+
+def _resized(pixels: Image.Image, size: tuple[int, int] | None, grey: bool) -> Picture:
+    if size is not None and (pixels.height, pixels.width) != size:
+        pixels = pixels.resize(size[::-1], Image.Resampling.LANCZOS)
+    return Picture(pixels.height, pixels.width, pixels.tobytes(), grey)
 
 
 @contextlib.contextmanager
@@ -141,6 +165,11 @@ def _as_rgb(image: Image.Image, stored: str, file: BinaryIO) -> Image.Image:
         return _on_white(colours, colours == np.array(key) & 0xFF)
     if image.mode == "La":
         image = image.convert("LA")
+    return _flat(image)
+
+
+def _flat(image: Image.Image) -> Image.Image:
+    """`image` on white, as RGB."""
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
