@@ -21,11 +21,11 @@ SOURCE = ROOT / "src"
 PIPELINE: dict[str, Any] = YAML(typ="safe").load(ROOT / "dvc.yaml")
 STAGES: dict[str, Any] = PIPELINE["stages"]
 
-# The values that the schema hands over are in dvc.lock as params, or defaults of the sections, which are deps. Errors
-# and redact only word things: a better message must not train for an hour again. Tracking records; how a process begins
-# and ends, and what it calls a file meanwhile, is not in what it makes.
+# The values that the schema hands over are in dvc.lock as params, or defaults of the sections, which are deps. Errors,
+# redact and disk only word things: a better message must not train for an hour again. Tracking records; how a process
+# begins and ends, and what it calls a file meanwhile, is not in what it makes.
 BEGIN_AND_END = {f"convtrack.system.{name}" for name in ("interruption", "stage_lock", "temporary", "watchdog")}
-WORDS = {"convtrack.errors", "convtrack.redact"}
+WORDS = {"convtrack.errors", "convtrack.redact", "convtrack.system.disk"}
 NOT_DEPS = {"convtrack.params.schema", "convtrack.tracking", *WORDS, *BEGIN_AND_END}
 # These choose a module by a name in params.yaml, which no import statement shows
 CHOSEN_BY_NAME = ("convtrack.datasets", "convtrack.models")

@@ -7,23 +7,29 @@ beside the target, flushed to disk, then renamed.
 from __future__ import annotations
 
 import contextlib
-import errno
+import dataclasses
+import hashlib
+import importlib.metadata
 import json
 import os
-import re
 import shutil
+import zipfile
+import zlib
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from convtrack.errors import StorageError
+from convtrack.errors import DataError, StorageError
+from convtrack.system import disk
 from convtrack.system.temporary import temporary_beside
 
 if TYPE_CHECKING:
     import keras
     import numpy as np
     import pandas as pd
+
+noting_size, storage_errors = disk.noting_size, disk.storage_errors  # what writing a file may raise
 
 Split = Literal["train", "val", "test"]
 
@@ -54,6 +60,10 @@ PAGE = Path("reports/index.html")  # all of the run to look at, in one file
 
 LOCK = Path("dvc.lock")  # written by DVC, with the MD5 of all outputs
 
+# Where a .keras file, a zip archive, has our description of it: in the object called ABOUT_KEY of this member, which
+# Keras writes and never reads. With a member of our own, Keras would extract the archive each time it loads the model
+ABOUT_MEMBER, ABOUT_KEY = "metadata.json", "convtrack"
+
 STATE = Path(".convtrack")  # caches and checkpoints; ignored by git, and no output of DVC
 
 
@@ -63,6 +73,28 @@ class Arrays:
 
     images: np.ndarray
     labels: np.ndarray
+
+
+@dataclass(frozen=True)
+class About:
+    """What using a model needs, and what it was trained on; each model file has it.
+
+    image_shape: height, width and channels (one for grey). resize: how images of another size are resized, without
+    keeping the aspect ratio. data: the name and digest of the data; the digest is the SHA-256 of dataset.json.
+    """
+
+    classes: list[str]
+    image_shape: tuple[int, int, int]
+    data: dict[str, str]
+    resize: str = "lanczos"
+    convtrack: str = importlib.metadata.version("convtrack")
+
+    @classmethod
+    def of(cls, dataset: dict[str, Any]) -> About:
+        """For a model trained on data/processed. dataset: the content of dataset.json."""
+        digest = hashlib.sha256(_as_json(dataset).encode()).hexdigest()
+        data = {"name": dataset.get("source", {}).get("name", ""), "digest": digest}
+        return cls(dataset["classes"], tuple(dataset["image_shape"]), data)
 
 
 def images_path(folder: Path, split: Split) -> Path:
@@ -111,9 +143,13 @@ def read_json(path: Path) -> dict[str, Any]:
 
 def write_json(path: Path, content: dict[str, Any]) -> None:
     """Write `content` atomically, indented, keys in their order. Raises ValueError for NaN."""
-    text = json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
+    text = _as_json(content)
     with atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
+
+
+def _as_json(content: dict[str, Any]) -> str:
+    return json.dumps(content, indent=2, ensure_ascii=False, allow_nan=False) + "\n"
 
 
 def read_table(path: Path, text: Sequence[str] = ()) -> pd.DataFrame:
@@ -130,10 +166,30 @@ def write_table(path: Path, table: pd.DataFrame) -> None:
         table.to_csv(temporary, index=False, lineterminator="\n")
 
 
-def save_model(path: Path, model: keras.Model) -> None:
-    """Write a Keras model (.keras) atomically."""
+def save_model(path: Path, model: keras.Model, about: About) -> None:
+    """Write a Keras model (.keras) with `about` in it, atomically."""
     with atomic_write(path) as temporary:
         model.save(temporary)
+        with zipfile.ZipFile(temporary) as archive:
+            members = {name: archive.read(name) for name in archive.namelist()}
+        metadata = json.loads(members[ABOUT_MEMBER]) | {ABOUT_KEY: dataclasses.asdict(about)}
+        members[ABOUT_MEMBER] = _as_json(metadata).encode()
+        with zipfile.ZipFile(temporary, "w") as archive:
+            for name, content in members.items():
+                archive.writestr(name, content)
+
+
+def read_about(path: Path) -> About:
+    """What using the model at `path` needs. Raises StorageError, and DataError if the file does not say it."""
+    with _readable(path), zipfile.ZipFile(path) as archive:
+        found = json.loads(archive.read(ABOUT_MEMBER)).get(ABOUT_KEY)
+        if found is None:
+            raise DataError(
+                f"{path} does not name its classes: it was written by Keras alone, or by an older convtrack",
+                "train it again with dvc repro --force train, which writes them into the file",
+            )
+        known = {field.name: found[field.name] for field in dataclasses.fields(About)}
+        return About(**known | {"image_shape": tuple(found["image_shape"])})
 
 
 def load_model(path: Path) -> keras.Model:
@@ -187,82 +243,16 @@ def _readable(path: Path) -> Iterator[Path]:
         yield path
     except FileNotFoundError:
         raise StorageError(f"{path} is missing", "dvc repro creates it") from None
-    except (OSError, ValueError, EOFError) as error:
+    except (
+        OSError,
+        ValueError,
+        EOFError,
+        LookupError,
+        TypeError,
+        AttributeError,
+        zipfile.BadZipFile,
+        zlib.error,
+    ) as error:
         raise StorageError(
             f"{path} cannot be read: {error}", f"delete it and run dvc checkout {path.parent}, or dvc repro"
         ) from error
-
-
-@contextlib.contextmanager
-def storage_errors(path: Path) -> Iterator[None]:
-    """Turn OSErrors of a block that writes `path` into StorageErrors with a next step.
-
-    A permission error that names an unrelated file is reported as a failure to read that file.
-    """
-    try:
-        yield
-    except OSError as error:
-        # on a full disk, numpy's ndarray.tofile sets no errno: "… requested and … written"
-        number = errno.ENOSPC if error.errno is None and "requested and" in str(error) else error.errno
-        if number not in _NEXT:
-            raise
-        # not for ENOSPC: when a copy fails, that error names the source
-        named = error.filename if number in (errno.EACCES, errno.EPERM) else None
-        if isinstance(named, str | bytes) and not _belongs(other := Path(os.fsdecode(named)), path):
-            raise StorageError(
-                f"{other} cannot be read: {os.strerror(number)}. {_final(path)} was not written",
-                f"give yourself permission to read {other}, then run the same command again",
-            ) from error
-        folder = path.parent if _exists(path.parent) else path
-        free = f"{shutil.disk_usage(folder).free / 2**20:,.0f} MiB free" if _exists(folder) else "no such folder"
-        details = "; ".join([free, *getattr(error, "__notes__", [])])
-        raise StorageError(
-            f"{_final(path)} cannot be written: {os.strerror(number)} ({details}). Its former content is unchanged",
-            f"{_NEXT[number].format(_final(folder))}, then run the same command again",
-        ) from error
-
-
-def _exists(path: Path) -> bool:
-    """Whether `path` is known to exist."""
-    try:
-        return path.exists()
-    except PermissionError:
-        return False
-
-
-def _belongs(file: Path, path: Path) -> bool:
-    """Whether `file` is `path`, one of its parents, something in it, or a temporary file beside it."""
-    file, path = file.absolute(), path.absolute()
-    if path.is_relative_to(file) or file.is_relative_to(path):
-        return True
-    if not file.is_relative_to(path.parent):
-        return False
-    beside = file.relative_to(path.parent).parts[0]
-    return beside.startswith(f"{path.name}.") or re.match(rf"\.+{re.escape(path.stem)}.*-\d+-", beside) is not None
-
-
-def _final(path: Path) -> Path:
-    """`path` with temporary names replaced by the final ones."""
-    return Path(*(re.sub(r"^\.(.+)-\d+-\w{8}((\.\w+)?)$", r"\1\2", part) for part in path.parts))
-
-
-_FREE_SPACE = "free disk space (dvc gc -w deletes cached data that the workspace does not use)"
-_PERMIT = "give yourself permission to write {}"
-_NEXT = {
-    errno.ENOSPC: _FREE_SPACE,
-    errno.EDQUOT: _FREE_SPACE,
-    errno.EFBIG: "raise the limit on file sizes (ulimit -f shows it)",
-    errno.EACCES: _PERMIT,
-    errno.EROFS: _PERMIT,
-    errno.EPERM: _PERMIT,
-}
-
-
-@contextlib.contextmanager
-def noting_size(size: int, what: str) -> Iterator[None]:
-    """Add the size of `what`, in bytes, to the OSErrors of a block that writes it."""
-    try:
-        yield
-    except OSError as error:
-        error.add_note(f"{what} takes {size:,} bytes")
-        raise

@@ -19,6 +19,7 @@ PARAMETERS = Evaluate(
 )
 CLASSES = ["01", "1", "null", 'a, "b"']  # as folders may be called; the last has no test image
 SHAPE = (3, 3, 1)
+ABOUT = files.About.of({"classes": CLASSES, "image_shape": SHAPE})
 
 
 def brightest_of_first_pixels(shape: tuple[int, ...] = SHAPE, classes: int = len(CLASSES)) -> keras.Model:
@@ -53,7 +54,7 @@ def workplace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A folder to run in, with a model and ten test images, of which three 01 are taken for 1, and a 1 for null."""
     monkeypatch.chdir(tmp_path)
     write_dataset(files.PROCESSED, labels=[0, 0, 0, 0, 1, 1, 1, 2, 2, 2], shown=[0, 1, 1, 1, 1, 1, 2, 2, 2, 2])
-    files.save_model(files.MODEL, brightest_of_first_pixels())
+    files.save_model(files.MODEL, brightest_of_first_pixels(), ABOUT)
     # the weights of the second of three epochs were kept
     files.write_json(files.TRAINING, {"epochs_run": 3, "best_epoch": 2, "restored_epoch": 2, "seconds": 9.5})
     files.HISTORY.write_text("epoch,val_accuracy\n1,0.25\n2,0.75\n3,0.5\n")
@@ -187,7 +188,7 @@ def test_two_classes_all_told_apart_leave_no_confused_pair() -> None:
     ids=["other images", "other classes"],
 )
 def test_a_model_of_other_data_is_refused(workplace: Path, model: Any, received: str) -> None:
-    files.save_model(files.MODEL, model())
+    files.save_model(files.MODEL, model(), ABOUT)
     with pytest.raises(DataError, match=received) as error:
         evaluate.run(PARAMETERS)
     assert "the images are 3x3x1 with 4 classes" in error.value.message
@@ -198,7 +199,7 @@ def test_a_model_of_other_data_is_refused(workplace: Path, model: Any, received:
 def test_probabilities_that_are_not_numbers_are_refused(workplace: Path) -> None:
     model = brightest_of_first_pixels()
     model.layers[-1].set_weights([np.full((9, 4), np.nan, dtype=np.float32)])
-    files.save_model(files.MODEL, model)
+    files.save_model(files.MODEL, model, ABOUT)
     with pytest.raises(TrainingError, match="not finite for 10 of 10 test images"):
         evaluate.run(PARAMETERS)
     assert not files.METRICS.parent.exists()

@@ -55,7 +55,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 keras.layers.Dense(len(CLASSES), activation="softmax"),
             ]
         )
-        files.save_model(files.MODEL, network)
+        files.save_model(files.MODEL, network, files.About.of(source))
         training: dict[str, Any] = {"epochs_run": 1, "best_epoch": 1, "stopped_epoch": None, "restored_epoch": None}
         training |= {"best_val_accuracy": 0.5, "best_val_loss": 0.5, "gap_at_best": 0.0, "seconds": 1.0}
         files.write_json(files.TRAINING, training | {"images_per_second": 1.0, "precision": "float32"})

@@ -131,7 +131,8 @@ def training(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> dict[str, Any]:
 
     monkeypatch.chdir(tmp_path)
     layers = [keras.layers.Conv2D(2, 3, padding="same"), keras.layers.Flatten(), keras.layers.Dense(3)]
-    files.save_model(files.MODEL, keras.Sequential([keras.Input((4, 4, 1)), *layers]))
+    about = files.About.of({"classes": ["0", "1", "2"], "image_shape": [4, 4, 1]})
+    files.save_model(files.MODEL, keras.Sequential([keras.Input((4, 4, 1)), *layers]), about)
     files.HISTORY.write_text("epoch,val_accuracy,val_loss\n1,0.25,3.0\n2,0.5,1.0\n3,0.75,2.0\n")
     return {"restored_epoch": 2, "epochs_run": 3, "parameters": 119}
 

@@ -83,7 +83,7 @@ def test_a_store_without_the_run_gets_a_copy_of_it(
 
     # again, and with the model, which the first evaluation was told to leave out
     network = keras.Sequential([keras.Input((8, 8, 1), dtype="uint8"), keras.layers.Flatten(), keras.layers.Dense(2)])
-    files.save_model(files.MODEL, network)
+    files.save_model(files.MODEL, network, files.About.of(files.read_json(files.PROCESSED / files.DATASET)))
     evaluate(params.model_copy(update={"tracking": params.tracking.model_copy(update={"log_model": True})}))
     assert "The new run" not in capsys.readouterr().err
     again = recorded(client, trained[TAG])

@@ -191,7 +191,7 @@ def served(
     tmp_path: Path,
 ) -> Iterator[Served]:
     network = keras.Sequential([keras.Input((8, 8, 1), dtype="uint8"), keras.layers.Flatten(), keras.layers.Dense(2)])
-    files.save_model(files.MODEL, network)
+    files.save_model(files.MODEL, network, files.About.of(files.read_json(files.PROCESSED / files.DATASET)))
     params = params.model_copy(update={"tracking": params.tracking.model_copy(update={"log_model": True})})
     shutil.rmtree(OUTBOX, ignore_errors=True)
     proxy, address, behind, served_files = proxied

@@ -86,7 +86,7 @@ def run(
             checkpoints=folder,
             on_epoch=on_epoch,
         )
-    files.save_model(files.MODEL, network)
+    files.save_model(files.MODEL, network, files.About.of(dataset))
     result |= {"precision": precision, "precision_reason": why, "threads": cores}
     result["replicas"] = strategy.num_replicas_in_sync
     files.write_json(files.TRAINING, result)
@@ -144,7 +144,7 @@ def fit(
     raise_again()  # TensorFlow may have swallowed the exception of a signal
     with (
         contextlib.closing(progress),
-        _last_good_model_kept(network, trained, checkpoint, batches),
+        _last_good_model_kept(network, trained, checkpoint, batches, files.About.of(dataset)),
         interruption.deferred(),
     ):
         for epoch, step, until in _spans(done, len(batches), train.epochs):
@@ -193,7 +193,7 @@ def _position(done: int, steps: int) -> str:
 
 @contextlib.contextmanager
 def _last_good_model_kept(
-    network: keras.Model, trained: keras.Model, checkpoint: Checkpoint, batches: TrainBatches
+    network: keras.Model, trained: keras.Model, checkpoint: Checkpoint, batches: TrainBatches, about: files.About
 ) -> Iterator[None]:
     """If the loss becomes NaN or infinite, save the model of the last checkpoint and say so."""
     try:
@@ -202,7 +202,7 @@ def _last_good_model_kept(
         done = checkpoint.resume(trained, batches.batch(0, 0))
         if not done:
             raise
-        files.save_model(files.MODEL, models.with_probabilities(network))
+        files.save_model(files.MODEL, models.with_probabilities(network), about)
         position = _position(done, len(batches))
         raise TrainingError(f"{error.message}, and {files.MODEL} the model after {position}", error.hint) from error
 
