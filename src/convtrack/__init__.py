@@ -5,6 +5,7 @@ Each package imports only from those below it:
     cli         the commands, which wire the rest together
     study       the only importer of Optuna: space, storage, trials as processes, results
     tracking    the only importer of MLflow
+    inference   a model file and pictures in, labels with probabilities out
     report      tables and pictures, from the files that stages wrote
     stages      inspect -> download -> preprocess -> train -> evaluate: one pure function each, and a thin run()
     datasets    one module per source of images

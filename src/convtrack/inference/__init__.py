@@ -1,0 +1,1 @@
+"""A trained model in use: pictures in, labels with probabilities out."""
