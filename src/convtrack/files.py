@@ -237,22 +237,16 @@ def _flush(path: Path) -> None:
         os.fsync(file.fileno())
 
 
+_DAMAGED = (OSError, ValueError, EOFError, LookupError, TypeError, AttributeError, zipfile.BadZipFile, zlib.error)
+
+
 @contextlib.contextmanager
 def _readable(path: Path) -> Iterator[Path]:
     try:
         yield path
     except FileNotFoundError:
         raise StorageError(f"{path} is missing", "dvc repro creates it") from None
-    except (
-        OSError,
-        ValueError,
-        EOFError,
-        LookupError,
-        TypeError,
-        AttributeError,
-        zipfile.BadZipFile,
-        zlib.error,
-    ) as error:
+    except _DAMAGED as error:
         raise StorageError(
             f"{path} cannot be read: {error}", f"delete it and run dvc checkout {path.parent}, or dvc repro"
         ) from error
