@@ -140,6 +140,16 @@ def test_an_address_without_a_password_is_taken(address: str | None) -> None:
     assert schema.parse(changed((("study", "storage"), address))).study.storage == address
 
 
+def test_a_final_fit_has_no_val_to_stop_by() -> None:
+    final = {"preprocess": {"val_fraction": 0}, "train": {"early_stopping": {"patience": 3}}}
+    with pytest.raises(ConfigError) as caught:
+        schema.parse(final)
+    (problem,) = str(caught.value).splitlines()[1:-1]
+    assert problem.strip().startswith("train.early_stopping.patience: should be null with preprocess.val_fraction: 0")
+    assert schema.parse({"preprocess": {"val_fraction": 0}}).is_final_fit
+    assert not schema.parse({}).is_final_fit
+
+
 def test_params_cannot_be_changed() -> None:
     params: Params = schema.load(ROOT / "params.yaml")
     with pytest.raises(ValueError, match="frozen"):

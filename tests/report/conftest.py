@@ -47,6 +47,16 @@ def cats_and_dogs(write_results: Callable[..., None]) -> None:
     write_results(["cat", "dog"], [0, 0, 0, 0, 1, 1], np.stack([cat, 1 - cat], axis=1), (8, 8, 3))
 
 
+@pytest.fixture
+def final_fit(cats_and_dogs: None) -> None:
+    """The same images, of a training that had no val split."""
+    history = files.read_table(files.HISTORY)
+    history[["val_loss", "val_accuracy"]] = np.nan
+    files.write_table(files.HISTORY, history)
+    nothing = dict.fromkeys(("best_val_accuracy", "best_val_loss", "gap_at_best", "stopped_epoch", "restored_epoch"))
+    files.write_json(files.TRAINING, TRAINING | {"best_epoch": 3} | nothing)
+
+
 TRAINING = {
     "epochs_run": 3,
     "best_epoch": 2,

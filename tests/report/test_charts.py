@@ -37,6 +37,14 @@ def test_curves_set_train_against_val_and_mark_the_best_epoch(parameters: Evalua
     assert np.asarray(titled(figure, "learning rate").get_lines()[0].get_ydata()).tolist() == [0.001, 0.01, 0.001]
 
 
+@pytest.mark.usefixtures("final_fit")
+def test_curves_of_a_final_fit_are_those_of_train_and_no_epoch_is_marked(parameters: Evaluate) -> None:
+    figure = charts.curves(results.read(), parameters)
+    assert figure.get_suptitle() == "Final fit: the model has the weights of epoch 3"
+    (train,) = titled(figure, "loss").get_lines()
+    assert np.asarray(train.get_ydata()).tolist() == [0.9, 0.6, 0.3]
+
+
 @pytest.mark.usefixtures("cats_and_dogs")
 def test_curves_of_a_single_epoch_can_be_seen(parameters: Evaluate) -> None:
     files.write_table(files.HISTORY, files.read_table(files.HISTORY).tail(1))

@@ -60,6 +60,19 @@ def test_the_epochs_and_the_time_are_those_of_the_training() -> None:
     assert found.row("all epochs") == ["1:02:05", "100.0 %"]
 
 
+@pytest.mark.usefixtures("final_fit")
+def test_a_final_fit_has_curves_of_train_alone_and_says_why() -> None:
+    dataset = files.read_json(files.PROCESSED / files.DATASET)
+    counts = {"train": {"cat": 5, "dog": 5}, "val": {"cat": 0, "dog": 0}, **dataset["counts"]}
+    files.write_json(files.PROCESSED / files.DATASET, dataset | {"counts": counts})
+    found = written()
+    assert any("Final fit: trained on train and val together" in text for text in found.words)
+    assert found.row("final fit") == ["trained on train and val together, so nothing is measured on val"]
+    assert found.row("data") == ["digits: 10 train, 6 test images, 2 classes"]
+    assert {"best val accuracy", "gap", "val", "best"}.isdisjoint(found.words)
+    assert not any("nan" in text for text in found.words)
+
+
 @pytest.mark.usefixtures("cats_and_dogs")
 def test_what_the_model_decides_alone_is_counted() -> None:
     # confidences 0.9, 0.8, 0.6, 0.8, 0.9, 0.51, of which the third and the fourth are wrong

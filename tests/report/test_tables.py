@@ -33,6 +33,14 @@ def test_the_results_say_what_was_reached_and_at_what_cost() -> None:
         assert words in text
 
 
+@pytest.mark.usefixtures("final_fit")
+def test_a_final_fit_says_so_in_place_of_its_val_accuracy() -> None:
+    text = printed()
+    assert "trained on train and val together" in text
+    assert "val accuracy" not in text
+    assert "gap  " not in text
+
+
 @pytest.mark.usefixtures("cats_and_dogs")
 def test_a_metric_added_to_evaluation_json_is_shown() -> None:
     metrics = files.read_json(files.EVALUATION)

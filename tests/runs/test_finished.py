@@ -34,6 +34,18 @@ def test_a_run_has_its_metrics_classes_history_and_predictions(tmp_path: Path) -
     assert run.missing == {}
 
 
+def test_a_final_fit_has_no_predictions_on_val_and_says_why(tmp_path: Path) -> None:
+    write(tmp_path, [True])
+    val = files.read_table(tmp_path / files.VAL_PREDICTIONS)
+    files.write_table(tmp_path / files.VAL_PREDICTIONS, val[:0])
+    run = read(tmp_path)
+    assert "val" not in run.predictions
+    assert "trained on train and val together" in run.missing["val"]
+    files.write_table(tmp_path / files.PREDICTIONS, val[:0])
+    with pytest.raises(DataError, match="no probabilities of images"):
+        read(tmp_path)
+
+
 def test_a_split_without_predictions_has_the_reason(tmp_path: Path) -> None:
     write(tmp_path, [True])
     (tmp_path / files.VAL_PREDICTIONS).unlink()

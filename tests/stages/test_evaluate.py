@@ -115,6 +115,18 @@ def test_val_has_the_same_table_of_predictions_and_no_part_in_the_metrics(workpl
     assert files.read_json(files.EVALUATION)["images"] == 10
 
 
+def test_a_final_fit_has_an_empty_table_of_val_and_no_val_accuracy(workplace: Path) -> None:
+    for path in (files.images_path(files.PROCESSED, "val"), files.labels_path(files.PROCESSED, "val")):
+        np.save(path, np.load(path)[:0])
+    files.write_names(files.PROCESSED, "val", [])
+    files.HISTORY.write_text("epoch,val_accuracy\n1,\n2,\n3,\n")
+    evaluate.run(PARAMETERS)
+    table = files.read_table(files.VAL_PREDICTIONS)
+    assert table.empty
+    assert list(table.columns) == list(files.read_table(files.PREDICTIONS).columns)
+    assert list(files.read_json(files.METRICS)) == ["test_accuracy", "test_loss", "best_epoch"]
+
+
 def test_any_file_name_can_be_read_back_from_predictions(workplace: Path) -> None:
     odd = [
         "NA",

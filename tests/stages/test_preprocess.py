@@ -62,6 +62,22 @@ def test_val_is_a_stratified_share_of_train_and_test_stays_as_it_is(tmp_path):
     assert not labels
 
 
+def test_a_final_fit_has_all_training_images_and_a_val_split_without_images(tmp_path, capsys, monkeypatch):
+    raw(tmp_path / "raw", labels=np.array([0] + [1, 2] * 14 + [1]))  # one ant, which no split could be taken from
+    dataset, arrays = prepared(tmp_path, val_fraction=0.0, duplicates="drop")
+    assert (arrays["train"].images == TRAIN).all()
+    assert arrays["val"].images.shape == (0, 4, 5, 3)
+    assert arrays["val"].labels.shape == (0,)
+    assert list(files.read_names(tmp_path / "out", "val")) == []
+    assert dataset["counts"]["train"] == {"ant": 1, "bee": 15, "cow": 14}
+    assert dataset["counts"]["val"] == dict.fromkeys(CLASSES, 0)
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "data").mkdir()
+    (tmp_path / "raw").rename(tmp_path / files.RAW)
+    preprocess.run(parameters(val_fraction=0.0))
+    assert "final fit (preprocess.val_fraction: 0)" in capsys.readouterr().out
+
+
 def test_the_document_says_what_was_made_of_what(tmp_path):
     raw(tmp_path / "raw")
     dataset, arrays = prepared(tmp_path, seed=7)

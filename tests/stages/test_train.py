@@ -71,6 +71,27 @@ def test_the_same_seed_gives_the_same_weights_bit_for_bit_and_another_does_not()
 
 
 @pytest.mark.usefixtures("data")
+def test_a_final_fit_has_the_weights_of_its_last_epoch_and_nothing_of_val(capsys):
+    def weights():
+        return [value.tobytes() for value in files.load_model(files.MODEL).get_weights()]
+
+    last = {"early_stopping": TRAIN.early_stopping.model_dump() | {"restore_best": False}}
+    stage.run(MODEL, changed(TRAIN, **last))
+    validated = weights()
+    for path in (files.images_path(files.PROCESSED, "val"), files.labels_path(files.PROCESSED, "val")):
+        np.save(path, np.load(path)[:0])
+    capsys.readouterr()
+    result = stage.run(MODEL, TRAIN)
+    assert weights() == validated  # validation has no part in the training, nor in the batch statistics
+    assert (result["best_epoch"], result["restored_epoch"], result["stopped_epoch"]) == (3, None, None)
+    assert [result[name] for name in ("best_val_accuracy", "best_val_loss", "gap_at_best")] == [None] * 3
+    history = pd.read_csv(files.HISTORY)
+    assert history[["val_loss", "val_accuracy"]].isna().all(axis=None)
+    assert history[["loss", "accuracy"]].notna().all(axis=None)
+    assert "val loss" not in capsys.readouterr().err
+
+
+@pytest.mark.usefixtures("data")
 def test_an_infinite_loss_names_step_and_rate_and_leaves_no_model_where_no_epoch_was_good():
     wild = changed(TRAIN, epochs=2, batch_size=2, optimizer=rate(100.0) | {"name": "sgd"})
     said = r"loss became (nan|inf) at step \d+ of epoch 1, learning rate 100; no epoch was completed"

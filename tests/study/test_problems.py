@@ -147,6 +147,13 @@ def test_a_space_is_refused_for(what: str, with_space: WithSpace) -> None:
     assert len(raised.value.message.splitlines()) == 1 + lists_or_one
 
 
+def test_a_study_needs_a_val_split(with_space: WithSpace) -> None:
+    params, content = with_space(FINE, {"preprocess.val_fraction": 0})
+    with pytest.raises(ConfigError, match="no val split to choose a trial by") as raised:
+        problems.check(params, content, None)
+    assert "set preprocess.val_fraction: 0.1" in raised.value.hint
+
+
 def test_all_problems_are_said_at_once(with_space: WithSpace) -> None:
     alone = (
         "too many poolings for the smaller images of the first part of a training",

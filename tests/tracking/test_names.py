@@ -12,6 +12,7 @@ from mlflow.utils.validation import _validate_logged_model_name
 from convtrack.params import presets, schema
 from convtrack.params.schema import Params
 from convtrack.tracking import names
+from convtrack.tracking.changes import Changes
 
 
 def chosen(root: Path, preset: str, **values: Any) -> Params:
@@ -81,3 +82,11 @@ def test_a_model_is_named_after_network_and_data_as_mlflow_accepts_it(path: str)
     assert names.of_model(Params(), "layers", 3) == "vgg-cifar10-layers-3"
     own = schema.parse({"data": {"name": "image_folder", "path": path}})
     _validate_logged_model_name(names.of_model(own, "what: a study.", 0))
+
+
+def test_the_description_of_a_final_fit_says_so() -> None:
+    final = Params.model_validate({"preprocess": {"val_fraction": 0.0}, "train": {"epochs": 9}})
+    first, second = names.description(final, None, Changes(), "").split("\n\n")
+    assert first == "`vgg` on `cifar10`, 9 epochs."
+    assert second == "Final fit: trained on train and val together, so nothing is measured on val."
+    assert "Final fit" not in names.description(Params(), None, Changes(), "")

@@ -9,7 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import Field, field_validator
 
 from convtrack.errors import shown
-from convtrack.params.section import PASSWORD, Section, Seed
+from convtrack.params.section import PASSWORD, Fraction, Section, Seed
 from convtrack.redact import has_password
 
 
@@ -51,5 +51,5 @@ class Data(Section):
 
 class Preprocess(Section):
     seed: Seed = 0
-    val_fraction: Annotated[float, Field(gt=0, lt=1)] = 0.1
+    val_fraction: Fraction = 0.1  # 0: a final fit, which trains on train and val together
     duplicates: Literal["keep", "drop"] = "keep"

@@ -39,7 +39,7 @@ def _explain(problem: Any, keys: list[Any], allowed: Any) -> str:
         tags = ", ".join(map(repr, members(allowed)))
         return f"{where}.{key}: should be one of {tags}. Received: {shown(got)}"
     if kind == "value_error":
-        return f"{where}: {message}"
+        return f"{where}: {message}" if where else message  # of several sections: it names them itself
     return f"{where}: {message}. Received: {shown(problem['input'])} ({type(problem['input']).__name__})"
 
 

@@ -11,7 +11,7 @@ from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import Field, ValidationError
+from pydantic import Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
@@ -43,6 +43,20 @@ class Params(Section):
     evaluate: Evaluate = Evaluate()
     study: Study = Study()
     tracking: Tracking = Tracking()
+
+    @model_validator(mode="after")
+    def _stops_by_val(self) -> Params:
+        if self.is_final_fit and self.train.early_stopping.patience is not None:
+            raise ValueError(
+                "train.early_stopping.patience: should be null with preprocess.val_fraction: 0, which leaves no val "
+                f"split to stop by. Received: {self.train.early_stopping.patience}"
+            )
+        return self
+
+    @property
+    def is_final_fit(self) -> bool:
+        """Whether train and val are trained on together, so that nothing is measured on val."""
+        return self.preprocess.val_fraction == 0
 
     def flat(self) -> dict[str, Any]:
         """`{"train.optimizer.name": "adam", ...}`: every parameter by its dotted path, lists kept whole.

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from matplotlib.axes import Axes
 from matplotlib.colors import PowerNorm
@@ -19,29 +21,35 @@ ANNOTATED_CLASSES = 20  # up to this number of classes, the cells of the confusi
 
 
 def curves(results: Results, _: Evaluate) -> Figure:
-    """Loss, accuracy and learning rate by epoch, with the best epoch marked."""
+    """Loss, accuracy and learning rate by epoch, with the best epoch marked if there was a validation."""
     history, best = results.history, results.training["best_epoch"]
+    validated = results.training["best_val_accuracy"] is not None  # a final fit has no val split
     figure = Figure(figsize=(10, 6), layout="constrained")
     axes = figure.subplot_mosaic([["loss", "accuracy"], ["rate", "rate"]], height_ratios=[3, 1])
     marker = "o" if len(history) < 30 else None
     for name in ("loss", "accuracy"):
         panel = axes[name]
         panel.plot(history["epoch"], history[name], color=BLUE, marker=marker, linestyle="--", label="train")
-        panel.plot(history["epoch"], history[f"val_{name}"], color=ORANGE, marker=marker, label="val")
-        at_best = history.loc[history["epoch"] == best, f"val_{name}"]
-        panel.plot([best] * len(at_best), at_best, "*", color=ORANGE, markeredgecolor="black", markersize=16, zorder=3)
-        panel.set_title(f"{name}: val {at_best.iloc[0]:.3f} at epoch {best}" if len(at_best) else name)
+        panel.set_title(name)
+        if validated:
+            panel.plot(history["epoch"], history[f"val_{name}"], color=ORANGE, marker=marker, label="val")
+            at_best = history.loc[history["epoch"] == best, f"val_{name}"]
+            star: dict[str, Any] = {"color": ORANGE, "markeredgecolor": "black", "markersize": 16, "zorder": 3}
+            panel.plot([best] * len(at_best), at_best, "*", **star)
+            if len(at_best):
+                panel.set_title(f"{name}: val {at_best.iloc[0]:.3f} at epoch {best}")
         panel.legend()
     axes["rate"].plot(history["epoch"], history["learning_rate"], color=GREEN, marker=marker)
     axes["rate"].set_ylim(bottom=0)
     axes["rate"].set_title("learning rate")
     for panel in axes.values():
-        panel.axvline(best, color=GREY, linestyle=":", zorder=0)
+        if validated:
+            panel.axvline(best, color=GREY, linestyle=":", zorder=0)
         panel.set_xlabel("epoch")
         panel.xaxis.set_major_locator(MaxNLocator(integer=True))
         panel.margins(x=0.03)
     kept = f"the model has the weights of epoch {results.training['restored_epoch'] or len(history)}"
-    figure.suptitle(f"Training: best epoch {best} of {len(history)} (★), {kept}")
+    figure.suptitle(f"Training: best epoch {best} of {len(history)} (★), {kept}" if validated else f"Final fit: {kept}")
     return figure
 
 

@@ -8,6 +8,7 @@ from typing import Any
 from convtrack.report.results import Results
 from convtrack.report.summary import duration, percent
 from convtrack.report.svg import Bar, Line, chart, in_percent, plain
+from convtrack.report.tables import FINAL_FIT
 
 
 def sections(found: Results) -> dict[str, Any]:
@@ -19,6 +20,8 @@ def _words(training: dict[str, Any]) -> str:
     epochs, best, stopped = training["epochs_run"], training["best_epoch"], training["stopped_epoch"]
     ended = f"stopped early in epoch {stopped}" if stopped else "all epochs were run"
     kept = training["restored_epoch"] or epochs
+    if training["best_val_accuracy"] is None:
+        return f"Final fit: {FINAL_FIT}. {epochs} epochs: {ended}. The model has the weights of epoch {kept}."
     return (
         f"{epochs} epochs: {ended}. Epoch {best} was best, with val accuracy {training['best_val_accuracy']:.4f} and "
         f"val loss {training['best_val_loss']:.4f}. The model has the weights of epoch {kept}. The shaded area is the "
@@ -30,8 +33,9 @@ def _curves(found: Results) -> list[dict[str, Any]]:
     history, training = found.history, found.training
     epochs = history["epoch"].to_numpy()
     names: dict[int, list[str]] = {}
+    validated = training["best_val_accuracy"] is not None
     for name, epoch in (
-        ("best", training["best_epoch"]),
+        ("best", training["best_epoch"] if validated else None),
         ("restored", training["restored_epoch"]),
         ("stopped", training["stopped_epoch"]),
     ):
@@ -40,12 +44,13 @@ def _curves(found: Results) -> list[dict[str, Any]]:
     marks = [(epoch, ", ".join(labels)) for epoch, labels in sorted(names.items())]
     drawn = []
     for name, show in (("accuracy", in_percent), ("loss", plain)):
-        lines = [
-            Line("train", epochs, history[name].to_numpy(), "blue", dashed=True),
-            Line("val", epochs, history[f"val_{name}"].to_numpy(), "orange"),
-        ]
-        words = f"{name} of train and val by epoch; val ends at {history[f'val_{name}'].iloc[-1]:.4f}"
-        drawn.append(chart(name.capitalize(), words, "epoch", lines, marks=marks, shaded=True, whole=True, show_y=show))
+        lines = [Line("train", epochs, history[name].to_numpy(), "blue", dashed=True)]
+        words = f"{name} of train by epoch; it ends at {history[name].iloc[-1]:.4f}"
+        if validated:
+            lines.append(Line("val", epochs, history[f"val_{name}"].to_numpy(), "orange"))
+            words = f"{name} of train and val by epoch; val ends at {history[f'val_{name}'].iloc[-1]:.4f}"
+        how: dict[str, Any] = {"marks": marks, "shaded": validated, "whole": True, "show_y": show}
+        drawn.append(chart(name.capitalize(), words, "epoch", lines, **how))
     rates = history["learning_rate"].to_numpy()
     rate = [Line("learning rate", epochs, rates, "green")]
     words = f"learning rate by epoch, at most {rates.max():.4g}, at last {rates[-1]:.4g}"

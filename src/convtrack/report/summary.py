@@ -46,17 +46,14 @@ def _tiles(numbers: dict[str, Any], training: dict[str, Any]) -> list[dict[str, 
         for name, value in numbers.items()
         if isinstance(value, float) and name not in {"accuracy_low", "accuracy_high"}
     ]
-    best = f"at the best epoch, {training['best_epoch']} of {training['epochs_run']}"
-    tiles += [
-        {"name": "best val accuracy", "value": f"{training['best_val_accuracy']:.4f}", "remark": best},
-        {
-            "name": "gap",
-            "value": f"{training['gap_at_best']:+.4f}",
-            "remark": "train accuracy - val accuracy, at the best epoch",
-        },
-        {"name": "training time", "value": duration(training["seconds"]), "remark": "h:mm:ss"},
-    ]
-    return tiles
+    if training["best_val_accuracy"] is not None:
+        best = f"at the best epoch, {training['best_epoch']} of {training['epochs_run']}"
+        gap = "train accuracy - val accuracy, at the best epoch"
+        tiles += [
+            {"name": "best val accuracy", "value": f"{training['best_val_accuracy']:.4f}", "remark": best},
+            {"name": "gap", "value": f"{training['gap_at_best']:+.4f}", "remark": gap},
+        ]
+    return [*tiles, {"name": "training time", "value": duration(training["seconds"]), "remark": "h:mm:ss"}]
 
 
 def duration(seconds: float) -> str:
@@ -65,12 +62,14 @@ def duration(seconds: float) -> str:
 
 
 def _ids(dataset: dict[str, Any], run: dict[str, Any], training: dict[str, Any]) -> list[list[str]]:
-    images = ", ".join(f"{sum(counts.values()):,} {split}" for split, counts in dataset["counts"].items())
+    sizes = {split: sum(counts.values()) for split, counts in dataset["counts"].items()}
+    images = ", ".join(f"{size:,} {split}" for split, size in sizes.items() if size)
     commit = run.get("git.commit", NOT_RECORDED)
     changed = " with uncommitted changes" if run.get("git.dirty") == "true" else ""
     rows = [
         ["data", f"{dataset['source']['name']}: {images} images, {len(dataset['classes']):,} classes"],
         ["data digest", run.get("data_digest", NOT_RECORDED)],
+        ["final fit", tables.FINAL_FIT if training["best_val_accuracy"] is None else ""],
         ["network", f"{training['parameters']:,} parameters, {training['precision']}, seed {training['seed']}"],
         ["commit", commit + changed],
         ["DVC experiment", run.get("dvc.exp_name", "")],

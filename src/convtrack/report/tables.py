@@ -17,6 +17,8 @@ from convtrack.report.results import read_pairs
 
 RESULTS_LATER = "CONVTRACK_RESULTS_LATER"  # set in the environment of evaluate if the caller prints the results
 
+FINAL_FIT = "trained on train and val together, so nothing is measured on val"
+
 REMARKS = {
     "loss": "cross-entropy",
     "top2_accuracy": "right at the first or second guess",
@@ -64,9 +66,12 @@ def _results(metrics: dict[str, Any], training: dict[str, Any]) -> Table:
     table.add_section()
     stopped = training["stopped_epoch"]
     table.add_row("epochs run", str(training["epochs_run"]), f"stopped early at {stopped}" if stopped else "all")
-    best = f"val accuracy {training['best_val_accuracy']:.4f}, val loss {training['best_val_loss']:.4f}"
-    table.add_row("best epoch", str(training["best_epoch"]), best)
-    table.add_row("gap", f"{training['gap_at_best']:+.4f}", "train accuracy - val accuracy, at the best epoch")
+    if training["best_val_accuracy"] is None:
+        table.add_row("final fit", "", FINAL_FIT)
+    else:
+        best = f"val accuracy {training['best_val_accuracy']:.4f}, val loss {training['best_val_loss']:.4f}"
+        table.add_row("best epoch", str(training["best_epoch"]), best)
+        table.add_row("gap", f"{training['gap_at_best']:+.4f}", "train accuracy - val accuracy, at the best epoch")
     table.add_row("training time", str(timedelta(seconds=round(training["seconds"]))), "hours:minutes:seconds")
     table.add_row("images per second", f"{training['images_per_second']:,.0f}", f"in training, {training['precision']}")
     return table

@@ -76,7 +76,11 @@ def from_folder(folder: Path, reasons: Mapping[Path, str], *, name: str, again: 
     missing: dict[files.Split, str] = {}
     for split, path in TABLES.items():
         if (folder / path).is_file():
-            predictions[split] = _predictions(folder, path, name, again)
+            table = _predictions(folder, path, name, again)
+            if table.empty and split == "val":
+                missing[split] = "it was trained on train and val together (preprocess.val_fraction: 0)"
+            else:
+                predictions[split] = table
         else:
             missing[split] = reasons.get(path, f"{path} is not there")
     numbers = _document(folder, files.METRICS, name, again) | _document(folder, files.EVALUATION, name, again)
@@ -107,7 +111,7 @@ def _predictions(folder: Path, path: Path, name: str, again: str) -> pd.DataFram
     table = _table(folder, path, name, again, ("name", "actual", "predicted", *tops))
     lacking = [column for column in ("index", "name", "actual", "predicted", "margin") if column not in table]
     columns = probability_columns(table)
-    if lacking or not columns or table.empty:
+    if lacking or not columns or (table.empty and path != files.VAL_PREDICTIONS):  # a final fit has none on val
         what = f"it has no column {', '.join(lacking)}" if lacking else "it has no probabilities of images"
         raise DataError(f"{path} of {name} is damaged: {what}", again)
     if table[["actual", "predicted"]].isna().any().any():

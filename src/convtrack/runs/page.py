@@ -88,7 +88,7 @@ def _curves(runs: Sequence[FinishedRun]) -> list[dict[str, Any]]:
             )
             for number, run in enumerate(runs)
             for split, name, dashed in (("val", f"val_{metric}", False), ("train", metric, True))
-            if run.history is not None and len(run.history) and name in run.history
+            if run.history is not None and len(run.history) and name in run.history and run.history[name].notna().any()
         ]
         if lines:
             told = f"{metric} of train and val by epoch, for each run"
@@ -168,7 +168,8 @@ def _time(runs: Sequence[FinishedRun]) -> dict[str, Any]:
             _colour(number),
         )
         for number, run in enumerate(runs)
-        if run.history is not None and len(run.history) and {"seconds", "val_accuracy"} <= set(run.history)
+        if run.history is not None and {"seconds", "val_accuracy"} <= set(run.history)
+        if run.history["val_accuracy"].notna().any()
     ]
     told = "val accuracy by the seconds of training that led to it, for each run"
     drawn = [chart("Val accuracy by time", told, "seconds", lines, show_y=in_percent)] if lines else []

@@ -80,7 +80,8 @@ def group(run: FinishedRun, split: files.Split) -> Group:
     wanted = _identity(run)
     own = run.metrics.get(f"{split}_accuracy")
     if own is None:
-        raise DataError(f"{run.name} has no accuracy on {split}", "name a run that evaluate has finished")
+        why = f": {run.missing[split]}" if split in run.missing else ""
+        raise DataError(f"{run.name} has no accuracy on {split}{why}", "name a run that evaluate has finished")
     found = {run.parameters.get(SEED, "0"): own}
     trees: dict[tuple[str, bytes], str | None] = {}
     for record in reading.like(wanted[0]):

@@ -1,7 +1,8 @@
 """The stage `evaluate`: the trained model on the test split -> reports/. No other stage uses the test split.
 
 Reads models/, and the test and val splits in data/processed. Writes metrics.json, evaluation.json and five tables, from
-which the report draws its pictures. For val it writes only the predictions, to compare runs without using test.
+which the report draws its pictures. For val it writes only the predictions, to compare runs without using test; after a
+final fit, val has no images, and that table no rows.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import functools
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -174,7 +176,9 @@ def run(evaluate: Evaluate) -> dict[str, Any]:
         test_names, val_names = (list(files.read_names(files.PROCESSED, split)) for split in SPLITS)
         plain = probabilities(test, "none", "evaluate")
         evaluation = assess(test.labels, plain, test_names, dataset["classes"], evaluate)
-        of_val = probabilities(val, "none", "predict val")
+        of_val = (
+            probabilities(val, "none", "predict val") if len(val.labels) else np.zeros((0, len(dataset["classes"])))
+        )
         _check_numbers(of_val, "val")
         evaluation.tables[files.VAL_PREDICTIONS] = predictions(val.labels, of_val, val_names, dataset["classes"])
         method = evaluate.test_time_augmentation
@@ -190,13 +194,14 @@ def headline(metrics: dict[str, Any], training: dict[str, Any], history: pd.Data
     """The content of metrics.json: the few metrics that `dvc exp show` compares, to leave space for the params.
 
     metrics, training, history: the contents of evaluation.json, training.json and history.csv. val_accuracy is that of
-    the model's weights, which need not be those of the last epoch.
+    the model's weights, which need not be those of the last epoch. It is left out if there is no val split.
     """
     kept_epoch = training["restored_epoch"] or training["epochs_run"]
+    of_val = float(history["val_accuracy"].iloc[kept_epoch - 1])
     few = {
         "test_accuracy": metrics["accuracy"],
         "test_loss": metrics["loss"],
-        "val_accuracy": float(history["val_accuracy"].iloc[kept_epoch - 1]),
+        **({} if math.isnan(of_val) else {"val_accuracy": of_val}),
         "best_epoch": training["best_epoch"],
     }
     return few | ({"test_tta_accuracy": metrics["tta_accuracy"]} if "tta_accuracy" in metrics else {})

@@ -27,6 +27,8 @@ LONG = 500 * 2**20  # bytes of images above which a progress bar is shown
 def prepare(raw: Path, folder: Path, preprocess: Preprocess) -> dict[str, Any]:
     """Split the images of `raw` and write them into `folder`, atomically; val is taken from train.
 
+    With a val_fraction of 0, val has no images.
+
     {train,val,test}_images.npy: uint8 (n, height, width, channels), in the order of `raw`;
     {train,val,test}_labels.npy: int64 (n,); {train,val,test}_names.jsonl: the images' names; dataset.json, which is
     returned. The same input gives the same bytes on any machine. Raises DataError if a class has too few images, and
@@ -37,7 +39,9 @@ def prepare(raw: Path, folder: Path, preprocess: Preprocess) -> dict[str, Any]:
     train, test = files.read_arrays(raw, "train"), files.read_arrays(raw, "test")
     _check(train, classes, raw, "train")
     _check(test, classes, raw, "test")
-    val = held_out(train.labels, classes, preprocess.val_fraction, preprocess.seed)
+    val = np.zeros(len(train.labels), dtype=bool)
+    if preprocess.val_fraction:
+        val = held_out(train.labels, classes, preprocess.val_fraction, preprocess.seed)
     duplicates, leaked = _duplicates(train, test, val)
     kept = ~val & ~leaked if preprocess.duplicates == "drop" else ~val
     masks: dict[Split, np.ndarray] = {"train": kept, "val": val, "test": np.ones(len(test.labels), dtype=bool)}
@@ -76,6 +80,8 @@ def run(preprocess: Preprocess) -> None:
     dataset = prepare(files.RAW, files.PROCESSED, preprocess)
     console = Console(markup=False, highlight=False, soft_wrap=True)
     console.print(", ".join(f"{split}: {sum(counts.values()):,} images" for split, counts in dataset["counts"].items()))
+    if not preprocess.val_fraction:
+        console.print("final fit (preprocess.val_fraction: 0): train has all training images, and nothing is validated")
     if any(dataset["duplicates"].values()):
         found = (f"{count:,} {where.replace('_', ' ')}" for where, count in dataset["duplicates"].items() if count)
         console.print(f"exact duplicates: {', '.join(found)}")

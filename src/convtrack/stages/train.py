@@ -1,4 +1,4 @@
-"""The stage `train`: data/processed -> models/. Trains on the train split and validates on val."""
+"""The stage `train`: data/processed -> models/. Trains on the train split and validates on val, if it has images."""
 
 from __future__ import annotations
 
@@ -73,8 +73,7 @@ def run(
     for old in (files.MODEL, files.TRAINING, files.HISTORY):
         old.unlink(missing_ok=True)
     _say(f"{model.name} on {cores} cores in {precision}: {why}")
-    folder = checkpoints(model, train)
-    strategy = devices.strategy()
+    folder, strategy = checkpoints(model, train), devices.strategy()
     with strategy.scope():
         network, result = fit(
             arrays["train"],
@@ -122,6 +121,7 @@ def fit(
         trained = _resizable(network, model, batches)
         statistics = MeasureBatchStatistics(trained, train_arrays, train.seed)
         _compile(trained, train, steps=train.epochs * len(batches))
+    validation = EvalBatches(val_arrays, EVAL_BATCH) if len(val_arrays.labels) else None
     images = f"{len(train_arrays.labels):,} train and {len(val_arrays.labels):,} val images"
     _say(f"{network.count_params():,} parameters, {images}")
     stop = StopEarly(train.early_stopping)
@@ -151,7 +151,7 @@ def fit(
             trained.fit(
                 batches.dataset(epoch, step),
                 steps_per_epoch=len(batches) - step,
-                validation_data=EvalBatches(val_arrays, EVAL_BATCH),
+                validation_data=validation,
                 initial_epoch=epoch,
                 epochs=until,
                 shuffle=False,  # TrainBatches does
@@ -167,6 +167,8 @@ def fit(
             "lower train.optimizer.learning_rate, or set train.precision: float32",
         )
     stop.restore_best(trained)
+    if validation is None:
+        statistics.measure()  # else done before each validation
     if stop.stopped_epoch and train.schedule.name != "constant":
         _say(
             f"stopped early in epoch {stop.stopped_epoch}, before the {train.schedule.name} schedule had lowered the "
@@ -257,10 +259,10 @@ def _result(history: History, stop: StopEarly, train: Train) -> dict[str, Any]:
         "restored_epoch": stop.restored_epoch,
         "final_learning_rate_fraction": round(history.rows[-1]["learning_rate"] / train.optimizer.learning_rate, 4),
         "monitor": train.early_stopping.monitor,
-        "best_val_accuracy": best["val_accuracy"],
-        "best_val_loss": best["val_loss"],
+        "best_val_accuracy": best.get("val_accuracy"),
+        "best_val_loss": best.get("val_loss"),
         "train_accuracy_at_best": best["accuracy"],
-        "gap_at_best": best["accuracy"] - best["val_accuracy"],
+        "gap_at_best": best["accuracy"] - best["val_accuracy"] if "val_accuracy" in best else None,
     }
 
 

@@ -20,10 +20,15 @@ MOST_CORNERS = 4096
 
 
 def check(params: Params, content: dict[str, Any], image_shape: Sequence[int] | None) -> None:
-    """Raise ConfigError with every problem of the space.
+    """Raise ConfigError with every problem of the space, or if there is no val split.
 
     `content` is what `params` was read from; `image_shape` is (height, width, channels), None if it is not known yet.
     """
+    if params.is_final_fit:
+        raise ConfigError(
+            "preprocess.val_fraction is 0, so there is no val split to choose a trial by. No trial was run",
+            "set preprocess.val_fraction: 0.1 for the study",
+        )
     if found := _find(params.study, content, image_shape):
         raise schema.validation_error("study.space", found)
 

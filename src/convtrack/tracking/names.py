@@ -113,7 +113,10 @@ def _made_up(experiment: str) -> bool:
 def description(params: Params, trial: TrialLink | None, changes: Changes, experiment: str) -> str:
     """The note at the top of the run's page (Markdown) while it trains."""
     epochs = "1 epoch" if params.train.epochs == 1 else f"{params.train.epochs} epochs"
-    lines = [f"`{params.model.name}` on `{params.data.name}`, up to {epochs}."]
+    limit = "" if params.is_final_fit else "up to "
+    lines = [f"`{params.model.name}` on `{params.data.name}`, {limit}{epochs}."]
+    if params.is_final_fit:
+        lines.append("Final fit: trained on train and val together, so nothing is measured on val.")
     if trial:
         apply = f"convtrack study apply {trial.study} --trial {trial.number}"
         lines.append(f"Trial {trial.number} of study `{trial.study}`: `{apply}` writes its values into params.yaml.")

@@ -31,6 +31,7 @@ if TYPE_CHECKING:
     from convtrack.tracking.system import Monitor
 
 FILES = "models/ and reports/"
+FINAL_FIT = "convtrack.final_fit"  # a tag of runs without a val split
 KEPT = "run.json"  # in the folder of a training's checkpoints, and deleted with them
 
 
@@ -162,13 +163,14 @@ class TrackedRun:
             self._shown = names.of_trial(self.params, self.trial.number)
         else:
             self._shown = names.of_run(self.params, preset, changed, experiment)
+        final = {FINAL_FIT: "true"} if self.params.is_final_fit else {}
         notes = {
             views.NOTE_TAG: names.description(self.params, self.trial, changes, experiment),
             views.DIFFERS_TAG: names.differences(preset, changed)[: payloads.LONGEST_TAG],
         }
         start = Start(
             name=self._shown,
-            tags=payloads.with_context(provenance.collect() | changes.tags() | own | {TAG: self.name}) | notes,
+            tags=payloads.with_context(provenance.collect() | changes.tags() | own | {TAG: self.name}) | notes | final,
             start_time=now(),
             parent=self.trial.study_id if self.trial else None,
         )

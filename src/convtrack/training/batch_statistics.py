@@ -35,6 +35,10 @@ class MeasureBatchStatistics(keras.callbacks.Callback):
         self._network = _normalizing_by_batch(network) if self._layers else network
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
+        self.measure()
+
+    def measure(self) -> None:
+        """Measure them now."""
         if not self._layers:
             return
         momenta = [layer.momentum for layer in self._layers]

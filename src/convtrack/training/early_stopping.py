@@ -20,7 +20,8 @@ class StopEarly(keras.callbacks.Callback):
 
     An epoch whose loss or accuracy is not finite is never the best. Epochs count from 1:
     best_epoch: 0 if no epoch was finite. best: the `reported` values of that epoch. stopped_epoch: None if all epochs
-    ran. restored_epoch: None if the model has the weights of the last epoch.
+    ran. restored_epoch: None if the model has the weights of the last epoch. Without a validation, the last epoch is
+    the best.
     """
 
     def __init__(self, settings: EarlyStopping) -> None:
@@ -37,9 +38,10 @@ class StopEarly(keras.callbacks.Callback):
         self._last_epoch = epoch + 1
         values = reported(logs)
         finite = all(math.isfinite(value) for value in values.values())
-        if finite and (not self.best or self._gain(values) > self.settings.min_delta):
+        validated = self.settings.monitor in values
+        if finite and (not validated or not self.best or self._gain(values) > self.settings.min_delta):
             self.best_epoch, self.best = epoch + 1, values
-            if self.settings.restore_best:
+            if self.settings.restore_best and validated:
                 self._weights = self.model.get_weights()
         patience = self.settings.patience
         if patience is not None and self._last_epoch - self.best_epoch >= patience:

@@ -20,8 +20,9 @@ COLUMNS = ["epoch", "loss", "accuracy", "val_loss", "val_accuracy", "learning_ra
 class History(keras.callbacks.Callback):
     """Writes one row per epoch (`COLUMNS`) to `path` and passes it to `on_epoch`.
 
-    The losses and accuracies are those of `reported`, or NaN if not finite. `seconds` includes the validation,
-    `images_per_second` does not. Raises TrainingError, from within `fit`, at a step whose loss is NaN or infinite.
+    The losses and accuracies are those of `reported`, or NaN if not finite. Without a validation, those of val are
+    empty. `seconds` includes the validation, `images_per_second` does not. Raises TrainingError, from within `fit`, at
+    a step whose loss is NaN or infinite.
     """
 
     def __init__(self, path: Path, images_per_epoch: int, on_epoch: Callable[[dict[str, float]], None] | None) -> None:

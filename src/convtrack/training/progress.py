@@ -74,11 +74,11 @@ class ShowProgress(keras.callbacks.Callback):
         left = self._left(now, epoch + 1)
         self.console.print(
             f"epoch {epoch + 1:3d}/{self.epochs}  loss {values['loss']:.4f}  accuracy {values['accuracy']:.4f}  "
-            f"val loss {values['val_loss']:.4f}  val accuracy {values['val_accuracy']:.4f}  "
+            f"{_of_val(values)}"
             f"{(self.steps - self._skipped) * self.batch_size / (now - self._epoch_began):,.0f} images/s  {left} left",
             highlight=False,
         )
-        if not math.isfinite(values["val_loss"]):
+        if not math.isfinite(values.get("val_loss", 0)):
             self.console.print(
                 f"the val loss of epoch {epoch + 1} is {values['val_loss']}, so this epoch cannot be the best one. If "
                 "this happens again, lower train.optimizer.learning_rate or set train.precision: float32",
@@ -92,6 +92,13 @@ class ShowProgress(keras.callbacks.Callback):
     def close(self) -> None:
         """Restore the terminal, also after an error or Ctrl-C."""
         self.bar.stop()
+
+
+def _of_val(values: dict[str, float]) -> str:
+    """The loss and accuracy on val, if they were measured."""
+    if "val_loss" not in values:
+        return ""
+    return f"val loss {values['val_loss']:.4f}  val accuracy {values['val_accuracy']:.4f}  "
 
 
 def _clock(seconds: float) -> str:
