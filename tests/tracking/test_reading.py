@@ -91,6 +91,17 @@ def test_runs_without_predictions_say_why(
     assert "wrote no predictions on val" in recorded.load(record, "old").missing["val"]
 
 
+def test_the_workspace_has_its_run_also_where_it_was_sent_later_or_to_another_store(run_id: str) -> None:
+    document = files.read_json(files.RUN)
+    for other in (None, "0" * 32):
+        files.write_json(files.RUN, document | {"run_id": other})
+        assert load("workspace").mlflow_id == run_id
+    files.write_json(files.RUN, document | {"run_id": None, "convtrack.run": "0" * 32})
+    run = load("workspace")
+    assert run.mlflow_id is None
+    assert "packages and machine are unknown: MLflow's store here has no run of this training" in run.notes
+
+
 def test_an_ambiguous_name_lists_the_runs_that_it_means(
     params: Params, result: dict[str, Any], mlflow_client: mlflow.MlflowClient, run_id: str
 ) -> None:

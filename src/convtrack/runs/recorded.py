@@ -42,14 +42,14 @@ def load(record: RecordedRun, name: str) -> FinishedRun:
 def of_folder(folder: Path) -> tuple[RecordedRun | None, str]:
     """MLflow's record of the run whose models/run.json is in `folder`, or why there is none."""
     try:
-        run_id = files.read_json(folder / files.RUN).get("run_id")
+        document = files.read_json(folder / files.RUN)
     except StorageError:
         return None, f"there is no {files.RUN}"
     try:
-        found = reading.get(str(run_id)) if run_id else None
+        found = reading.named_by(document)
     except TrackingError as error:
         return None, error.message
-    return found, "" if found else f"MLflow's store here has no run {run_id}"
+    return found, "" if found else "MLflow's store here has no run of this training"
 
 
 def environment(record: RecordedRun) -> dict[str, str]:

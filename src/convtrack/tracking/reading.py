@@ -7,12 +7,13 @@ import tempfile
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from convtrack import files
 from convtrack.errors import TrackingError
 from convtrack.redact import redacted_uri
 from convtrack.tracking import health, store
+from convtrack.tracking.replay import TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -75,6 +76,24 @@ def find(name: str) -> list[RecordedRun]:
 def get(run_id: str) -> RecordedRun | None:
     """The run with this id; None where the store has none. Raises TrackingError where it does not answer."""
     return next((run for run in find(run_id) if run.run_id == run_id), None)
+
+
+def named_by(document: dict[str, Any]) -> RecordedRun | None:
+    """The run of `document`, the content of models/run.json; None where the store has none.
+
+    It is found by MLflow's id or, if the store was away then or is another one, by convtrack's own name of the run.
+    Raises TrackingError where the store does not answer.
+    """
+    run_id, own = document.get("run_id"), document.get(TAG)
+    if run_id and (found := get(str(run_id))):
+        return found
+    if not own or not store.exists():
+        return None
+    try:
+        found_runs = _search(store.connect(), f"tags.`{TAG}` = '{own}'")
+    except Exception as error:
+        raise health.trouble(error) from error
+    return _recorded(found_runs[0]) if found_runs else None
 
 
 def recent(most: int) -> list[RecordedRun]:
