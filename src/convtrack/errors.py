@@ -49,6 +49,10 @@ class TrainingError(ConvtrackError):
     """The training failed: a loss that is not finite, or a network that does not fit the data."""
 
 
+class RefusedError(ConvtrackError):
+    """A model may not become the champion."""
+
+
 def escaped(name: str) -> str:
     """`name` with every unprintable character, such as a direction mark, as its escape (\\u202f)."""
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)

@@ -15,7 +15,9 @@ from ruamel.yaml import YAML
 
 from convtrack import runs
 from convtrack.cli import main
+from convtrack.errors import ConfigError
 from convtrack.params import editor, schema
+from convtrack.runs import promote as promotion
 from tests.runs.results import run
 
 HEAVY = ("pydantic", "ruamel", "rich", "pandas", "numpy", "tensorflow", "keras", "mlflow", "dvc", "optuna", "requests")
@@ -61,6 +63,21 @@ def test_a_comparison_of_fewer_than_two_runs_or_in_two_formats_ends_with_2(workp
     assert "at least two different runs can be compared" in convtrack("compare", "workspace", "workspace", code=2)
     assert "choose one of them" in convtrack("compare", "workspace", "HEAD", "--json", "--markdown", code=2)
     assert "there are no results in the workspace" in convtrack("compare", "workspace", "HEAD", code=1)
+
+
+@pytest.mark.parametrize("arguments", [[], ["workspace", "--rollback"], ["--rollback", "--force"]], ids=" ".join)
+def test_a_promotion_of_no_run_or_of_one_that_is_rolled_back_is_rejected(arguments: list[str]) -> None:
+    with pytest.raises(ConfigError, match="promote takes a RUN, or --rollback alone"):
+        main.cli.main(["promote", *arguments], standalone_mode=False)
+
+
+def test_a_rollback_without_a_name_is_that_of_the_data_set_in_params(
+    workplace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(promotion, "rollback", lambda name: [f"rolled {name} back"])
+    main.cli.main(["promote", "--rollback"], standalone_mode=False)
+    main.cli.main(["promote", "--rollback", "--name", "mine"], standalone_mode=False)
+    assert capsys.readouterr().out == "rolled cifar10 back\nrolled mine back\n"
 
 
 def test_a_page_in_a_missing_folder_or_over_seeds_is_rejected_before_anything_is_read(workplace: Path) -> None:

@@ -14,7 +14,7 @@ import click
 
 from convtrack.cli import pipeline
 from convtrack.cli.preset import preset
-from convtrack.cli.runs import compare
+from convtrack.cli.runs import compare, promote
 from convtrack.cli.study import study
 from convtrack.cli.tracking import tracking
 from convtrack.errors import ConvtrackError
@@ -65,6 +65,7 @@ def cli() -> None:
       dvc exp run --temp -S model.dropout=0.4  try a value without changing params.yaml
       dvc exp show --only-changed              compare experiments
       convtrack compare workspace dropout      tell whether a run is better by more than chance
+      convtrack promote workspace              make it the champion, if it is the best
       convtrack study run --trials 20          search the parameters of study.space
       make ui                                  browse the runs in MLflow
       convtrack doctor                         find problems and how to fix them
@@ -95,6 +96,7 @@ for command in (
     preset,
     study,
     compare,
+    promote,
     tracking,
 ):
     cli.add_command(command)

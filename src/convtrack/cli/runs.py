@@ -85,6 +85,48 @@ def compare(
         click.echo(f"The page is {page}", err=True)
 
 
+@click.command()
+@click.argument("name", metavar="[RUN]", required=False)
+@click.option("--name", "model", metavar="NAME", help="Registered model.  [default: the run's data.name]")
+@click.option("--force", is_flag=True, help="Promote a run that is not better, too.")
+@click.option("--rollback", is_flag=True, help="Exchange the champion with the previous one.")
+def promote(*, name: str | None, model: str | None, force: bool, rollback: bool) -> None:
+    """Make the model of a run the champion of its data set, if it is the best.
+
+    Registers the model in MLflow and gives it the alias `champion`, if no version has it yet or if the run beats the
+    champion on the same test images by more than chance, as `convtrack compare` finds out. Otherwise nothing is
+    registered, and the exit code is 1. The former champion gets the alias `previous`.
+
+    RUN is what `convtrack compare` takes. Its MLflow run should have a model (`convtrack tracking sync`). The version
+    gets the test metrics and the result of the comparison as tags.
+
+    With --force, a run that is not better, or that cannot be compared, is promoted too, and the tags say so. With
+    --rollback and without RUN, the default of --name is data.name in params.yaml.
+
+    \b
+    The champion by its alias:
+      convtrack compare workspace models:/digits@champion
+      mlflow models serve -m models:/digits@champion --env-manager local
+    """
+    if rollback == (name is not None) or (rollback and force):
+        raise ConfigError(
+            "promote takes a RUN, or --rollback alone. Nothing was changed",
+            "convtrack promote workspace, or convtrack promote --rollback",
+        )
+    go_to_root()
+    from convtrack.runs import load
+    from convtrack.runs import promote as promotion
+
+    if name is None:
+        from convtrack.params import schema
+
+        done = promotion.rollback(model or schema.load().data.name)
+    else:
+        done = promotion.promote(load(name), model, force=force)
+    for line in done:
+        click.echo(line)
+
+
 def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise ConfigError(f"there is no folder {folder}. Nothing was compared", f"mkdir -p {shlex.quote(str(folder))}")

@@ -1,0 +1,311 @@
+"""Promotions in a real registry, on a store of their own; each test has a registered model of its own."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from mlflow import MlflowClient
+
+from convtrack import files
+from convtrack.errors import ConfigError, RefusedError, TrackingError
+from convtrack.params import schema
+from convtrack.params.schema import Params
+from convtrack.runs import FinishedRun, load, promote
+from convtrack.tracking.registry import UNFINISHED, Registry
+from tests.tracking.registered import BEST, FAIR, GOOD, add_model, aliases, recorded_run
+
+Record = Callable[..., str]
+
+
+@pytest.fixture
+def record(params: Params, mlflow_client: MlflowClient, tmp_path: Path) -> Record:
+    def make(right: list[bool], **how: Any) -> str:
+        return recorded_run(mlflow_client, params, right, tmp_path / "model", **how)
+
+    return make
+
+
+@pytest.fixture(scope="module")
+def three(store_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[FinishedRun]:
+    """Three runs in MLflow, each better than the one before."""
+    params = schema.load(store_folder / "params.yaml")
+    tracking = params.tracking.model_copy(update={"log_model": False, "system_metrics": False})
+    client, folder = MlflowClient(f"sqlite:///{store_folder / 'mlflow.db'}"), tmp_path_factory.mktemp("model")
+    return [
+        load(recorded_run(client, params.model_copy(update={"tracking": tracking}), right, folder))
+        for right in (FAIR, GOOD, BEST)
+    ]
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> str:
+    return str(request.node.name)[:100].replace("/", "-")
+
+
+def test_the_first_run_is_champion_and_only_a_better_one_takes_its_place(
+    record: Record, mlflow_client: MlflowClient, name: str
+) -> None:
+    fair = record(FAIR)
+    (said,) = promote.promote(load("workspace"), name)
+    assert said == f"models:/{name}@champion is version 1 now, workspace: there was no champion"
+    assert aliases(mlflow_client, name) == {"champion": 1}
+    first = mlflow_client.get_model_version(name, "1")
+    assert first.run_id == fair
+    assert first.description.startswith("Test accuracy 75.00 % on 120 test images of cifar10.")
+    assert first.tags["promotion.result"] == "first"
+    assert (first.tags["test_accuracy"], first.tags["val_accuracy"]) == ("0.7500", "0.5000")
+
+    equal = record(FAIR)
+    with pytest.raises(RefusedError, match="is not better than the champion of .* no difference that 120 images") as no:
+        promote.promote(load(equal), name)
+    assert "version 1 stays champion, and nothing was registered" in no.value.message
+    assert "--force" in no.value.hint
+    assert [one.version for one in mlflow_client.search_model_versions(f"name = '{name}'")] in (["1"], [1])
+
+    good = record(GOOD)
+    said, back, looks = promote.promote(load(good[:12]), name)
+    assert f"models:/{name}@champion is version 2 now, {good[:12]}: {good[:12]} is better: +12.5 points" in said
+    assert f"convtrack promote --rollback --name '{name}'" in back or f"--name {name} goes back" in back
+    assert looks.startswith("Pairs of runs compared on these test images so far: ")
+    assert aliases(mlflow_client, name) == {"champion": 2, "previous": 1}
+    tags = mlflow_client.get_model_version(name, "2").tags
+    assert tags["promotion.result"] == "better"
+    assert tags["promotion.against"] == f"version 1, run {fair}"
+    assert tags["promotion.difference"] == "+0.1250"
+    assert (tags["promotion.right_only_here"], tags["promotion.right_only_before"]) == ("15", "0")
+    assert UNFINISHED not in tags
+
+
+def test_a_champion_that_is_promoted_again_stays_and_gets_no_second_version(
+    record: Record, mlflow_client: MlflowClient, name: str
+) -> None:
+    run_id = record(FAIR)
+    promote.promote(load(run_id), name)
+    for called in ("workspace", run_id, f"models:/{name}@champion", f"models:/{name}/1"):
+        (said,) = promote.promote(load(called), name, force=True)
+        assert said == f"{called} is the champion of {name} already, as version 1"
+    assert len(mlflow_client.search_model_versions(f"name = '{name}'")) == 1
+
+
+def test_the_model_shows_its_versions(record: Record, mlflow_client: MlflowClient, name: str) -> None:
+    run = mlflow_client.get_run(record(FAIR))
+    promote.promote(load("workspace"), name)
+    promote.promote(load("workspace"), f"{name} too")
+    (model,) = mlflow_client.search_logged_models([run.info.experiment_id], f"source_run_id = '{run.info.run_id}'")
+    links = json.loads(model.tags["mlflow.modelVersions"])
+    assert links == [{"name": name, "version": 1}, {"name": f"{name} too", "version": 1}]
+
+
+def test_a_rollback_exchanges_champion_and_previous_and_the_way_back_needs_no_second_version(
+    three: list[FinishedRun], mlflow_client: MlflowClient, name: str
+) -> None:
+    fair, good, _ = three
+    promote.promote(fair, name)
+    with pytest.raises(RefusedError, match="nothing to roll back: .* has no previous version"):
+        promote.rollback(name)
+    promote.promote(good, name)
+    said = promote.rollback(name)
+    assert said[0] == f"models:/{name}@champion is version 1 again"
+    assert aliases(mlflow_client, name) == {"champion": 1, "previous": 2}
+    promote.promote(good, name)
+    assert aliases(mlflow_client, name) == {"champion": 2, "previous": 1}
+    promote.rollback(name)
+    promote.rollback(name)
+    assert aliases(mlflow_client, name) == {"champion": 2, "previous": 1}
+    with pytest.raises(RefusedError, match="nothing to roll back: nobody has no champion version"):
+        promote.rollback("nobody")
+
+
+def test_a_worse_run_is_promoted_by_force_and_the_tags_say_so(
+    three: list[FinishedRun], mlflow_client: MlflowClient, name: str
+) -> None:
+    worse, good, _ = three
+    promote.promote(good, name)
+    with pytest.raises(RefusedError, match=r"the champion \(version 1\) is better: \+12.5 points"):
+        promote.promote(worse, name)
+    said = promote.promote(worse, name, force=True)[0]
+    assert "forced, although the champion (version 1) is better" in said
+    tags = mlflow_client.get_model_version(name, "2").tags
+    assert tags["promotion.result"] == "forced"
+    assert tags["promotion.reason"].startswith("the champion (version 1) is better")
+    assert tags["promotion.difference"] == "-0.1250"
+
+
+def test_runs_that_cannot_be_compared_are_refused_with_the_reason_unless_forced(
+    record: Record, three: list[FinishedRun], mlflow_client: MlflowClient, name: str
+) -> None:
+    champion, best = record(FAIR), three[2]
+    promote.promote(load(champion), name)
+    for run_id, why in (
+        (record(BEST, classes=["cat", "eel"]), "has no class eel"),
+        (record(BEST[:-2]), r"measured on different test images \(120 and 118, 118 in common\)\. version 1"),
+    ):
+        with pytest.raises(RefusedError, match=f"cannot be compared with the champion of .* {why}"):
+            promote.promote(load(run_id), name)
+    predictions = Path(mlflow_client.get_run(champion).info.artifact_uri) / files.PREDICTIONS
+    content = predictions.read_bytes()
+    predictions.unlink()
+    with pytest.raises(RefusedError, match=r"the champion \(version 1\) has no predictions on test"):
+        promote.promote(best, name)
+    predictions.write_text("index,name\n")
+    with pytest.raises(RefusedError, match="predictions.csv of the champion .* is damaged"):
+        promote.promote(best, name)
+    predictions.write_bytes(content)
+    mlflow_client.delete_run(champion)
+    with pytest.raises(RefusedError, match=f"its run {champion} was deleted"):
+        promote.promote(best, name)
+    assert aliases(mlflow_client, name) == {"champion": 1}
+    promote.promote(best, name, force=True)
+    tags = mlflow_client.get_model_version(name, "2").tags
+    assert tags["promotion.reason"].endswith(f"its run {champion} was deleted")
+    assert "promotion.difference" not in tags
+
+
+def test_a_run_without_a_complete_model_or_evaluation_is_refused_with_the_next_step(
+    record: Record, mlflow_client: MlflowClient, name: str, tmp_path: Path
+) -> None:
+    run_id = record(FAIR, model=False)
+    with pytest.raises(TrackingError, match=f"run {run_id} has no model in") as error:
+        promote.promote(load("workspace"), name)
+    assert "convtrack tracking sync" in error.value.hint
+    add_model(mlflow_client, run_id, tmp_path, ready=False)
+    with pytest.raises(TrackingError, match="has an incomplete model"):
+        promote.promote(load("workspace"), name)
+    run = load("workspace")
+    mlflow_client.delete_run(run_id)
+    with pytest.raises(TrackingError, match="no complete record of workspace: it was deleted"):
+        promote.promote(run, name)
+    with pytest.raises(TrackingError, match="no complete record of workspace: MLflow's store here has no run of this"):
+        promote.promote(load("workspace"), name)
+    assert aliases(mlflow_client, name) == {}
+
+
+def test_a_store_that_is_away_a_registry_elsewhere_and_a_wrong_name_are_errors(
+    record: Record, name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    record(FAIR)
+    run = load("workspace")
+    with pytest.raises(ConfigError, match="no / and no :"):
+        promote.promote(run, "models:/digits")
+    monkeypatch.setenv("MLFLOW_REGISTRY_URI", "http://127.0.0.1:9")
+    with pytest.raises(TrackingError, match="MLFLOW_REGISTRY_URI is http://127.0.0.1:9, but the models"):
+        promote.promote(run, name)
+    monkeypatch.delenv("MLFLOW_REGISTRY_URI")
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    for command in (lambda: promote.promote(run, name), lambda: promote.rollback(name)):
+        with pytest.raises(TrackingError, match="http://127.0.0.1:9 does not answer: nothing listens there"):
+            command()
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'none.db'}")
+    with pytest.raises(TrackingError, match="is not there yet"):
+        promote.rollback(name)
+    assert not (tmp_path / "none.db").exists()
+
+
+WRITES = (
+    "create_registered_model",
+    "create_model_version",
+    "update_model_version",
+    "set_model_version_tag",
+    "delete_model_version_tag",
+    "set_logged_model_tags",
+    "set_registered_model_alias",
+)
+
+
+class Killed(BaseException):
+    pass
+
+
+@contextlib.contextmanager
+def killed_at(number: int, *, before: bool) -> Iterator[list[str]]:
+    """The write of this number, from 1, is the last one that arrives, or the first one that does not."""
+    done: list[str] = []
+
+    def faulty(called: str) -> Callable[..., Any]:
+        write = getattr(MlflowClient, called)
+
+        def call(*arguments: Any, **named: Any) -> Any:
+            done.append(called)
+            if before and len(done) == number:
+                raise Killed
+            answer = write(*arguments, **named)
+            if len(done) == number:
+                raise Killed
+            return answer
+
+        return call
+
+    with pytest.MonkeyPatch.context() as patch:
+        for called in WRITES:
+            patch.setattr(MlflowClient, called, faulty(called))
+        yield done
+
+
+def test_a_promotion_and_a_rollback_that_are_killed_anywhere_leave_a_champion_and_can_be_repeated(
+    three: list[FinishedRun], mlflow_client: MlflowClient, name: str
+) -> None:
+    _, good, best = three
+
+    def champion(model: str) -> str:
+        found = Registry(model).by_alias("champion")
+        return found.run_id if found else ""
+
+    for number in range(1, 20):
+        model, before = f"{name[:60]} {number}", number % 2 == 0
+        promote.promote(good, model)
+        with killed_at(number, before=before) as writes, contextlib.suppress(Killed):
+            promote.promote(best, model)
+        assert champion(model) in {good.mlflow_id, best.mlflow_id}
+        promote.promote(best, model)
+        assert aliases(mlflow_client, model) == {"champion": 2, "previous": 1}
+        with killed_at(number, before=before) as back, contextlib.suppress(Killed):
+            promote.rollback(model)
+        tags = mlflow_client.get_model_version(model, "1").tags
+        if champion(model) == best.mlflow_id or UNFINISHED in tags:
+            promote.rollback(model)
+        assert aliases(mlflow_client, model) == {"champion": 1, "previous": 2}
+        if number > max(len(writes), len(back)):
+            return
+    pytest.fail("never complete")
+
+
+def test_a_rollback_after_a_promotion_that_was_killed_goes_back_to_the_champion_before(
+    three: list[FinishedRun], mlflow_client: MlflowClient, name: str
+) -> None:
+    fair, good, best = three
+    promote.promote(fair, name)
+    promote.promote(good, name)
+    with killed_at(5, before=False) as writes, pytest.raises(Killed):
+        promote.promote(best, name)
+    assert writes[-1] == "set_registered_model_alias"
+    assert aliases(mlflow_client, name) == {"champion": 3, "previous": 1}
+    promote.rollback(name)
+    assert aliases(mlflow_client, name) == {"champion": 2, "previous": 3}
+
+
+def test_of_two_promotions_at_once_the_second_has_to_beat_the_first(
+    three: list[FinishedRun], mlflow_client: MlflowClient, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fair, good, best = three
+    promote.promote(fair, name)
+    decide, against = promote.decide, []
+
+    def meanwhile(*compared: Any) -> promote.Decision:
+        decision = decide(*compared)
+        against.append(compared[1].name)
+        if len(against) == 1:  # another machine, which has no lock of ours
+            other = Registry(name)
+            champion = other.by_alias("champion")
+            assert other.exchange(other.add(str(best.mlflow_id), {}, ""), champion, "promotion")
+        return decision
+
+    monkeypatch.setattr(promote, "decide", meanwhile)
+    with pytest.raises(RefusedError, match=r"the champion \(version 2\) is better"):
+        promote.promote(good, name)
+    assert against == ["the champion (version 1)", "the champion (version 2)"]
+    assert aliases(mlflow_client, name) == {"champion": 2, "previous": 1}
