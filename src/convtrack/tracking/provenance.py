@@ -40,10 +40,14 @@ def collect() -> dict[str, str]:
 
 
 def of_training(params: Params) -> dict[str, Any]:
-    """The origin of a training for models/run.json: commit, DVC experiment, data, and what differs from a preset."""
+    """The origin of a training for models/run.json: commit, DVC experiment, packages, host, data, and parameters.
+
+    Of the parameters, it has what differs from the closest preset.
+    """
     preset, changed = nearest_preset(params)
     experiment = {name: value for name, value in dvc().items() if name.startswith("dvc.exp")}
-    return {**git(), **experiment, "data_digest": data_digest(), "preset": preset, "changed": changed}
+    about = git() | experiment | versions() | host()
+    return {**about, "data_digest": data_digest(), "preset": preset, "changed": changed}
 
 
 def nearest_preset(params: Params) -> tuple[str, dict[str, list[Any]]]:
