@@ -57,6 +57,7 @@ VAL_PREDICTIONS = Path("reports/val_predictions.csv")  # the same for the val sp
 CONFUSED_PAIRS = Path("reports/confused_pairs.csv")
 PICTURES = Path("reports/pictures")
 PAGE = Path("reports/index.html")  # all of the run to look at, in one file
+CARD = Path("reports/model_card.md")  # for whoever gets the model: what it is, where it fails, how to use it
 
 LOCK = Path("dvc.lock")  # written by DVC, with the MD5 of all outputs
 

@@ -107,13 +107,15 @@ def evaluate() -> None:
         from convtrack import tracking
 
         tracking.load()
-        from convtrack.report import page, pictures, tables
+        from convtrack.datasets import terms
+        from convtrack.report import card, page, pictures, tables
         from convtrack.stages import evaluate as stage
 
     with tracking.evaluation_run(params) as run:
         metrics = stage.run(params.evaluate)
         pictures.draw(params.evaluate)
         page.write(params.evaluate)
+        card.write(terms.of)
         run.log_evaluation(metrics)
     tables.show()
 

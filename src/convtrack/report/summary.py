@@ -5,6 +5,8 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import Any
 
+import pandas as pd
+
 from convtrack.report import tables
 from convtrack.report.names import shown
 from convtrack.report.results import Results
@@ -24,17 +26,18 @@ def head(found: Results, numbers: dict[str, Any], dataset: dict[str, Any], run: 
     return {
         "title": f"{source}: {accuracy}",
         "headline": f"Test accuracy {accuracy} on {numbers['images']:,} images of {source}",
-        "lead": [f"95 % confidence interval: {low} to {high}. {_chance(found)}"],
+        "lead": [f"95 % confidence interval: {low} to {high}. {chance(found.per_class)}"],
         "tiles": _tiles(numbers, found.training),
         "ids": _ids(dataset, run, found.training),
         "parameters": _parameters(run),
     }
 
 
-def _chance(found: Results) -> str:
-    largest = found.per_class.iloc[int(found.per_class["support"].argmax())]
-    baseline = percent(largest["support"] / len(found.labels), 2)
-    guess = percent(1 / len(found.classes), 2)
+def chance(per_class: pd.DataFrame) -> str:
+    """What guessing would give; `per_class` is the table of files.PER_CLASS."""
+    largest = per_class.iloc[int(per_class["support"].argmax())]
+    baseline = percent(largest["support"] / per_class["support"].sum(), 2)
+    guess = percent(1 / len(per_class), 2)
     return f"Always predicting “{shown(largest['class'])}” would give {baseline}, guessing at random {guess}."
 
 

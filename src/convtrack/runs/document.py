@@ -9,6 +9,8 @@ from rich.console import Group, RenderableType
 from rich.table import Table as RichTable
 from rich.text import Text
 
+from convtrack.report.names import in_markdown
+
 
 @dataclass(frozen=True)
 class Table:
@@ -54,22 +56,16 @@ def markdown(blocks: Sequence[Block]) -> str:
     parts = []
     for block in blocks:
         if isinstance(block, Lines):
-            parts.append("\n".join(f"{_bold(line) if block.strong else _escaped(line)}  " for line in block.lines))
+            parts.append("\n".join(f"{_bold(line) if block.strong else in_markdown(line)}  " for line in block.lines))
             continue
         rows = [block.columns, ["---", *["---:"] * (len(block.columns) - 1)], *block.rows]
-        cells = [[cell if number == 1 else _escaped(cell) for cell in row] for number, row in enumerate(rows)]
+        cells = [[cell if number == 1 else in_markdown(cell) for cell in row] for number, row in enumerate(rows)]
         parts.append(f"**{block.title}**\n\n" + "\n".join(f"| {' | '.join(row)} |" for row in cells))
     return "\n\n".join(parts) + "\n"
 
 
 def _bold(line: str) -> str:
-    return f"**{_escaped(line)}**"
-
-
-def _escaped(text: str) -> str:
-    for mark in "\\`*_|<>[]":
-        text = text.replace(mark, f"\\{mark}")
-    return _printable(text)
+    return f"**{in_markdown(line)}**"
 
 
 def _printable(text: str) -> str:
