@@ -41,8 +41,8 @@ TERMS = {  # by the name of the source, as in data.name
         title="handwritten digits",
         words=(
             "The licence of the data is [CC BY 4.0](https://creativecommons.org/licenses/by/4.0/). Cite it as: "
-            "E. Alpaydin and C. Kaynak, *Optical Recognition of Handwritten Digits*, UCI Machine Learning Repository, 1998, "
-            "<https://doi.org/10.24432/C50P49>. scikit-learn has its test set, which is used here."
+            "E. Alpaydin and C. Kaynak, *Optical Recognition of Handwritten Digits*, UCI Machine Learning Repository, "
+            "1998, <https://doi.org/10.24432/C50P49>. scikit-learn has its test set, which is used here."
         ),
         license="cc-by-4.0",
     ),
