@@ -113,6 +113,32 @@ def test_a_study_does_what_is_asked_for_and_goes_on(clone: Clone) -> None:
     assert len(list((clone.path / "mlartifacts/models").glob("*/artifacts/*"))) > 0
 
 
+def test_the_best_trial_is_confirmed_with_new_seeds_and_nothing_is_trained_twice(clone: Clone) -> None:
+    clone.change({"train.epochs": 1})
+    run(clone, "seeds", 2)
+    confirm = ("convtrack", "study", "confirm", "seeds", "--top", "1", "--seeds", "2", "--workers", "2")
+    first = clone.run(*confirm)
+    assert "trial 1 with seed 2 begins" in first
+    trials = study(clone, "seeds-confirmation").trials
+    assert states(clone, "seeds-confirmation") == ["COMPLETE"] * 4
+    assert [trial.user_attrs["candidate"] for trial in trials] == [1, 0, 1, 0]
+    histories = [folder(clone, "seeds-confirmation", number) / files.HISTORY for number in range(4)]
+    assert len({path.read_bytes() for path in histories}) == 4  # each with other weights
+    assert not (folder(clone, "seeds-confirmation", 0) / files.MODEL).exists()
+    assert recorded(clone, "seeds-confirmation") == ["FINISHED"] * 4
+    assert [run.data.params["train.seed"] for run in runs(clone, "seeds-confirmation", "trial")] == ["1", "1", "2", "2"]
+
+    again = clone.run(*confirm)
+    assert "seeds-confirmation has 4 of 4 trainings" in again
+    assert len(states(clone, "seeds-confirmation")) == 4
+    (said,) = [line for line in again.splitlines() if line.startswith(("confirmed: ", "no trial is better"))]
+    chosen = 1 if said.startswith("confirmed: ") else 0
+    for command in (("show",), ("apply", "--dry-run")):
+        # the terminal breaks long lines
+        assert said[:60] in " ".join(clone.run("convtrack", "study", *command[:1], "seeds", *command[1:]).split())
+    assert f"trial {chosen}\n" in clone.run("convtrack", "study", "apply", "seeds", "--dry-run")
+
+
 @pytest.mark.slow
 def test_a_trial_has_its_share_of_the_cores_and_its_own_folder(clone: Clone) -> None:
     clone.change({"train.epochs": 1, "study.objectives": ["val_accuracy", "flops", "parameters"]})

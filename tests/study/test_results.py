@@ -85,3 +85,39 @@ def test_where_there_is_no_study_the_next_step_is_to_run_one() -> None:
 )
 def test_labels_are_the_shortest_ends_that_tell_parameters_apart(paths: list[str], expected: list[str]) -> None:
     assert list(results.labels(paths).values()) == expected
+
+
+def told(*values: float, images: int | None) -> results.Found:
+    study = empty()
+    for value in values:
+        study.tell(study.ask(), value)
+    if images:
+        study.set_user_attr(results.VAL_IMAGES, images)
+    return results.read(study)
+
+
+def test_a_lead_of_one_image_is_within_chance() -> None:
+    first, others, method = results.lead(told(143 / 145, 144 / 145, 143 / 145, 60 / 145, images=145))
+    assert first.startswith("trial 1 has 0.9931 against 0.9862 of trial 0: 1 of 145 val images; within chance (-")
+    assert others == "within chance of trial 1: 2 of 3 other complete trials"
+    assert "unpaired" in method
+    assert "`convtrack study confirm` decides" in method
+
+
+def test_a_lead_of_many_images_is_not() -> None:
+    first, method = results.lead(told(0.70, 0.75, images=5000))
+    assert "250 of 5,000 val images; more than chance, had the trial not been chosen for it (3.3 to 6.7" in first
+    assert "unpaired" in method
+
+
+def test_trial_0_as_the_best_has_no_lead_over_itself() -> None:
+    first, _ = results.lead(told(0.75, 0.749, images=5000))
+    assert first == "within chance of trial 0: 1 of 1 other complete trials"
+
+
+def test_nothing_is_said_about_chance_without_the_number_of_images_or_for_other_objectives() -> None:
+    assert results.lead(told(0.5, 0.6, images=None)) == []
+    study = empty(objectives=("val_loss",))
+    study.tell(study.ask(), 0.5)
+    study.set_user_attr(results.VAL_IMAGES, 145)
+    assert results.lead(results.read(study)) == []

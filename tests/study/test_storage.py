@@ -37,7 +37,7 @@ def closed_port() -> Iterator[int]:
         yield taken.getsockname()[1]
 
 
-def go_on(content: Content, **how: bool) -> optuna.Study:
+def go_on(content: Content, **how: Any) -> optuna.Study:
     params = schema.parse(content)
     return open_study(params, open_storage(None), fingerprint(content, {"train_images.npy": "a" * 64}), **how)
 

@@ -125,7 +125,7 @@ def test_times_and_values_are_short() -> None:
 
 def printed(study: optuna.Study) -> str:
     console = Console(file=io.StringIO(), width=200)
-    console.print(summary(results.read(study), "sqlite:////work place/study.db"), highlight=False)
+    console.print(summary(results.read(study), "sqlite:////work place/study.db", []), highlight=False)
     assert isinstance(console.file, io.StringIO)
     return console.file.getvalue()
 

@@ -176,6 +176,31 @@ def verdict(found: Difference, a: str = "A", b: str = "B", *, p: float | None = 
     return f"{sentence}, {p_words(p)}{more}"
 
 
+def mean_verdict(
+    found: MeanDifference, counts: tuple[int, int], names: tuple[str, str], *, p: float | None = None
+) -> str:
+    """A sentence about the difference of two mean accuracies (0 to 1) over seeds.
+
+    counts: number of seeds of each side. names: those of the runs. p: a corrected p-value to use instead of that of
+    `found`.
+    """
+    p, (a, b) = found.p if p is None else p, names
+    points, low, high = (100 * value for value in (found.difference, found.low, found.high))
+    if min(counts) > 1 and math.isnan(found.p):
+        return f"no interval, since the accuracy is the same for all seeds of a run: {points:+.2f} points; add seeds"
+    if math.isnan(found.p):
+        return (
+            f"two or more seeds of each run are needed, and there are {counts[0]} and {counts[1]}: {points:+.2f} points"
+        )
+    if p >= SIGNIFICANT:
+        return (
+            f"no difference that {counts[0]} and {counts[1]} seeds can show: {points:+.2f} points, {low:.2f} to "
+            f"{high:.2f}, {p_words(p)}"
+        )
+    better, low, high = (b, low, high) if points > 0 else (a, -high, -low)
+    return f"{better} is better over seeds: +{abs(points):.2f} points, {low:.2f} to {high:.2f}, {p_words(p)}"
+
+
 def p_words(p: float) -> str:
     """Format a p-value, such as "p = 0.012" or "p < 0.001"."""
     if p < 0.001:

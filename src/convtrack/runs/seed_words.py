@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
-from convtrack.evaluation.statistics import SIGNIFICANT, p_words
+from convtrack.evaluation.statistics import mean_verdict
 from convtrack.runs.document import Block, Lines, Table
 from convtrack.runs.seeds import Group, SeedComparison
 
@@ -28,23 +28,8 @@ def blocks(found: SeedComparison) -> list[Block]:
 
 def verdict(found: SeedComparison) -> str:
     """What the means say, in one sentence."""
-    a, b = found.a.run.name, found.b.run.name
-    counts = [len(group.accuracy) for group in (found.a, found.b)]
-    mean = found.found
-    points, low, high = (100 * value for value in (mean.difference, mean.low, mean.high))
-    if min(counts) > 1 and math.isnan(mean.p):
-        return f"no interval, since the accuracy is the same for all seeds of a run: {points:+.2f} points; add seeds"
-    if math.isnan(mean.p):
-        return (
-            f"two or more seeds of each run are needed, and there are {counts[0]} and {counts[1]}: {points:+.2f} points"
-        )
-    if mean.p >= SIGNIFICANT:
-        return (
-            f"no difference that {counts[0]} and {counts[1]} seeds can show: {points:+.2f} points, {low:.2f} to "
-            f"{high:.2f}, {p_words(mean.p)}"
-        )
-    better, low, high = (b, low, high) if points > 0 else (a, -high, -low)
-    return f"{better} is better over seeds: +{abs(points):.2f} points, {low:.2f} to {high:.2f}, {p_words(mean.p)}"
+    counts = (len(found.a.accuracy), len(found.b.accuracy))
+    return mean_verdict(found.found, counts, (found.a.run.name, found.b.run.name))
 
 
 def document(found: SeedComparison) -> dict[str, Any]:

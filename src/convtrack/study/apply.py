@@ -15,14 +15,14 @@ from convtrack.study.results import Found
 MOST_NAMED = 20  # trials of a Pareto front in a message
 
 
-def pick(found: Found, number: int | None) -> FrozenTrial:
-    """Trial `number`, complete or pruned; without a number the best one.
+def pick(found: Found, number: int | None, confirmed: int | None = None) -> FrozenTrial:
+    """Trial `number`, complete or pruned; without a number the one that is `confirmed`, or else the best one.
 
     Raises ConfigError if there is no such trial, or if the study has several objectives and no number is given.
     """
     show = f"convtrack study show {found.name} lists the best"
     if number is None:
-        return _best(found)
+        return _best(found) if confirmed is None else found.trials[confirmed]
     if number >= len(found.trials):
         raise ConfigError(
             f"study {found.name} has no trial {number}; it has {len(found.trials)} trials from 0 on", show

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from collections.abc import Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ from markupsafe import Markup
 
 from convtrack import files
 from convtrack.pages.render import render
-from convtrack.study import figures, results
+from convtrack.study import confirmation, figures, results
 from convtrack.study.results import Found
 
 
@@ -24,19 +25,20 @@ def default_path(name: str) -> Path:
 
 def write(study: optuna.Study, path: Path) -> None:
     """Write the page of `study` to `path` atomically. Raises StorageError."""
-    text = page(results.read(study), datetime.now())
+    found = results.read(study)
+    text = page(found, datetime.now(), confirmation.notes(study, found))
     with files.atomic_write(path) as temporary:
         temporary.write_text(text, encoding="utf-8")
 
 
-def page(found: Found, now: datetime) -> str:
-    """The page of a study as text; `now` is local time without a zone."""
+def page(found: Found, now: datetime, notes: Sequence[str] = ()) -> str:
+    """The page of a study as text; `now` is local time without a zone, `notes` are about the best trials."""
     drawn = [_section(section) for section in figures.sections(found)]
     best = "Best trials" if len(found.objectives) == 1 else "Pareto front"
     content = {
         "title": f"{found.name}: study",
         "headline": found.name,
-        "lead": [found.aim],
+        "lead": [found.aim, *notes],
         "sections": {"best": best, **{section["id"]: section["title"] for section in drawn}, "trials": "Trials"},
         "tiles": _tiles(found),
         "best": found.comparison() if found.best else [],

@@ -26,6 +26,9 @@ STATES = {
 }
 WORDS = {state: word for word, state in STATES.items()}
 FINISHED = (TrialState.COMPLETE, TrialState.PRUNED)  # what counts towards --trials
+VAL_IMAGES = "val_images"  # user attribute of a study: the number of images behind val_accuracy
+# user attributes of a training of confirmation.py: the trial whose values it has, and its seed
+CANDIDATE, SEED = "candidate", "train.seed"
 CURVE = "curve"  # user attribute of a trial without reports: pairs of percent and value
 EACH_EPOCH = ("val_accuracy", "val_loss")  # the objectives with a value after each epoch
 ABSENT = "\N{EN DASH}"  # shown for a parameter that a trial does not have
@@ -39,7 +42,8 @@ class Found:
 
     `maximized` says for each of `objectives` whether higher is better; `trials` are sorted by number. `best` has the
     best complete trial, or the Pareto front if there are several objectives. `importances` has the share of each
-    parameter, the largest first; it is empty below LEAST_FOR_IMPORTANCE complete trials.
+    parameter, the largest first; it is empty below LEAST_FOR_IMPORTANCE complete trials. `val_images` is their number,
+    None if the study does not say it.
     """
 
     name: str
@@ -48,6 +52,7 @@ class Found:
     trials: list[FrozenTrial]
     best: list[FrozenTrial]
     importances: dict[str, float]
+    val_images: int | None
 
     @property
     def aim(self) -> str:
@@ -109,7 +114,44 @@ def read(study: optuna.Study) -> Found:
         trials=trials,
         best=best(study, 1 if count == 1 else None),
         importances=_importances(study) if counts(trials)["complete"] >= LEAST_FOR_IMPORTANCE else {},
+        val_images=study.user_attrs.get(VAL_IMAGES),
     )
+
+
+def lead(found: Found) -> list[str]:
+    """Whether the best trial leads trial 0 and the others by more than chance, in sentences.
+
+    Empty where that is not known: without val accuracy as the only objective, or without the number of val images.
+    """
+    if found.objectives != ["val_accuracy"] or not found.best or not found.val_images:
+        return []
+    from convtrack.evaluation.statistics import Difference, unpaired
+
+    images, best = found.val_images, found.best[0]
+    right = {trial.number: round(trial.values[0] * images) for trial in found.of("complete")}
+    top = right.pop(best.number)
+
+    def ahead_of(count: int) -> Difference:
+        return unpaired(count, images, top, images)
+
+    said = []
+    if 0 in right:
+        one = ahead_of(right[0])
+        within = "within chance" if one.low <= 0 else "more than chance, had the trial not been chosen for it"
+        said.append(
+            f"trial {best.number} has {best.values[0]:.4f} against {found.trials[0].values[0]:.4f} of trial 0: "
+            f"{top - right[0]:,} of {images:,} val images; {within} ({100 * one.low:.1f} to {100 * one.high:.1f} "
+            "points)"
+        )
+    near = sum(ahead_of(count).low <= 0 for count in right.values())
+    if near:
+        said.append(f"within chance of trial {best.number}: {near} of {len(right)} other complete trials")
+    if said:
+        said.append(
+            "the intervals are unpaired, since only the numbers of right images are known. `convtrack study confirm` "
+            "decides, with new seeds"
+        )
+    return said
 
 
 def counts(trials: Sequence[FrozenTrial]) -> dict[str, int]:
@@ -127,6 +169,12 @@ def best(study: optuna.Study, count: int | None = None) -> list[FrozenTrial]:
     several = len(study.directions) > 1
     trials = study.best_trials if several else study.get_trials(deepcopy=False, states=(TrialState.COMPLETE,))
     return by_value(trials, study.directions[0] == StudyDirection.MAXIMIZE)[:count]
+
+
+def title(trial: FrozenTrial) -> str:
+    """What to call a trial: by its number or, in a confirmation, by the trial that it trains again."""
+    confirms = trial.user_attrs.get(CANDIDATE)
+    return f"trial {trial.number}" if confirms is None else f"trial {confirms} with seed {trial.user_attrs[SEED]}"
 
 
 def reason(trial: FrozenTrial) -> str:

@@ -195,7 +195,7 @@ class Search:
         self.record.trial_ended(trial.number, results.WORDS[trial.state], reason, folder / folders.LOG)
         leaders = results.best(self.study, 1)
         best = bool(leaders) and len(settings.objectives) == 1 and leaders[0].number == trial.number
-        self.view.ended(trial, best=best)
+        self.view.ended(trial, best=best and results.CANDIDATE not in trial.user_attrs)
         at_work, drop = self.workers.running, self.record.drop_model
         reporting.drop_other_models(self.study, settings.keep_models, drop, mine=self._claims, at_work=at_work)
         values = dict(zip(settings.objectives, leaders[0].values, strict=True)) if leaders else {}

@@ -12,7 +12,7 @@ from optuna.trial import FrozenTrial, TrialState
 
 from convtrack.params.study import Study
 from convtrack.study import optuna_internals
-from convtrack.study.results import EACH_EPOCH
+from convtrack.study.results import CANDIDATE, EACH_EPOCH
 
 FIRST_RUNG, WHOLE = 60, 100  # percent of a trial's own epochs, see docs/decisions/pruning.md
 
@@ -72,7 +72,9 @@ class _Stoppable(optuna.Study):
 
 
 def exhausted(study: optuna.Study, trials: list[FrozenTrial]) -> bool:
-    """Whether each point of a grid has a trial."""
+    """Whether each point of a grid, or each training of a confirmation, has a trial."""
+    if trials and CANDIDATE in trials[0].user_attrs:
+        return all(trial.state != TrialState.WAITING for trial in trials)
     asked = [trial for trial in trials if trial.state != TrialState.WAITING]
     if not isinstance(study.sampler, optuna.samplers.BruteForceSampler) or not asked or len(asked) < len(trials):
         return False

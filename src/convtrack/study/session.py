@@ -24,6 +24,8 @@ from convtrack.study.terminal import View
 from convtrack.study.workers import LocalWorkers, Workers
 from convtrack.system.processor import usable_cores
 
+OTHER_STUDY = "convtrack study run --new starts another study, or set study.name to another name"
+
 __all__ = ["Cluster", "Session", "check", "open_session"]
 
 
@@ -77,26 +79,42 @@ class Session:
             f"study {self.name}: " + ", ".join(f"{counts[word]} {word}" for word in ("complete", "pruned", "failed"))
         )
         for trial in results.best(self.study, 1):
-            view.say(f"best: trial {trial.number}, {results.named(objectives, trial)}")
+            view.say(f"best: {results.title(trial)}, {results.named(objectives, trial)}")
 
 
 def open_session(
-    params: Params, content: dict[str, Any], dataset: dict[str, Any], *, new: bool, allow_change: bool
+    params: Params,
+    content: dict[str, Any],
+    dataset: dict[str, Any],
+    *,
+    new: bool = False,
+    allow_change: bool = False,
+    hint: str = OTHER_STUDY,
 ) -> Session:
     """Open the study that `params` name, on the data that `dataset` (dataset.json) describes.
 
-    Raises ConfigError for a space that cannot be searched or a study with another one; StorageError.
+    `hint` is the advice if the study has other settings. Raises ConfigError for a space that cannot be searched or a
+    study with another one; StorageError.
     """
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     check(params, content, dataset["image_shape"])
     opened = storage.open_storage(params.study.storage)
     made_with = fingerprint.fingerprint(content, dataset["digests"])
-    return Session(open_study(params, opened, made_with, new=new, allow_change=allow_change), params, content)
+    study = open_study(params, opened, made_with, new=new, allow_change=allow_change, hint=hint)
+    with storage.failed_writes():
+        study.set_user_attr(results.VAL_IMAGES, sum(dataset["counts"]["val"].values()))
+    return Session(study, params, content)
 
 
 @storage.failed_writes()
 def open_study(
-    params: Params, kept: BaseStorage, made_with: dict[str, Any], *, new: bool = False, allow_change: bool = False
+    params: Params,
+    kept: BaseStorage,
+    made_with: dict[str, Any],
+    *,
+    new: bool = False,
+    allow_change: bool = False,
+    hint: str = OTHER_STUDY,
 ) -> optuna.Study:
     """Open the study that study.name names, or create it; with `new`, create another one, `name-2` and so on.
 
@@ -115,7 +133,7 @@ def open_study(
     if before == made_with:
         return study
     if problem := _mismatch(study, params, before, made_with, allow_change=allow_change):
-        raise ConfigError(problem, "convtrack study run --new starts another study, or set study.name to another name")
+        raise ConfigError(problem, hint)
     study.set_user_attr(fingerprint.ATTRIBUTE, made_with)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore", ExperimentalWarning)

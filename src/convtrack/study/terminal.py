@@ -6,6 +6,7 @@ import shlex
 import time
 from collections.abc import Sequence
 from types import TracebackType
+from typing import TYPE_CHECKING
 
 from optuna.trial import FrozenTrial, TrialState
 from rich import box
@@ -16,6 +17,9 @@ from rich.text import Text
 
 from convtrack.study import results
 from convtrack.study.results import Found, clock
+
+if TYPE_CHECKING:
+    from convtrack.study.confirmation import Confirmation
 
 BARS = "▁▂▃▄▅▆▇█"
 LONGEST_CURVE = 24  # bars
@@ -49,12 +53,12 @@ class View:
     def started(self, trial: FrozenTrial) -> None:
         self._started[trial.number] = time.monotonic()
         if not self.console.is_terminal:
-            self.say(f"trial {trial.number} begins: {describe(trial)}")
+            self.say(f"{results.title(trial)} begins: {describe(trial)}")
 
     def ended(self, trial: FrozenTrial, *, best: bool) -> None:
         """Say how a trial ended, and if it is the `best` so far."""
         word = results.WORDS[trial.state]
-        line = Text(f"trial {trial.number} ").append(word, COLOURS[word])
+        line = Text(f"{results.title(trial)} ").append(word, COLOURS[word])
         if trial.state == TrialState.COMPLETE:
             line.append(f"  {results.named(self.objectives, trial)}")
             line.append("  best so far" if best else "", "bold")
@@ -96,7 +100,8 @@ class View:
             done = "saving" if trials[number].state.is_finished() else f"{max(curve, default=0)} %"
             last = f"{values[-1]:.4f}" if values else ""
             seconds = time.monotonic() - self._started.get(number, self._began)
-            table.add_row(str(number), done, last, sparkline(values), clock(seconds))
+            name = results.title(trials[number]).removeprefix("trial ")
+            table.add_row(name, done, last, sparkline(values), clock(seconds))
         return table
 
 
@@ -112,16 +117,28 @@ def sparkline(values: list[float]) -> str:
     return "".join(BARS[round((value - low) / span * (len(BARS) - 1))] for value in values[-LONGEST_CURVE:])
 
 
-def summary(found: Found, storage: str) -> RenderableType:
+def summary(found: Found, storage: str, notes: Sequence[str]) -> RenderableType:
     """The state of a study, its best trials beside trial 0, why trials failed, and what to do next.
 
-    `storage` is its address as `optuna --storage` takes it, without a password.
+    `storage` is its address as `optuna --storage` takes it, without a password; `notes` are about the best trials.
     """
     counts = ", ".join(f"{count} {state}" for state, count in results.counts(found.trials).items() if count)
     head = Text(no_wrap=True, overflow="ignore").append(f"{results.printable(found.name)}\n", style="bold")
     head.append(f"  {found.aim}\n  trials: {counts or 'none yet'}; {found.spent} of training (h:mm:ss)\n")
     head.append(f"  storage: {storage}\n")
-    return Group(head, *([_best(found)] if found.best else []), *_failures(found), _next(found, storage))
+    best: list[RenderableType] = [_best(found), *map(Text, notes)] if found.best else []
+    return Group(head, *best, *_failures(found), _next(found, storage))
+
+
+def confirmed(name: str, found: Confirmation) -> RenderableType:
+    """What a confirmation of study `name` has found, and what to do next."""
+    head, *rows = found.table()
+    table = Table(*head, title=f"{name}, trained with new seeds", title_justify="left", title_style="bold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    method = "p: Welch's test, corrected for the number of pairs (Holm)"
+    commands = f"\nNext\n  convtrack study apply {shlex.quote(name)}    # write its values into params.yaml"
+    return Group(table, *map(Text, found.sentences()), Text(method, "dim"), Text(commands if found.chosen else ""))
 
 
 def _best(found: Found) -> Table:
@@ -149,6 +166,8 @@ def _next(found: Found, storage: str) -> Text:
     name, address = shlex.quote(found.name), shlex.quote(storage)
     which = f" --trial {found.best[0].number}" if len(found.objectives) > 1 and found.best else ""
     rows = [(f"convtrack study apply {name}{which}", "write its values into params.yaml")] if found.best else []
+    if found.best and len(found.objectives) == 1:
+        rows.insert(0, (f"convtrack study confirm {name}", "train the best trials with new seeds"))
     rows += [
         (f"convtrack study report {name}", "write all of this as one page"),
         (f"optuna trials --storage {address} --study-name {name}", "list every trial"),
