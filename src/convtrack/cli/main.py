@@ -13,6 +13,7 @@ from typing import NoReturn
 import click
 
 from convtrack.cli import pipeline
+from convtrack.cli.predict import predict
 from convtrack.cli.preset import preset
 from convtrack.cli.runs import compare, promote
 from convtrack.cli.study import study
@@ -67,6 +68,7 @@ def cli() -> None:
       convtrack compare workspace dropout      tell whether a run is better by more than chance
       convtrack promote workspace              make it the champion, if it is the best
       convtrack study run --trials 20          search the parameters of study.space
+      convtrack predict photos/ cat.png        classify pictures with the trained model
       make ui                                  browse the runs in MLflow
       convtrack doctor                         find problems and how to fix them
 
@@ -97,6 +99,7 @@ for command in (
     study,
     compare,
     promote,
+    predict,
     tracking,
 ):
     cli.add_command(command)

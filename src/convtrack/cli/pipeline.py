@@ -36,7 +36,7 @@ def inspect() -> None:
 
     Stage 1 runs again when the digest changes. Other data sets ignore data.path."""
     params = _begin("inspect")
-    with _imports():
+    with imports():
         from convtrack.stages import inspect as stage
 
     stage.run(params.data)
@@ -54,7 +54,7 @@ def download() -> None:
       data.name: image_folder    your own images, at data.path
     """
     params = _begin("download")
-    with _imports():
+    with imports():
         from convtrack.stages import download as stage
 
     stage.run(params.data)
@@ -64,7 +64,7 @@ def download() -> None:
 def preprocess() -> None:
     """Stage 2: split off val and count duplicates -> data/processed."""
     params = _begin("preprocess")
-    with _imports():
+    with imports():
         from convtrack.stages import preprocess as stage
 
     stage.run(params.preprocess)
@@ -77,7 +77,7 @@ def train() -> None:
     An interrupted training resumes from its last checkpoint, in the same MLflow run."""
     params = _begin("train")
     _warn(params, "train")
-    with _imports():
+    with imports():
         from convtrack.training.native_logs import load_tensorflow_quietly
 
         load_tensorflow_quietly()
@@ -100,7 +100,7 @@ def evaluate() -> None:
     The results are added to the MLflow run of the training. If the store lacks that run, a new one is made."""
     params = _begin("evaluate")
     _warn(params, "evaluate")
-    with _imports():
+    with imports():
         from convtrack.training.native_logs import load_tensorflow_quietly
 
         load_tensorflow_quietly()
@@ -121,7 +121,7 @@ def evaluate() -> None:
 
 
 @contextlib.contextmanager
-def _imports() -> Iterator[None]:
+def imports() -> Iterator[None]:
     """A block that imports large libraries: signals exit the process at once, and the garbage collector is off.
 
     Imported modules live until the process ends. Searching them for garbage takes a sixth of the time of the imports.
