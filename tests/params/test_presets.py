@@ -172,6 +172,13 @@ def test_a_preset_is_the_nearest_to_itself(name: str) -> None:
     assert presets.nearest(params, ROOT / "presets") == (name, {})
 
 
+def test_of_two_presets_that_are_equally_near_it_is_the_one_nearer_to_the_defaults(tmp_path: Path) -> None:
+    for name, epochs in (("far", 8), ("usual", 6)):
+        (tmp_path / f"{name}.yaml").write_text(f"description: none\ntrain: {{epochs: {epochs}}}\n")
+    params = schema.parse({"train": {"epochs": 4}})
+    assert presets.nearest(params, tmp_path) == ("usual", {"train.epochs": [4, 6]})
+
+
 def test_what_differs_from_the_nearest_preset_has_both_values(tmp_path: Path) -> None:
     folder = tmp_path / "presets"
     shutil.copytree(ROOT / "presets", folder)

@@ -71,19 +71,21 @@ def nearest(params: Params, folder: Path = FOLDER) -> tuple[str, dict[str, list[
     """The preset in `folder` from which `params` differs in the fewest parameters, and these by their dotted paths.
 
     Each has its value in `params` and, if the preset has this parameter, its value there. The sections evaluate and
-    tracking are ignored, and so are invalid presets. If the defaults are closer than all presets, the name is empty.
+    tracking are ignored, and so are invalid presets. Of equally close ones it is the one closest to the defaults. If
+    these are closer than all presets, the name is empty.
     """
-    own = _of_training(params)
-    found = {}
+    own, default = _of_training(params), _of_training(Params())
+    found, far = {}, {}
     for name in ["", *_names(folder)]:
         with contextlib.suppress(ConfigError):
-            other = _of_training(schema.parse(sections(name, folder)) if name else Params())
+            other = _of_training(schema.parse(sections(name, folder))) if name else default
+            far[name] = sum(other.get(path) != value for path, value in default.items())
             found[name] = {
                 path: [value, other[path]] if path in other else [value]
                 for path, value in own.items()
                 if path not in other or value != other[path]
             }
-    return min(found.items(), key=lambda each: (len(each[1]), each[0] == ""))
+    return min(found.items(), key=lambda each: (len(each[1]), each[0] == "", far[each[0]]))
 
 
 def _of_training(params: Params) -> dict[str, Any]:
