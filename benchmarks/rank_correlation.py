@@ -1,15 +1,16 @@
 """Whether trials that are ahead in mid-training win in the end, and how often each pruner stops a winner.
 
-Takes: seconds, after NAME=searches
+Takes: minutes, after NAME=trial_curves
 
-Uses the trials of the search without pruning from benchmarks/searches.py's JSON. Spearman's rank correlation of val
-accuracy at each fraction of the schedule with the final one is printed on stderr and written to the JSON. Then the
-curves are replayed through Optuna with each pruner, in many random orders. The table has the epochs that are trained,
+Uses trials that were not pruned: those of benchmarks/trial_curves.py's JSON, with progressive resizing and without, or
+those of the search without pruning from benchmarks/searches.py's. Spearman's rank correlation of val accuracy at each
+fraction of the schedule with the final one is printed on stderr and written to the JSON. Then the curves are replayed
+through Optuna with each pruner and each first rung, in many random orders. The table has the epochs that are trained,
 how often the best trial is stopped, how many of the best three are, and the accuracy lost by that. The last column is
 the accuracy lost if only half of all epochs are trained, when a pruner has seen more trials.
 
     make bench NAME=rank_correlation
-    .venv/bin/python benchmarks/rank_correlation.py --searches .convtrack/benchmarks/searches.json
+    .venv/bin/python benchmarks/rank_correlation.py --curves .convtrack/benchmarks/searches.json --rung 33 --rung 66
 """
 
 from __future__ import annotations
@@ -26,9 +27,10 @@ from scipy.stats import spearmanr
 
 from convtrack import files
 from convtrack.params import schema
-from convtrack.study.sampling import make_pruner
+from convtrack.study import sampling
 
-PRUNERS = ("none", "median", "halving", "hyperband")
+WITH_RUNG = ("median", "halving")  # pruners with a first rung; hyperband has brackets
+RUNGS = (10, 20, 30, 40, 50, 60, 70)  # percent of a schedule
 ORDERS = 300
 TOP = 3
 
@@ -36,30 +38,39 @@ TOP = 3
 def main() -> None:
     """Replay, print the table, write the JSON."""
     options = harness.parser(__doc__, __file__)
-    options.add_argument("--searches", type=Path, default=harness.RESULTS / "searches.json", help="of searches.py")
+    default = harness.RESULTS / "trial_curves.json"
+    options.add_argument("--curves", type=Path, default=default, help="JSON of trial_curves.py or searches.py")
+    options.add_argument("--rung", type=int, action="append", help="first rung in percent; repeatable")
     wanted = options.parse_args()
-    if not wanted.searches.exists():
+    if not wanted.curves.exists():
         raise harness.BenchmarkError(
-            f"{wanted.searches} is missing. Nothing was done\n  next: make bench NAME=searches"
+            f"{wanted.curves} is missing. Nothing was done\n  next: make bench NAME=trial_curves"
         )
     optuna.logging.set_verbosity(optuna.logging.ERROR)
-    found = files.read_json(wanted.searches)["searches"][searches.UNPRUNED]
-    trials = [trial for trial in found if trial["value"] is not None]
-    finals = [trial["value"] for trial in trials]
-    correlations = {}
-    for percent in sorted({percent for trial in trials for percent in by_percent(trial)}):
-        values = [by_percent(trial)[percent] for trial in trials]
-        correlations[percent] = float(spearmanr(values, finals).statistic)
-        harness.say(f"at {percent} % of the schedule: rank correlation with the end {correlations[percent]:.2f}")
     content = schema.read_yaml(harness.ROOT / "params.yaml")
-    replayed = {name: [replay(content, name, trials, order) for order in range(ORDERS)] for name in PRUNERS}
-    columns = ["pruner", "epochs trained, %", "best stopped, %", f"of the best {TOP} stopped, %", "accuracy lost"]
-    columns.append("with half of all epochs")
-    rows = [row(name, replays) for name, replays in replayed.items()]
-    spread = statistics.pstdev(finals)
-    harness.report(
-        wanted.out, columns, rows, trials=len(trials), orders=ORDERS, correlations=correlations, spread=spread
-    )
+    pruned = searches.SEARCHES.keys() - {searches.UNPRUNED}
+    found = {name: of for name, of in files.read_json(wanted.curves)["searches"].items() if name not in pruned}
+    rungs = wanted.rung or RUNGS
+    pruners = [("none", 0), *((pruner, rung) for pruner in WITH_RUNG for rung in rungs), ("hyperband", 0)]
+    rows, about = [], {}
+    for name, trials in found.items():
+        about[name] = {"trials": len(trials), "correlations": correlations(trials)}
+        for percent, value in about[name]["correlations"].items():
+            harness.say(f"{name}, at {percent} % of the schedule: rank correlation with the end {value:.2f}")
+        for pruner, rung in pruners:
+            replays = [replay(content, pruner, rung, trials, order) for order in range(ORDERS)]
+            rows.append([name, f"`{pruner}`" + (f", first rung at {rung} %" if rung else ""), *row(replays)])
+    columns = ["images", "pruner", "epochs trained, %", "best stopped, %", f"of the best {TOP} stopped, %"]
+    columns += ["accuracy lost", "with half of all epochs"]
+    harness.report(wanted.out, columns, rows, orders=ORDERS, searches=about)
+
+
+def correlations(trials: list[dict[str, Any]]) -> dict[int, float]:
+    """The rank correlation at each percentage, of the trials that did not diverge."""
+    complete = [trial for trial in trials if trial["value"] is not None]
+    finals = [trial["value"] for trial in complete]
+    curves = [by_percent(trial) for trial in complete]
+    return {percent: float(spearmanr([curve[percent] for curve in curves], finals).statistic) for percent in curves[0]}
 
 
 def by_percent(trial: dict[str, Any]) -> dict[int, float]:
@@ -67,20 +78,29 @@ def by_percent(trial: dict[str, Any]) -> dict[int, float]:
     return {int(percent): value for percent, value in trial["curve"].items()}
 
 
-def replay(content: dict[str, Any], pruner: str, trials: list[dict[str, Any]], order: int) -> dict[str, Any]:
-    """A study of these trials in the `order`-th random order, with what the pruner stopped of them."""
+def replay(content: dict[str, Any], pruner: str, rung: int, trials: list[dict[str, Any]], order: int) -> dict[str, Any]:
+    """A study of these trials in the `order`-th random order, with what the pruner stopped of them.
+
+    rung: the first one in percent; 0: the pruner's own.
+    """
+    sampling.FIRST_RUNG = rung or sampling.FIRST_RUNG
     settings = schema.parse(content | {"study": content["study"] | {"pruner": pruner}}).study
-    study = optuna.create_study(direction="maximize", pruner=make_pruner(settings), study_name=f"replay-{order}")
-    finals = [trial["value"] for trial in trials]
+    study = optuna.create_study(
+        direction="maximize", pruner=sampling.make_pruner(settings), study_name=f"replay-{order}"
+    )
+    finals = [trial["value"] or 0.0 for trial in trials]  # one that diverged is stopped there, and is never the best
     best = sorted(range(len(trials)), key=lambda number: -finals[number])[:TOP]
     whole = sum(len(trial["curve"]) for trial in trials)
     stopped, epochs, in_half = set(), 0, 0.0
     for number in random.Random(order).sample(range(len(trials)), len(trials)):
         again = study.ask()
-        for percent, value in by_percent(trials[number]).items():
+        diverged = trials[number]["value"] is None
+        curve = by_percent(trials[number])
+        for percent, value in curve.items():
             again.report(value, percent)
             epochs += 1
-            if percent < 100 and again.should_prune():
+            ends = diverged and percent == max(curve)
+            if ends or (percent < 100 and again.should_prune()):
                 stopped.add(number)
                 study.tell(again, state=optuna.trial.TrialState.PRUNED)
                 break
@@ -98,11 +118,11 @@ def replay(content: dict[str, Any], pruner: str, trials: list[dict[str, Any]], o
     }
 
 
-def row(pruner: str, replays: list[dict[str, Any]]) -> list[str]:
-    """A row of the table: means over all orders."""
+def row(replays: list[dict[str, Any]]) -> list[str]:
+    """The numbers of a row of the table: means over all orders."""
     mean = {name: statistics.mean(float(one[name]) for one in replays) for name in replays[0]}
     shares = [f"{100 * mean[name]:.0f}" for name in ("epochs", "best_stopped", "top_stopped")]
-    return [pruner, *shares, *(f"{mean[name]:.4f}" for name in ("lost", "lost_in_half"))]
+    return [*shares, *(f"{mean[name]:.4f}" for name in ("lost", "lost_in_half"))]
 
 
 if __name__ == "__main__":

@@ -216,17 +216,26 @@ def searched(curves: list[list[float]]) -> dict[str, Any]:
     return {"searches": {"TPE, no pruning": trials}}
 
 
+def replayed(curves: Path, out: Path) -> tuple[dict[str, list[str]], dict[str, float]]:
+    """The numbers of each pruner, and the rank correlations, of the one search in `curves`."""
+    bench("rank_correlation", "--curves", curves, "--rung", "33", "--rung", "66", "--out", out)
+    written = files.read_json(out)
+    (about,) = written["searches"].values()
+    return {pruner: numbers for _, pruner, *numbers in written["table"]["rows"]}, about["correlations"]
+
+
 @pytest.mark.slow
 def test_pruners_keep_the_best_of_trials_that_never_overtake_one_another(tmp_path: Path) -> None:
     curves = [[0.1 + 0.02 * trial, 0.3 + 0.02 * trial, 0.5 + 0.02 * trial] for trial in range(16)]
     files.write_json(tmp_path / "searches.json", searched(curves))
     out = tmp_path / "out.json"
-    shown = table(bench("rank_correlation", "--searches", tmp_path / "searches.json", "--out", out).stdout)
-    assert files.read_json(out)["correlations"] == {"33": 1.0, "66": 1.0, "100": 1.0}
-    assert shown["none"] == ["100", "0", "0", "0.0000", shown["none"][-1]]
-    assert (shown["halving"][1], shown["halving"][3]) == ("0", "0.0000")
-    assert int(shown["halving"][0]) < 90  # one rung, behind two of three epochs
-    assert float(shown["halving"][-1]) < float(shown["none"][-1])  # it has seen more of them by then
+    shown, correlations = replayed(tmp_path / "searches.json", out)
+    assert correlations == {"33": 1.0, "66": 1.0, "100": 1.0}
+    assert shown["`none`"] == ["100", "0", "0", "0.0000", shown["`none`"][-1]]
+    early, late = (shown[f"`halving`, first rung at {rung} %"] for rung in (33, 66))
+    assert (late[1], late[3]) == ("0", "0.0000")
+    assert int(early[0]) < int(late[0]) < 90  # behind one and two of three epochs
+    assert float(late[-1]) < float(shown["`none`"][-1])  # it has seen more of them by then
 
 
 @pytest.mark.slow
@@ -234,7 +243,8 @@ def test_pruners_stop_the_best_of_trials_that_all_overtake_one_another(tmp_path:
     curves = [[0.4 - 0.02 * trial, 0.5 - 0.02 * trial, 0.5 + 0.02 * trial] for trial in range(16)]
     files.write_json(tmp_path / "searches.json", searched(curves))
     out = tmp_path / "out.json"
-    shown = table(bench("rank_correlation", "--searches", tmp_path / "searches.json", "--out", out).stdout)
-    assert files.read_json(out)["correlations"] == {"33": -1.0, "66": -1.0, "100": 1.0}
-    assert int(shown["halving"][1]) > 50
-    assert float(shown["halving"][3]) > 0.01
+    shown, correlations = replayed(tmp_path / "searches.json", out)
+    assert correlations == {"33": -1.0, "66": -1.0, "100": 1.0}
+    late = shown["`halving`, first rung at 66 %"]
+    assert int(late[1]) > 50
+    assert float(late[3]) > 0.01
