@@ -10,7 +10,7 @@ from mlflow import MlflowClient
 from convtrack import files
 from convtrack.params.schema import Params
 from convtrack.tracking import evaluation_run, training_run
-from convtrack.tracking.replay import TAG
+from convtrack.tracking.records import TAG
 
 EPOCHS = 4
 

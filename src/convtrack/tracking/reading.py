@@ -13,7 +13,7 @@ from convtrack import files
 from convtrack.errors import TrackingError
 from convtrack.redact import redacted_uri
 from convtrack.tracking import health, store
-from convtrack.tracking.replay import TAG
+from convtrack.tracking.records import TAG
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

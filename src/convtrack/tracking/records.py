@@ -15,6 +15,7 @@ from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, ValidationEr
 
 from convtrack.errors import StorageError, TrackingError
 
+TAG = "convtrack.run"  # of a run in MLflow: convtrack's name for it
 Status = Literal["RUNNING", "FINISHED", "FAILED", "KILLED"]
 
 

@@ -14,13 +14,12 @@ import click
 from convtrack.redact import redacted_uri
 from convtrack.tracking import health, logged_models, store, trials, views
 from convtrack.tracking.outbox import FILES, MODEL, Outbox, Record
-from convtrack.tracking.records import BrokenRecordError, Payload, Point, Settlement, Start
+from convtrack.tracking.records import TAG, BrokenRecordError, Payload, Point, Settlement, Start
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
     from mlflow.entities import Metric, Run
 
-TAG = "convtrack.run"
 # of a run made from a training's files: the store that has the training's own run, and MLflow's id of that run
 COPIED, ORIGINAL = "convtrack.copied_from", "convtrack.original_run_id"
 MOST = {"metrics": 1000, "params": 100, "tags": 100}  # MLflow's limits for one request

@@ -23,8 +23,7 @@ from convtrack.tracking import names, payloads, provenance, store, trials, views
 from convtrack.tracking.changes import Changes
 from convtrack.tracking.flusher import Flusher
 from convtrack.tracking.provenance import nearest_preset
-from convtrack.tracking.records import Payload, Point, Start, Status, now
-from convtrack.tracking.replay import TAG
+from convtrack.tracking.records import TAG, Payload, Point, Start, Status, now
 from convtrack.tracking.trials import TrialLink
 
 if TYPE_CHECKING:

@@ -12,8 +12,7 @@ from convtrack import files
 from convtrack.params.schema import PARAMS_FILE, Params
 from convtrack.tracking import payloads, provenance, store, trials
 from convtrack.tracking.flusher import Flusher
-from convtrack.tracking.records import Payload, Settlement, Start, Status, TrialState, now
-from convtrack.tracking.replay import TAG
+from convtrack.tracking.records import TAG, Payload, Settlement, Start, Status, TrialState, now
 from convtrack.tracking.run import check_experiment, opened
 
 if TYPE_CHECKING:
