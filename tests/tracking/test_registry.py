@@ -92,6 +92,17 @@ def test_a_champion_that_is_promoted_again_stays_and_gets_no_second_version(
     assert len(mlflow_client.search_model_versions(f"name = '{name}'")) == 1
 
 
+def test_the_description_is_the_model_card_without_its_metadata(
+    record: Record, mlflow_client: MlflowClient, name: str
+) -> None:
+    run_id = record(FAIR)
+    files.CARD.write_text("---\nlicense: unknown\n---\n\n# Image classifier\n\nTest accuracy 75 %.\n\n## Data\n")
+    mlflow_client.log_artifact(run_id, str(files.CARD), "reports")
+    files.CARD.unlink()  # it is that of MLflow
+    promote.promote(load("workspace"), name)
+    assert mlflow_client.get_model_version(name, "1").description == "Test accuracy 75 %.\n\n## Data"
+
+
 def test_the_model_shows_its_versions(record: Record, mlflow_client: MlflowClient, name: str) -> None:
     run = mlflow_client.get_run(record(FAIR))
     promote.promote(load("workspace"), name)

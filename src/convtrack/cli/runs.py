@@ -98,7 +98,7 @@ def promote(*, name: str | None, model: str | None, force: bool, rollback: bool)
     registered, and the exit code is 1. The former champion gets the alias `previous`.
 
     RUN is what `convtrack compare` takes. Its MLflow run should have a model (`convtrack tracking sync`). The version
-    gets the test metrics and the result of the comparison as tags.
+    gets the test metrics and the result of the comparison as tags, and the model card as its description.
 
     With --force, a run that is not better, or that cannot be compared, is promoted too, and the tags say so. With
     --rollback and without RUN, the default of --name is data.name in params.yaml.

@@ -13,12 +13,13 @@ from convtrack import files
 from convtrack.errors import ConfigError, DataError, RefusedError, TrackingError
 from convtrack.evaluation import statistics
 from convtrack.evaluation.statistics import p_words
+from convtrack.report import card
 from convtrack.runs import comparison, history, recorded
 from convtrack.runs.comparison import Comparison, Pair
 from convtrack.runs.finished import FinishedRun
 from convtrack.tracking import reading
 from convtrack.tracking.reading import RecordedRun
-from convtrack.tracking.registry import CHAMPION, PREVIOUS, Registry, Version
+from convtrack.tracking.registry import CHAMPION, LONGEST, PREVIOUS, Registry, Version
 
 LOCK = files.STATE / "promote.lock"
 FIRST = "there was no champion"
@@ -79,7 +80,7 @@ def promote(run: FinishedRun, name: str | None, *, force: bool = False) -> list[
             if not decision.better and not force:
                 raise _refused(run, registry.name, champion, decision)
             tags = _tags(decision, champion, looks, run)
-            version = registry.add(run_id, tags, _description(run))
+            version = registry.add(run_id, tags, _description(run, record))
             if registry.exchange(version, champion, "promotion"):
                 return _done(version, run, champion, decision) + _looks(looks)
             # another champion since: this one has to beat that
@@ -212,8 +213,10 @@ def _number(value: float) -> str:
     return f"{value:.0f}" if value.is_integer() and abs(value) > 1 else f"{value:.4f}"
 
 
-def _description(run: FinishedRun) -> str:
-    """The test accuracy in the first sentence, which MLflow's page of a model shows in no other place."""
+def _description(run: FinishedRun, record: RecordedRun) -> str:
+    """The model card, or without one the test accuracy, which MLflow's page of a version shows in no other place."""
+    if found := card.body(reading.card(record), LONGEST):
+        return found
     metrics = _metrics(run)
     if "test_accuracy" not in metrics:
         return "Its test accuracy is not known."

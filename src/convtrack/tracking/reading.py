@@ -139,14 +139,23 @@ def download(run: RecordedRun, folder: Path) -> None:
 
 def patch(run: RecordedRun) -> bytes:
     """The uncommitted changes that were kept with a run, empty where there are none. Raises TrackingError."""
-    if run.tags.get("git.dirty") != "true":
-        return b""
+    return _content(run, PATCH) if run.tags.get("git.dirty") == "true" else b""
+
+
+def card(run: RecordedRun) -> str:
+    """The model card of a run, empty where an earlier version of convtrack evaluated it. Raises TrackingError."""
+    return _content(run, str(files.CARD)).decode(errors="replace")
+
+
+def _content(run: RecordedRun, name: str) -> bytes:
+    """The content of an artifact, empty where it is not there. Raises TrackingError."""
     try:
         client = store.connect()
-        if PATCH not in {entry.path for entry in client.list_artifacts(run.run_id)}:
+        folder = str(Path(name).parent) if "/" in name else None
+        if name not in {entry.path for entry in client.list_artifacts(run.run_id, folder)}:
             return b""
-        with tempfile.TemporaryDirectory(prefix="convtrack-") as folder:
-            return Path(client.download_artifacts(run.run_id, PATCH, folder)).read_bytes()
+        with tempfile.TemporaryDirectory(prefix="convtrack-") as temporary:
+            return Path(client.download_artifacts(run.run_id, name, temporary)).read_bytes()
     except Exception as error:
         raise health.trouble(error) from error
 
