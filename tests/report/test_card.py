@@ -73,8 +73,10 @@ def test_the_numbers_are_those_of_the_files() -> None:
     numbers = files.read_json(files.EVALUATION)
     low, high = numbers["accuracy_low"], numbers["accuracy_high"]
     assert f"Test accuracy 66.67 % (95 % interval {100 * low:.2f} % to {100 * high:.2f} %) on 6 images of" in text
-    assert cells(text, "test accuracy") == ["0.6667", f"interval {low:.4f} to {high:.4f}"]
-    assert cells(text, "test loss") == [f"{numbers['loss']:.4f}", "cross-entropy"]
+    assert cells(text, "test accuracy") == ["0.6667", f"95% interval {low:.4f} to {high:.4f}, 6 test images"]
+    low, high = numbers["intervals"]["loss"]
+    loss = [f"{numbers['loss']:.4f}", f"95% interval {low:.4f} to {high:.4f}, cross-entropy"]
+    assert cells(text, "test loss") == loss
     assert cells(text, "cat") == ["0.5000", "1.0000", "4"]
     assert "- cat predicted as dog: 2 of 4 (50.0 %)" in text
     assert "guessing at random 50.00 %" in text

@@ -20,7 +20,7 @@ from convtrack.evaluation import bounds
 from convtrack.report import results, summary
 from convtrack.report.names import in_markdown, shown
 from convtrack.report.summary import NOT_RECORDED, percent
-from convtrack.report.tables import REMARKS
+from convtrack.report.tables import remarks
 
 MOST_ROWS = 5  # of classes and pairs
 MOST_CHANGED = 20  # parameters
@@ -166,13 +166,9 @@ def _data(title: str, dataset: dict[str, Any]) -> str:
 
 
 def _metrics(numbers: dict[str, Any], training: dict[str, Any], val: int) -> list[dict[str, str]]:
-    interval = " to ".join(f"{numbers[name]:.4f}" for name in ("accuracy_low", "accuracy_high"))
-    remarks = REMARKS | {
-        "accuracy": f"interval {interval}",
-        "tta_accuracy": "averaged over views of each image",
-    }
+    beside = remarks(numbers) | {"tta_accuracy": "averaged over views of each image"}
     rows = [
-        {"name": f"test {name.replace('_', ' ')}", "value": f"{value:.4f}", "remark": remarks.get(name, "")}
+        {"name": f"test {name.replace('_', ' ')}", "value": f"{value:.4f}", "remark": beside.get(name, "")}
         for name, value in numbers.items()
         if isinstance(value, float) and name not in {"accuracy_low", "accuracy_high"}
     ]
