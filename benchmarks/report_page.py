@@ -23,7 +23,7 @@ import pandas as pd
 
 from convtrack import files
 from convtrack.params.evaluate import Evaluate
-from convtrack.report import page
+from convtrack.report import page, results
 from convtrack.stages import evaluate
 
 WRONG = 0.125
@@ -68,7 +68,7 @@ def measure(images: int, classes: int) -> dict[str, Any]:
         try:
             make_run(images, classes)
             started = time.perf_counter()
-            page.write(Evaluate())
+            page.write(results.read(), Evaluate())
             seconds = time.perf_counter() - started
             size = files.PAGE.stat().st_size
         finally:

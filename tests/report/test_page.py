@@ -14,7 +14,7 @@ from PIL import Image
 from convtrack import files
 from convtrack.errors import StorageError
 from convtrack.params.evaluate import Evaluate
-from convtrack.report import page, sheet
+from convtrack.report import page, results, sheet
 from tests.outline import Outline
 
 Write = Callable[..., None]
@@ -22,7 +22,7 @@ Write = Callable[..., None]
 
 def written() -> Outline:
     """The page of the files in the current folder."""
-    page.write(Evaluate())
+    page.write(results.read(), Evaluate())
     outline = Outline()
     outline.feed(files.PAGE.read_text(encoding="utf-8"))
     return outline
@@ -169,15 +169,15 @@ def test_where_a_file_is_missing_the_older_page_stays() -> None:
     files.PAGE.write_text("older")
     files.TRAINING.unlink()
     with pytest.raises(StorageError, match=r"models/training\.json is missing"):
-        page.write(Evaluate())
+        page.write(results.read(), Evaluate())
     assert files.PAGE.read_text() == "older"
 
 
 @pytest.mark.usefixtures("cats_and_dogs")
 def test_the_same_files_make_the_same_page() -> None:
-    page.write(Evaluate())
+    page.write(results.read(), Evaluate())
     before = files.PAGE.read_bytes()
-    page.write(Evaluate())
+    page.write(results.read(), Evaluate())
     assert files.PAGE.read_bytes() == before
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from convtrack import files
 from convtrack.params.evaluate import Evaluate
-from convtrack.report import page
+from convtrack.report import page, results
 from tests.browser import DARK, axe, needs_axe, needs_browser, opening
 
 CLASSES = ["<script>alert()</script>", "cat & dog", "猫"]
@@ -56,7 +56,7 @@ def written(write_results: Callable[..., None]) -> str:
     probabilities[np.arange(30), predicted] = 0.6
     probabilities[4] = [0.05, 0.05, 0.9]
     write_results(CLASSES, labels.tolist(), probabilities, (8, 8, 3))
-    page.write(Evaluate())
+    page.write(results.read(), Evaluate())
     return files.PAGE.read_text(encoding="utf-8")
 
 

@@ -90,7 +90,7 @@ def test_predictions_have_the_most_probable_classes_of_each_image() -> None:
 
 
 def test_pictures_open_anywhere_and_say_what_they_leave_out() -> None:
-    pictures.draw(PARAMETERS)
+    pictures.draw(results.read(), PARAMETERS)
     assert {path.name for path in files.PICTURES.iterdir()} == set(pictures.PICTURES)
     for path in files.PICTURES.iterdir():
         with Image.open(path) as image:

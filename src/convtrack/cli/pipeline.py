@@ -108,13 +108,14 @@ def evaluate() -> None:
 
         tracking.load()
         from convtrack.datasets import terms
-        from convtrack.report import card, page, pictures, tables
+        from convtrack.report import card, page, pictures, results, tables
         from convtrack.stages import evaluate as stage
 
     with tracking.evaluation_run(params) as run:
         metrics = stage.run(params.evaluate)
-        pictures.draw(params.evaluate)
-        page.write(params.evaluate)
+        found = results.read()
+        pictures.draw(found, params.evaluate)
+        page.write(found, params.evaluate)
         card.write(terms.of)
         run.log_evaluation(metrics)
     tables.show()

@@ -11,7 +11,7 @@ from convtrack import files
 from convtrack.evaluation import bounds
 from convtrack.pages.render import render
 from convtrack.params.evaluate import Evaluate
-from convtrack.report import confidence, epochs, results, sheet, summary
+from convtrack.report import confidence, epochs, sheet, summary
 from convtrack.report.confusion import Confusion, confusion_matrix
 from convtrack.report.examples import choose
 from convtrack.report.names import shown, shown_file
@@ -31,14 +31,14 @@ SECTIONS = {
 }
 
 
-def write(evaluate: Evaluate) -> None:
-    """Write files.PAGE from what preprocess, train and evaluate wrote, whole or not at all.
+def write(found: Results, evaluate: Evaluate) -> None:
+    """Write files.PAGE from `found` and the other files of preprocess, train and evaluate, whole or not at all.
 
     Raises StorageError where one of those files is missing, or there is no room.
     """
     numbers, dataset = files.read_json(files.EVALUATION), files.read_json(files.PROCESSED / files.DATASET)
     run = files.read_json(files.RUN) if files.RUN.exists() else {}
-    text = render("convtrack.report", "run.html", page(results.read(), numbers, dataset, run, evaluate))
+    text = render("convtrack.report", "run.html", page(found, numbers, dataset, run, evaluate))
     with files.atomic_write(files.PAGE) as temporary:
         temporary.write_text(text, encoding="utf-8")
 

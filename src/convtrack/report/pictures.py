@@ -23,12 +23,11 @@ PICTURES: dict[str, Callable[[results.Results, Evaluate], Figure]] = {
 }
 
 
-def draw(evaluate: Evaluate) -> None:
-    """Draw all pictures into reports/pictures, atomically, from the files of train and evaluate.
+def draw(found: results.Results, evaluate: Evaluate) -> None:
+    """Draw all pictures into reports/pictures, atomically.
 
-    Raises StorageError if a file is missing or cannot be written.
+    Raises StorageError if a file cannot be written.
     """
-    found = results.read()
     with files.atomic_folder(files.PICTURES) as folder, mpl.rc_context(style()), warnings.catch_warnings():
         # characters that no installed font has are drawn as boxes; do not warn about each
         warnings.filterwarnings("ignore", message="Glyph .* missing from font")
