@@ -60,17 +60,17 @@ def cli() -> None:
 
     \b
     Start here:
-      convtrack run                            run the whole pipeline
-      convtrack preset use fast                switch to another network and recipe
-      dvc repro                                run the stages that a change affects
-      dvc exp run --temp -S model.dropout=0.4  try a value without changing params.yaml
-      dvc exp show --only-changed              compare experiments
-      convtrack compare workspace dropout      tell whether a run is better by more than chance
-      convtrack promote workspace              make it the champion, if it is the best
-      convtrack study run --trials 20          search the parameters of study.space
-      convtrack predict photos/ cat.png        classify pictures with the trained model
-      make ui                                  browse the runs in MLflow
-      convtrack doctor                         find problems and how to fix them
+      convtrack run                              run the whole pipeline
+      convtrack preset use fast                  switch to another network and recipe
+      dvc repro                                  run the stages that a change affects
+      dvc exp run --temp -S model.dropout=0.4    try a value without changing params.yaml
+      dvc exp show --only-changed --drop models  compare experiments
+      convtrack compare workspace dropout        tell whether a run is better by more than chance
+      convtrack promote workspace                make it the champion, if it is the best
+      convtrack study run --trials 20            search the parameters of study.space
+      convtrack predict photos/ cat.png          classify pictures with the trained model
+      make ui                                    browse the runs in MLflow
+      convtrack doctor                           find problems and how to fix them
 
     params.yaml explains every parameter. All commands work from any folder of the repository.
     """

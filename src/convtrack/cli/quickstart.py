@@ -55,7 +55,7 @@ def next_commands() -> dict[str, str]:
     return (keep if status.stdout else {}) | {
         "make ui": "browse curves, confusion, data and code of every run in MLflow",
         f"{prefix}dvc exp run --temp -n dropout -S model.dropout=0.2": "try a value; params.yaml explains them all",
-        f"{prefix}dvc exp show --only-changed": "compare experiments",
+        f"{prefix}dvc exp show --only-changed --drop models": "compare experiments",
     }
 
 

@@ -193,6 +193,8 @@ def run(evaluate: Evaluate) -> dict[str, Any]:
 def headline(metrics: dict[str, Any], training: dict[str, Any], history: pd.DataFrame) -> dict[str, Any]:
     """The content of metrics.json: the few metrics that `dvc exp show` compares, to leave space for the params.
 
+    `dvc metrics diff` sorts them by name; test_accuracy is to be first.
+
     metrics, training, history: the contents of evaluation.json, training.json and history.csv. val_accuracy is that of
     the model's weights, which need not be those of the last epoch. It is left out if there is no val split.
     """
@@ -202,7 +204,6 @@ def headline(metrics: dict[str, Any], training: dict[str, Any], history: pd.Data
         "test_accuracy": metrics["accuracy"],
         "test_loss": metrics["loss"],
         **({} if math.isnan(of_val) else {"val_accuracy": of_val}),
-        "best_epoch": training["best_epoch"],
     }
     return few | ({"test_tta_accuracy": metrics["tta_accuracy"]} if "tta_accuracy" in metrics else {})
 
