@@ -1,9 +1,12 @@
-"""Runs of a real pipeline compared: experiments, a revision, the workspace, MLflow over HTTP. They share one clone."""
+"""Runs of a real pipeline compared and made again: experiments, a revision, a workspace, MLflow. One clone for all."""
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
+import signal
+import sqlite3
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -22,13 +25,20 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def clone(make_clone: Callable[[Path], Clone], tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A clone with a first run, committed, and two experiments: one of a wider network, one of another seed."""
+    """A clone with a first run, committed, and experiments: a wider network, another seed, and a final fit.
+
+    The source that the first run had was committed only after it.
+    """
     clone = make_clone(tmp_path_factory.mktemp("compare"))
+    with (clone.path / "src/convtrack/models/vgg.py").open("a") as module:
+        module.write("# one\n")
+    (clone.path / "src/convtrack/models/untracked.py").write_bytes(b"two = 2\r\n")
     clone.run("dvc", "repro")
     clone.run("git", "add", "-A")
     clone.run("git", "commit", "-qm", "first results")
     clone.run("dvc", "exp", "run", "--temp", "-n", "wider", "-S", "model.filters=[8,8]")
     clone.run("dvc", "exp", "run", "--temp", "-n", "another-seed", "-S", "train.seed=1")
+    clone.run("dvc", "exp", "run", "--temp", "-n", "final", "-S", "preprocess.val_fraction=0", "-S", "train.epochs=1")
     return clone
 
 
@@ -40,6 +50,28 @@ def served(clone: Clone, tmp_path: Path) -> Iterator[str]:
         clone.environment["MLFLOW_TRACKING_URI"] = address
         yield address
     clone.environment = before
+
+
+def state(clone: Clone) -> dict[str, str]:
+    """The files of the workspace that a user would miss, and what Git, DVC's cache and MLflow have."""
+    found = {
+        str(path.relative_to(clone.path)): hashlib.sha256(path.read_bytes()).hexdigest()
+        for pattern in ("*.yaml", "dvc.lock", "models/*", "reports/*", "src/**/*.py", ".git/index", ".git/HEAD")
+        for path in clone.path.glob(pattern)
+        if path.is_file()
+    }
+    cache = sorted(str(path) for path in (clone.path / ".dvc/cache").rglob("*"))
+    git = [clone.run("git", *words) for words in (("for-each-ref",), ("stash", "list"), ("worktree", "list"))]
+    runs = sqlite3.connect(clone.path / "mlflow.db").execute("SELECT run_uuid, status FROM runs ORDER BY 1").fetchall()
+    return found | {"cache": "\n".join(cache), "git": "".join(git), "runs": str(runs)}
+
+
+def reproduced(clone: Clone, *arguments: str) -> dict[str, Any]:
+    """What `convtrack reproduce` says, which must leave the clone as it was."""
+    before = state(clone)
+    output = clone.run("convtrack", "reproduce", *arguments, "--json")
+    assert state(clone) == before
+    return dict(json.loads(output[output.rindex("\n{\n") :].rpartition("}")[0] + "}"))
 
 
 def compared(clone: Clone, *arguments: str) -> dict[str, Any]:
@@ -122,6 +154,82 @@ def test_a_run_on_a_server_with_its_uncommitted_changes_by_the_beginning_of_its_
     said = clone.run("convtrack", "compare", run_id, "wider", expect=1)
     assert "does not answer: nothing listens there" in said
     assert "packages and machine are unknown" in clone.run("convtrack", "compare", "edited", "wider")
+
+
+def test_a_run_with_uncommitted_changes_is_made_again_bit_for_bit(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.setitem(clone.environment, "TMPDIR", str(tmp_path))
+    found = reproduced(clone, clone.json(files.RUN)["run_id"][:10], "--keep")
+    assert found["identical"], found
+    assert found["verdict"] == "identical: weights (bit for bit), predictions and metrics"
+    parts = {part["name"]: part for part in found["parts"] if part["kind"] in {"results", "data"}}
+    assert {"weights", "test predictions", "val predictions", "learning curves", "test accuracy", "data"} <= set(parts)
+    assert found["differing_conditions"] == []
+    kept = Path(found["folder"])
+    assert kept.is_relative_to(tmp_path)
+    assert (kept / "src/convtrack/models/vgg.py").read_text().endswith("# one\n")
+    assert (kept / "src/convtrack/models/untracked.py").read_bytes() == b"two = 2\r\n"
+    assert (kept / files.MODEL).is_file()
+
+
+def test_a_final_fit_says_so_everywhere_and_is_made_again_bit_for_bit(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    said = clone.run("convtrack", "compare", "wider", "final", "--split", "val", expect=1)
+    assert "final has no predictions on val: it was trained on train and val together" in said
+    assert compared(clone, "wider", "final")["pairs"][0]["paired"]
+    table = clone.run("dvc", "exp", "show", "--csv")
+    columns, *rows = [line.split(",") for line in table.splitlines() if "," in line]
+    (row,) = (dict(zip(columns, row, strict=False)) for row in rows if "final" in row)
+    assert (row["val_accuracy"], row["best_epoch"]) == ("", "1")
+    clone.run("dvc", "plots", "diff", "HEAD", "final", "-o", str(tmp_path / "plots"))
+    assert (tmp_path / "plots/index.html").is_file()
+    monkeypatch.setitem(clone.environment, "TMPDIR", str(tmp_path))
+    found = reproduced(clone, "final")
+    assert found["identical"], found
+    assert not list(tmp_path.glob("convtrack-*"))
+
+
+def test_a_rerun_that_is_stopped_leaves_nothing(clone: Clone, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setitem(clone.environment, "TMPDIR", str(tmp_path))
+    before = state(clone)
+    clone.stop(signal.SIGINT, "convtrack", "reproduce", "final", expect=130)
+    assert state(clone) == before
+    assert not list(tmp_path.glob("convtrack-*"))
+
+
+def test_all_that_cannot_be_had_is_listed_before_anything_runs(
+    clone: Clone, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    from mlflow import MlflowClient
+
+    monkeypatch.setitem(clone.environment, "TMPDIR", str(tmp_path))
+    run_id = clone.json(files.RUN)["run_id"]
+    client = MlflowClient(f"sqlite:///{clone.path / 'mlflow.db'}")
+    commit = client.get_run(run_id).data.tags["git.commit"]
+    digest = clone.lock()["preprocess"]["outs"][0]["md5"]
+    data = clone.path / ".dvc/cache/files/md5" / digest[:2] / digest[2:]
+    (tmp_path / "uncommitted_left_out.txt").write_text(
+        "`src/large.npy`: 2,000,000 bytes\n`photos.zip`: 9,000,000 bytes\n"
+    )
+    client.log_artifact(run_id, str(tmp_path / "uncommitted_left_out.txt"))
+    client.set_tag(run_id, "git.commit", "f" * 40)
+    data.rename(tmp_path / "data")
+    try:
+        before = state(clone)
+        said = clone.run("convtrack", "reproduce", run_id, expect=1)
+        assert state(clone) == before
+    finally:
+        (tmp_path / "data").rename(data)
+        client.set_tag(run_id, "git.commit", commit)
+    assert "cannot be reproduced. Nothing was run:" in said
+    assert "commit ffffffff is not in this repository" in said
+    assert "`src/large.npy`: 2,000,000 bytes" in said
+    assert "photos.zip" not in said  # no stage depends on it
+    assert f"its data (data/processed, {digest}) is neither in DVC's cache nor in a remote" in said
+    assert "Running stage" not in said
+    assert not list(tmp_path.glob("convtrack-*"))
 
 
 def test_unknown_names_and_damaged_results_are_errors_with_a_next_step(clone: Clone) -> None:

@@ -15,7 +15,7 @@ import click
 from convtrack.cli import pipeline
 from convtrack.cli.predict import predict
 from convtrack.cli.preset import preset
-from convtrack.cli.runs import compare, promote
+from convtrack.cli.runs import compare, promote, reproduce
 from convtrack.cli.study import study
 from convtrack.cli.tracking import tracking
 from convtrack.errors import ConvtrackError
@@ -99,6 +99,7 @@ for command in (
     study,
     compare,
     promote,
+    reproduce,
     predict,
     tracking,
 ):

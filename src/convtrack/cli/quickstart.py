@@ -9,7 +9,6 @@ import sys
 from pathlib import Path
 from typing import Any
 
-import psutil
 from rich.console import Console
 
 from convtrack import files
@@ -19,6 +18,7 @@ from convtrack.params import schema
 from convtrack.params.data import Data
 from convtrack.params.editor import edit
 from convtrack.report import tables
+from convtrack.system import watchdog
 
 
 def run() -> None:
@@ -113,28 +113,8 @@ def _digits(params: Any) -> None:
 def repro(*stages: str) -> int:
     """Run `dvc repro` in this environment, up to `stages` (all by default); returns its exit code.
 
-    When this process is stopped or killed, DVC ends too, and a running stage gets time to clean up. DVC waits for the
-    lock of another DVC command instead of failing after three seconds. The caller prints the results, since evaluate
-    may not have to run.
+    DVC waits for the lock of another DVC command instead of failing after three seconds. The caller prints the results,
+    since evaluate may not have to run.
     """
-    environment = os.environ | {
-        "PATH": f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}",
-        tables.RESULTS_LATER: "1",
-    }
-    watched, held = os.pipe()  # this end closes when the process ends, even by kill -9
-    command = [sys.executable, "-m", "convtrack.system.watchdog", str(watched), "--wait-for-lock", "repro", *stages]
-    dvc = subprocess.Popen(command, env=environment, pass_fds=[watched])
-    os.close(watched)
-    try:
-        return dvc.wait()
-    except KeyboardInterrupt:  # the terminal sends it to the stage too
-        dvc.wait()
-        raise
-    except SystemExit:  # only this process got the SIGTERM
-        running = psutil.Process(dvc.pid).children(recursive=True)
-        for process in running or [psutil.Process(dvc.pid)]:
-            process.terminate()
-        dvc.wait()
-        raise
-    finally:
-        os.close(held)
+    environment = os.environ | {tables.RESULTS_LATER: "1"}
+    return watchdog.run_dvc(["--wait-for-lock", "repro", *stages], environment)

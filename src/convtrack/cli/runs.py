@@ -127,6 +127,28 @@ def promote(*, name: str | None, model: str | None, force: bool, rollback: bool)
         click.echo(line)
 
 
+@click.command()
+@click.argument("name", metavar="RUN")
+@click.option("--keep", is_flag=True, help="Leave the folder in which the run was made again.")
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON document.")
+def reproduce(*, name: str, keep: bool, as_json: bool) -> None:
+    """Train and evaluate a finished run once more, and say whether the results are identical.
+
+    A RUN is named as for `convtrack compare`. Its commit is checked out into a temporary folder, with its uncommitted
+    changes, parameters and data, and the stages train and evaluate run there in this environment. Then data,
+    parameters, packages, machine, metrics, predictions and weights are compared. If a result differs, the likely cause
+    is named, such as another processor.
+
+    Your files, branches and MLflow runs stay as they are. The rerun is recorded only in its own folder, which is
+    deleted at the end. What cannot be had, such as a commit or data, is listed before anything runs, with exit code 1.
+    """
+    go_to_root()
+    from convtrack.runs import reproduce as again
+
+    found = again.reproduce(name, keep=keep, quiet=as_json)
+    _show(found.blocks(), found.document(), as_json, as_markdown=False)
+
+
 def _check_folder(folder: Path) -> None:
     if not folder.is_dir():
         raise ConfigError(f"there is no folder {folder}. Nothing was compared", f"mkdir -p {shlex.quote(str(folder))}")

@@ -56,6 +56,7 @@ class FinishedRun:
     missing: dict[files.Split, str]
     environment: dict[str, str] = field(default_factory=dict)
     training: dict[str, float] = field(default_factory=dict)
+    precision: str | None = None  # Keras's dtype policy
     mlflow_id: str | None = None
     experiment: str | None = None  # of DVC
     notes: tuple[str, ...] = ()
@@ -83,6 +84,7 @@ def from_folder(folder: Path, reasons: Mapping[Path, str], *, name: str, again: 
                 predictions[split] = table
         else:
             missing[split] = reasons.get(path, f"{path} is not there")
+    training = _document(folder, files.TRAINING, name, again)
     numbers = _document(folder, files.METRICS, name, again) | _document(folder, files.EVALUATION, name, again)
     return FinishedRun(
         name=name,
@@ -91,7 +93,8 @@ def from_folder(folder: Path, reasons: Mapping[Path, str], *, name: str, again: 
         metrics=_floats(numbers),
         predictions=predictions,
         missing=missing,
-        training=_floats(_document(folder, files.TRAINING, name, again)),
+        training=_floats(training),
+        precision=training.get("precision"),
         **known,
     )
 

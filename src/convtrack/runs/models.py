@@ -64,7 +64,7 @@ def _run(name: str) -> Revision | RecordedRun:
 
 
 def _of_revision(revision: Revision, name: str, folder: Path) -> Path:
-    absent = revisions.download(revision, (files.LOCK, files.MODEL), folder)
+    absent = revisions.download(revision.commit, (files.LOCK, files.MODEL), folder)
     if files.MODEL not in absent:
         return folder / files.MODEL
     if lock.md5(lock.stages(folder), files.MODEL) is None:

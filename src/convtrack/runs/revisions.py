@@ -81,7 +81,7 @@ def load(revision: Revision, name: str) -> FinishedRun:
     """The run of a revision, without touching the workspace. Raises DataError for damaged files."""
     with tempfile.TemporaryDirectory(prefix="convtrack-") as name_of_folder:
         folder = Path(name_of_folder)
-        absent = download(revision, (Path("params.yaml"), files.LOCK, *OUTS), folder)
+        absent = download(revision.commit, (Path("params.yaml"), files.LOCK, *OUTS), folder)
         reasons = dict.fromkeys(absent, f"{ABSENT} (dvc fetch --all-commits asks the remote)")
         locked = lock.stages(folder)
         for path in finished.TABLES.values():
@@ -103,13 +103,13 @@ def load(revision: Revision, name: str) -> FinishedRun:
         )
 
 
-def download(revision: Revision, paths: Iterable[Path], folder: Path) -> list[Path]:
-    """Put files of a revision into `folder`, outs from the cache or the remote; returns those that could not be had."""
+def download(commit: str, paths: Iterable[Path], folder: Path) -> list[Path]:
+    """Put files of a commit into `folder`, outs from the cache or the remote; returns those that could not be had."""
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
 
     absent = []
-    with contextlib.closing(DVCFileSystem(str(Path.cwd()), rev=revision.commit)) as source:
+    with contextlib.closing(DVCFileSystem(str(Path.cwd()), rev=commit)) as source:
         for path in paths:
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)

@@ -11,14 +11,46 @@ import contextlib
 import os
 import select
 import signal
+import subprocess
 import sys
 import threading
 import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
 
 import psutil
 
 PATIENCE = 10.0  # seconds for a stage to clean up
 POLL = 0.5
+
+
+def run_dvc(
+    arguments: Sequence[str], environment: Mapping[str, str], *, folder: Path | None = None, output: Any = None
+) -> int:
+    """Run DVC with `arguments` in this Python environment; returns its exit code.
+
+    When this process is stopped or killed, DVC ends too, and a running stage gets time to clean up. folder: the current
+    one by default. output: in place of standard output.
+    """
+    path = f"{Path(sys.executable).parent}{os.pathsep}{environment.get('PATH', '')}"
+    watched, held = os.pipe()  # this end closes when the process ends, even by kill -9
+    command = [sys.executable, "-m", "convtrack.system.watchdog", str(watched), *arguments]
+    dvc = subprocess.Popen(command, env={**environment, "PATH": path}, pass_fds=[watched], cwd=folder, stdout=output)
+    os.close(watched)
+    try:
+        return dvc.wait()
+    except KeyboardInterrupt:  # the terminal sends it to the stage too
+        dvc.wait()
+        raise
+    except SystemExit:  # only this process got the SIGTERM
+        running = psutil.Process(dvc.pid).children(recursive=True)
+        for process in running or [psutil.Process(dvc.pid)]:
+            process.terminate()
+        dvc.wait()
+        raise
+    finally:
+        os.close(held)
 
 
 def watch(descriptor: int) -> None:

@@ -117,12 +117,17 @@ def data_digest() -> str:
         for out in outs:
             if out["path"] == str(files.PROCESSED):
                 return str(out["md5"])
+    return digest_of(files.PROCESSED)
+
+
+def digest_of(folder: Path) -> str:
+    """DVC's hash of a folder, computed from its files."""
     # dvc_data.hashfile.tree: the md5 of the sorted JSON list of the files' own
     entries = []
-    for path in sorted(path for path in files.PROCESSED.rglob("*") if path.is_file()):
+    for path in sorted(path for path in folder.rglob("*") if path.is_file()):
         with path.open("rb") as file:
             digest = hashlib.file_digest(file, "md5").hexdigest()
-        entries.append({"md5": digest, "relpath": path.relative_to(files.PROCESSED).as_posix()})
+        entries.append({"md5": digest, "relpath": path.relative_to(folder).as_posix()})
     return md5(json.dumps(entries, sort_keys=True).encode()) + ".dir"
 
 

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from mlflow.entities.model_registry import ModelVersion
 
 MODELS = "models:/"
-PATCH = "uncommitted.patch"
+PATCH, LEFT_OUT = "uncommitted.patch", "uncommitted_left_out.txt"
 # where the files of models/ are among the artifacts of a run; those of reports/ have the same path in both
 ARTIFACTS = {files.HISTORY: files.HISTORY.name, files.TRAINING: files.TRAINING.name}
 SHORTEST_PREFIX = 4  # of a run id
@@ -139,21 +139,21 @@ def download(run: RecordedRun, folder: Path) -> None:
 
 def patch(run: RecordedRun) -> bytes:
     """The uncommitted changes that were kept with a run, empty where there are none. Raises TrackingError."""
-    return _content(run, PATCH) if run.tags.get("git.dirty") == "true" else b""
+    return (artifact(run, PATCH) or b"") if run.tags.get("git.dirty") == "true" else b""
 
 
 def card(run: RecordedRun) -> str:
     """The model card of a run, empty where an earlier version of convtrack evaluated it. Raises TrackingError."""
-    return _content(run, str(files.CARD)).decode(errors="replace")
+    return (artifact(run, str(files.CARD)) or b"").decode(errors="replace")
 
 
-def _content(run: RecordedRun, name: str) -> bytes:
-    """The content of an artifact, empty where it is not there. Raises TrackingError."""
+def artifact(run: RecordedRun, name: str) -> bytes | None:
+    """The content of an artifact of a run; None where it has none of this name. Raises TrackingError."""
     try:
         client = store.connect()
         folder = str(Path(name).parent) if "/" in name else None
         if name not in {entry.path for entry in client.list_artifacts(run.run_id, folder)}:
-            return b""
+            return None
         with tempfile.TemporaryDirectory(prefix="convtrack-") as temporary:
             return Path(client.download_artifacts(run.run_id, name, temporary)).read_bytes()
     except Exception as error:
