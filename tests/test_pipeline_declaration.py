@@ -10,6 +10,7 @@ from typing import Any
 
 import grimp
 import pytest
+from dvc.repo import Repo
 from ruamel.yaml import YAML
 
 from convtrack import files
@@ -150,6 +151,13 @@ def test_every_artifact_that_a_stage_reads_is_among_its_deps_or_its_own_outs(sta
         if isinstance(node, ast.Attribute) and node.attr in constants and ast.unparse(node.value) == "files"
     }
     assert used & tracked <= set(STAGES[stage]["deps"]) | outs(stage)
+
+
+def test_artifacts_are_outs_and_dvc_accepts_them() -> None:
+    assert {artifact["path"] for artifact in PIPELINE["artifacts"].values()} <= outs("train")
+    with Repo(ROOT) as repo:
+        (found,) = repo.artifacts.read()["dvc.yaml"].values()
+    assert (found.type, found.path) == ("model", str(files.MODEL))
 
 
 def test_plots_are_drawn_from_outs() -> None:
