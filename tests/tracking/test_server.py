@@ -21,12 +21,14 @@ import pytest
 from mlflow import MlflowClient
 
 from convtrack import files, tracking
-from convtrack.errors import StorageError, TrackingError
+from convtrack.errors import RefusedError, StorageError, TrackingError
 from convtrack.params.schema import Params
+from convtrack.runs import load, promote
 from convtrack.tracking import TrackedRun, flusher, health, store, training_run
 from tests import processes, soak
 from tests.limits import files_of_at_most
 from tests.tracking.recorded import EPOCHS, evaluate, recorded, runs, train
+from tests.tracking.registered import FAIR, GOOD, aliases, recorded_run
 from tests.tracking.servers import DATABASE, SERVED, Proxy, free_port, server, serving
 
 pytestmark = pytest.mark.slow
@@ -203,6 +205,26 @@ def served(
     shutil.copytree(OUTBOX, tmp_path / "kept")
     yield Served(proxy, behind, run, tmp_path / "kept", served_files)
     shutil.rmtree(OUTBOX, ignore_errors=True)
+
+
+def test_a_run_is_promoted_and_rolled_back_on_a_server(
+    proxied: tuple[Proxy, str, str, Path], params: Params, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    address = proxied[2]
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", address)
+    client = MlflowClient(address)
+    fair, good = (recorded_run(client, params, right, tmp_path / "model") for right in (FAIR, GOOD))
+    for run_id in (fair, good):
+        promote.promote(load(run_id), "over HTTP")
+    with pytest.raises(RefusedError, match="is not better"):
+        promote.promote(load(fair), "over HTTP")
+    assert aliases(client, "over HTTP") == {"champion": 2, "previous": 1}
+    promote.rollback("over HTTP")
+    assert aliases(client, "over HTTP") == {"champion": 1, "previous": 2}
+    version = client.get_model_version_by_alias("over HTTP", "previous")
+    assert (version.run_id, version.tags["promotion.right_only_here"]) == (good, "15")
+    model = client.get_logged_model(version.source.removeprefix("models:/"))
+    assert json.loads(model.tags["mlflow.modelVersions"]) == [{"name": "over HTTP", "version": 2}]
 
 
 def test_the_proxy_accepts_a_request_right_after_an_empty_file() -> None:
