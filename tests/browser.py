@@ -17,6 +17,8 @@ from typing import Any
 
 import pytest
 
+from tests import parts
+
 BROWSER = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
 AXE = Path(__file__).parents[1] / ".convtrack/npm/node_modules/axe-core/axe.min.js"  # .ci/run puts it there
 DARK = "--blink-settings=preferredColorScheme=0"
@@ -52,9 +54,9 @@ ready(() => {
 
 needs_browser = [
     pytest.mark.slow,
-    pytest.mark.skipif(BROWSER is None, reason="no chromium is installed to open the page with"),
+    pytest.mark.skipif(BROWSER is None, reason=parts.missing("chromium")),
 ]
-needs_axe = pytest.mark.skipif(not AXE.exists(), reason="no axe-core is installed; .ci/run does that")
+needs_axe = pytest.mark.skipif(not AXE.exists(), reason=parts.missing("axe"))
 
 
 def axe() -> str:

@@ -15,11 +15,13 @@ import pytest
 from filelock import FileLock
 from hypothesis import settings
 
-from tests import processes, soak
+from tests import parts, processes, soak
 
 # no deadline, since examples take longer on a busy machine; the same examples in every run, except in `make soak`
 settings.register_profile("convtrack", deadline=None, derandomize=not soak.LONG)
 settings.load_profile("convtrack")
+
+pytest_runtest_makereport = parts.pytest_runtest_makereport  # pytest finds it here
 
 ROOT = Path(__file__).parent.parent
 
@@ -66,7 +68,7 @@ def cifar10_jpeg() -> Path:
     """The archive of all of CIFAR-10 as JPEG images, which is too large for the repository."""
     named = os.environ.get("CONVTRACK_CIFAR10_JPEG")
     if not named:
-        pytest.skip("CONVTRACK_CIFAR10_JPEG does not name the archive of CIFAR-10 as JPEG")
+        pytest.skip(parts.missing("archive"))
     assert Path(named).is_file(), f"CONVTRACK_CIFAR10_JPEG={named} is no file"
     return Path(named).resolve()  # tests have other current folders
 

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests import parts
+
 KNOWN = {"name": "pillow", "version": "9.0.0", "id": "PYSEC-2022-168"}  # all of them fixed in 9.0.1 or later
 LOCKED = "{name}=={version} \\\n    --hash=sha256:" + "0" * 64 + "\n"
 CLEAN = LOCKED.format(name="pillow", version="99.0.0")
@@ -65,7 +67,7 @@ def made(place: Path, target: str, lock: str = "", arguments: str = "") -> tuple
         stderr=subprocess.STDOUT,
     )
     if "Failed to fetch" in done.stdout or "not found in the package registry" in done.stdout:
-        pytest.skip(f"pip-audit cannot be had here: {done.stdout[-300:]}")
+        pytest.skip(parts.missing("pip-audit", done.stdout[-300:]))
     return done.returncode, done.stdout
 
 
@@ -101,5 +103,5 @@ def test_the_real_service_knows_that_vulnerability(place: Path) -> None:
     status, said = made(place, "audit", CLEAN.replace("99.0.0", KNOWN["version"]))
     assert status == 2, said
     if OUT_OF_REACH.search(said):
-        pytest.skip(f"the service that knows vulnerabilities is out of reach: {said[-300:]}")
+        pytest.skip(parts.missing("osv", said[-300:]))
     assert KNOWN["id"] in said

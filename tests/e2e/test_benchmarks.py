@@ -11,6 +11,7 @@ import pytest
 
 from convtrack import files
 from convtrack.params import schema
+from tests import parts
 
 if TYPE_CHECKING:
     from tests.e2e.conftest import Clone
@@ -151,9 +152,7 @@ def test_ctrl_c_ends_a_benchmark_and_what_it_runs_without_a_traceback(tiny: Clon
     assert "Traceback" not in seen
 
 
-@pytest.mark.skipif(
-    not (TORCH / ".ready").exists(), reason="make bench NAME=pytorch has made no environment with PyTorch here"
-)
+@pytest.mark.skipif(not (TORCH / ".ready").exists(), reason=parts.missing("pytorch"))
 def test_the_same_network_trains_in_keras_and_in_pytorch(tiny: Clone) -> None:
     link = tiny.path / TORCH.relative_to(TORCH.parent.parent.parent)
     link.parent.mkdir(parents=True)

@@ -18,6 +18,7 @@ from mlflow import MlflowClient
 
 from convtrack import files
 from convtrack.study import pages
+from tests import parts
 from tests.datasets import hostile
 from tests.datasets.samples import as_tar, tree
 from tests.faults.full_disk import (
@@ -87,7 +88,7 @@ def test_a_stage_whose_files_cannot_grow_from_some_moment_on(stage: str, undistu
 def test_a_stage_on_a_disk_that_is_really_full(stage: str, undisturbed: Undisturbed) -> None:
     clone = undisturbed.clone
     if not clone.path.is_mount():
-        pytest.skip("no file system can be mounted here")
+        pytest.skip(parts.missing("mount"))
     for _ in range(ROUNDS):
         room, output = undisturbed.bytes[stage], ""
         while not failed(output):

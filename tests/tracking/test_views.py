@@ -12,6 +12,7 @@ from mlflow.exceptions import MlflowException
 
 from convtrack.params.schema import Params
 from convtrack.tracking import browse, store, views
+from tests import parts
 from tests.tracking.browser import BROWSER, browsing
 from tests.tracking.recorded import evaluate, recorded, train
 from tests.tracking.servers import free_port, serving
@@ -67,7 +68,7 @@ def test_a_store_that_rejects_the_view_costs_one_warning(
 
 
 @pytest.mark.slow
-@pytest.mark.skipif(BROWSER is None, reason="no chromium is installed to open MLflow's pages with")
+@pytest.mark.skipif(BROWSER is None, reason=parts.missing("chromium"))
 def test_mlflows_pages_show_the_columns_and_the_charts_of_the_view(
     params: Params,
     result: dict[str, Any],

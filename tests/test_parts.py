@@ -1,0 +1,66 @@
+"""Tests that are skipped where a part is missing, and fail where the part is said to be there."""
+
+from __future__ import annotations
+
+import os
+import re
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import parts
+
+TESTS = """
+import pytest
+from tests import parts
+
+@pytest.mark.skipif(True, reason=parts.missing("axe"))
+def test_marked(): pass
+
+def test_calls(): pytest.skip(parts.missing("archive", "in detail"))
+
+@pytest.fixture
+def fixture(): pytest.skip(parts.missing("chromium"))
+
+def test_fixture(fixture): pass
+
+@pytest.mark.xfail
+def test_xfail(): assert False
+
+def test_passes(): pass
+"""
+
+
+@pytest.fixture
+def outcomes(tmp_path: Path, root: Path) -> dict[str, str]:
+    """The outcomes of TESTS by what CONVTRACK_NO_SKIP is, and of a test that is skipped for no part."""
+    (tmp_path / "test_some.py").write_text(TESTS)
+    (tmp_path / "test_other.py").write_text("import pytest\ndef test_other(): pytest.skip('not today')\n")
+
+    def outcome(file: str, no_skip: str) -> str:
+        command = [sys.executable, "-m", "pytest", "-p", "tests.parts", "-c", os.devnull, "--rootdir", str(tmp_path)]
+        environment = os.environ | {"CONVTRACK_NO_SKIP": no_skip, "PYTHONPATH": str(root), "PYTEST_ADDOPTS": ""}
+        command += ["-q", "-p", "no:cacheprovider", str(tmp_path / file)]
+        return subprocess.run(command, env=environment, capture_output=True, text=True, check=False).stdout
+
+    return {
+        "none": outcome("test_some.py", ""),
+        "some": outcome("test_some.py", "chromium,archive"),
+        "unnamed": outcome("test_other.py", ""),
+    }
+
+
+def test_a_skip_fails_where_the_part_is_there_or_no_part_is_named(outcomes: dict[str, str]) -> None:
+    assert "1 passed, 3 skipped, 1 xfailed" in outcomes["none"]
+    assert "1 failed, 1 passed, 1 skipped, 1 xfailed, 1 error" in outcomes["some"]  # the error is in the fixture
+    assert "CONVTRACK_NO_SKIP has archive. archive: there is not all of CIFAR-10" in outcomes["some"]
+    assert "1 failed" in outcomes["unnamed"]
+    assert "it names no part that tests/parts.py has. not today" in outcomes["unnamed"]
+
+
+def test_ci_requires_only_parts_that_tests_need(root: Path) -> None:
+    required = re.findall(r"\brequire ([\w-]+)", (root / ".ci/run").read_text())
+    assert len(required) == 4
+    assert set(required) <= set(parts.PARTS)
