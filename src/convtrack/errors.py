@@ -41,6 +41,10 @@ class StorageError(ConvtrackError):
     """A file could not be read or written: no space, no permission, or missing."""
 
 
+class ExportError(ConvtrackError):
+    """A model could not be exported, or what was exported does not agree with it."""
+
+
 class TrackingError(ConvtrackError):
     """The MLflow store cannot be used."""
 

@@ -7,7 +7,7 @@ import sys
 
 import pytest
 
-from convtrack.training.native_logs import _stderr_buffered
+from convtrack.training.native_logs import stderr_buffered
 
 LOAD = "from convtrack.training.native_logs import load_tensorflow_quietly as load; load()"
 
@@ -24,7 +24,7 @@ def test_tensorflow_starts_without_libraries_that_only_unused_parts_of_it_want()
 
 def test_what_was_said_is_shown_when_the_start_fails(capfd):
     def fail_to_start():
-        with _stderr_buffered():
+        with stderr_buffered():
             sys.stderr.write("a library is missing")
             raise ImportError
 

@@ -13,6 +13,7 @@ from typing import NoReturn
 import click
 
 from convtrack.cli import pipeline
+from convtrack.cli.export import export
 from convtrack.cli.predict import predict
 from convtrack.cli.preset import preset
 from convtrack.cli.runs import compare, promote, reproduce
@@ -69,6 +70,7 @@ def cli() -> None:
       convtrack promote workspace                make it the champion, if it is the best
       convtrack study run --trials 20            search the parameters of study.space
       convtrack predict photos/ cat.png          classify pictures with the trained model
+      convtrack export onnx                      use the model elsewhere
       make ui                                    browse the runs in MLflow
       convtrack doctor                           find problems and how to fix them
 
@@ -97,6 +99,7 @@ for command in (
     pipeline.evaluate,
     preset,
     study,
+    export,
     compare,
     promote,
     reproduce,
