@@ -7,7 +7,8 @@ commas: a skip for one of those is a failure.
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Generator
+from typing import Any
 
 import pytest
 
@@ -28,7 +29,7 @@ def missing(part: str, details: str = "") -> str:
 
 
 @pytest.hookimpl(wrapper=True)
-def pytest_runtest_makereport() -> Iterator[None]:
+def pytest_runtest_makereport() -> Generator[None, Any, Any]:
     """Fail a test that was skipped although its part is there, or without naming a part."""
     report = yield
     if report.skipped and not hasattr(report, "wasxfail"):

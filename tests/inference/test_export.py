@@ -7,7 +7,7 @@ import io
 import json
 import sys
 import zipfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 
 import keras
@@ -25,7 +25,7 @@ from tests.limits import files_of_at_most
 
 CLASSES = ["cat", "dög", "two\nlines"]
 # by name: the network, the side and channels of its images, and the dtype policy that it was trained with
-NETWORKS = {
+NETWORKS: dict[str, tuple[Vgg | Reference | Resnet, int, int, str]] = {
     "vgg": (Vgg(filters=[3, 4], block_dropout=0.1), 9, 1, "float32"),
     "reference": (Reference(), 24, 3, "float32"),
     "resnet": (Resnet(filters=[3, 4], dropout=0.1), 8, 3, "mixed_bfloat16"),
@@ -120,7 +120,8 @@ def test_an_exported_model_has_the_labels_and_gives_the_same_in_its_own_runtime(
     for count in (5, 1):
         images = np.random.default_rng(1).integers(0, 256, (count, *classifier.image_shape), dtype=np.uint8)
         probabilities, classes = READ[format_name](path, images)
-        assert (probabilities.dtype, classes) == (np.float32, CLASSES)
+        assert probabilities.dtype == np.float32
+        assert classes == CLASSES
         low = network == "resnet"
         assert probabilities == pytest.approx(classifier.probabilities(images), abs=0.01 if low else 1e-6)
     assert exported.agreement.precision == ("bfloat16" if low else "float32")
@@ -181,7 +182,8 @@ def test_rounding_explains_as_much_as_the_type_of_the_network_rounds(
     found = exporting.compare(ORIGINAL, exported - from_float32, exported, "test images", precision)
     assert found.explained == explained
     if shift == 0.09:
-        assert (found.same, found.margin) == (1, pytest.approx(0.01))
+        assert found.same == 1
+        assert found.margin == pytest.approx(0.01)
 
 
 def test_a_model_that_returns_no_numbers_is_not_exported() -> None:
@@ -239,7 +241,7 @@ def test_a_file_that_is_no_model_of_convtrack_is_not_exported(tmp_path: Path) ->
 
 
 @pytest.fixture
-def processed(tmp_path: Path) -> Iterator[Path]:
+def processed(tmp_path: Path) -> Path:
     dataset = {"classes": CLASSES, "image_shape": [8, 8, 1], "source": {"name": "test"}}
     files.write_json(tmp_path / files.DATASET, dataset)
     np.save(files.images_path(tmp_path, "test"), np.arange(50 * 64, dtype=np.uint8).reshape(50, 8, 8, 1))
@@ -262,7 +264,8 @@ def test_test_images_of_the_right_size_are_used_and_others_are_made_up(
     assert which == f"test images of {processed}, which is not the data of this model"
     larger = dataclasses.replace(about, image_shape=(9, 10, 3))
     images, which = exporting._images(larger, processed)
-    assert (images.shape, images.dtype) == ((70, 9, 10, 3), np.uint8)
+    assert images.shape == (70, 9, 10, 3)
+    assert images.dtype == np.uint8
     assert which == f"made-up images, since {processed} has images of 8x8x1"
     images, which = exporting._images(larger, processed / "none")
     assert which == f"made-up images, since {processed / 'none'} has no test images that can be read"

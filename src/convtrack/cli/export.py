@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from convtrack.system.interruption import exiting_on_signals
+from convtrack.cli.pipeline import imports
 from convtrack.system.root import go_to_root
 
 if TYPE_CHECKING:
@@ -67,7 +67,7 @@ def export(*, format_name: str, out: Path | None, model: str) -> None:
     path = out or exporting.path_of(model, format_name)
     exporting.check_path(path, format_name)
     with model_file(model) as file:
-        with exiting_on_signals():
+        with imports():
             native_logs.load_tensorflow_quietly()
         with native_logs.stderr_buffered() as terminal:
             exported = exporting.export(file, format_name, path, Console(file=terminal, soft_wrap=True))

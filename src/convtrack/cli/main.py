@@ -99,11 +99,11 @@ for command in (
     pipeline.evaluate,
     preset,
     study,
-    export,
     compare,
     promote,
     reproduce,
     predict,
+    export,
     tracking,
 ):
     cli.add_command(command)

@@ -119,8 +119,8 @@ def export(model: Path, format_name: str, path: Path, console: Console, processe
             console.print(f"converting to {format_name}", highlight=False)
             run = form.convert(network, classifier.about, temporary)
             runs = [keras_run, lambda batch: network.predict_on_batch(batch)[OUTPUT], run]
-            found = _probabilities(runs, images, console)
-        agreement = compare(*found, which, exportable.precision(classifier.network))
+            original, in_float32, exported = _probabilities(runs, images, console)
+        agreement = compare(original, in_float32, exported, which, exportable.precision(classifier.network))
         if not agreement.explained:
             raise _disagreement(agreement, format_name)
         console.print("measuring latency", highlight=False)
