@@ -55,6 +55,14 @@ def test_preprocess_is_measured_at_each_number_of_images(clone: Clone) -> None:
     assert all(row["peak_mib"] > 10 for row in rows)
 
 
+def test_predict_is_measured_in_turns_with_decoding_and_predicting_in_series(tiny: Clone) -> None:
+    written = bench(tiny, "predict", "--preset", "tiny", "--images", "60", "--repeat", "1")
+    (turn,) = written["turns"]
+    assert (written["pictures"], turn["series"]["pictures"]) == (60, 60)
+    assert turn["series"]["seconds"] > turn["series"]["decoding"] + turn["series"]["predicting"] > 0
+    assert min(turn["predict"]["peak_mib"], turn["predict"]["seconds"], *written["ratios"]["whole"]) > 0
+
+
 def test_start_up_is_measured_with_the_training_taken_out(clone: Clone) -> None:
     written = bench(clone, "startup", "--repeat", "1", "--repros", "1", "--epochs", "1")
     (repro,) = written["repros"]
