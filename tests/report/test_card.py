@@ -72,7 +72,7 @@ def test_the_numbers_are_those_of_the_files() -> None:
     _, text = written()
     numbers = files.read_json(files.EVALUATION)
     low, high = numbers["accuracy_low"], numbers["accuracy_high"]
-    assert f"Test accuracy 66.67 % (95 % interval {100 * low:.2f} % to {100 * high:.2f} %) on 6 images of" in text
+    assert f"Test accuracy 66.67 % (95 % interval {100 * low:.2f} % to {100 * high:.2f} %) on 6 test images of" in text
     assert cells(text, "test accuracy") == ["0.6667", f"95% interval {low:.4f} to {high:.4f}, 6 test images"]
     low, high = numbers["intervals"]["loss"]
     loss = [f"{numbers['loss']:.4f}", f"95% interval {low:.4f} to {high:.4f}, cross-entropy"]
@@ -99,6 +99,7 @@ def test_a_training_without_val_or_record_says_so() -> None:
     files.write_json(files.PROCESSED / files.DATASET, dataset | {"counts": {"val": {"cat": 1, "dog": 1}}})
     _, text = written()
     assert "There was no val split" not in text
+    assert "2 val images of handwritten digits. The licence" in text
     assert cells(text, "best val accuracy") == ["0.7500", "at the best epoch"]
     files.write_json(files.TRAINING, files.read_json(files.TRAINING) | {"best_val_accuracy": None})
     assert "best val accuracy" not in written()[1]

@@ -47,7 +47,7 @@ TERMS = {  # by the name of the source, as in data.name
         license="cc-by-4.0",
     ),
     "image_folder": Terms(
-        title="a folder of images",
+        title="an image folder",
         words="**The terms of these images are not known. Add them here, and as `license` above, before you publish.**",
     ),
 }

@@ -150,7 +150,7 @@ def _metadata(terms: Terms, data: str, numbers: dict[str, Any]) -> str:
 def _result(numbers: dict[str, Any], title: str) -> str:
     low, high = (percent(numbers[name], 2) for name in ("accuracy_low", "accuracy_high"))
     accuracy = percent(numbers["accuracy"], 2)
-    return f"Test accuracy {accuracy} (95 % interval {low} to {high}) on {numbers['images']:,} images of {title}."
+    return f"Test accuracy {accuracy} (95 % interval {low} to {high}) on {numbers['images']:,} test images of {title}."
 
 
 def _listed(names: list[str]) -> str:
@@ -161,8 +161,8 @@ def _listed(names: list[str]) -> str:
 
 def _data(title: str, dataset: dict[str, Any]) -> str:
     counts = {split: sum(of_split.values()) for split, of_split in dataset["counts"].items()}
-    parts = ", ".join(f"{count:,} {split}" for split, count in counts.items() if count)
-    return f"{title}: {parts} images."
+    *parts, last = [f"{count:,} {split}" for split, count in counts.items() if count]
+    return f"{' and '.join([', '.join(parts), last] if parts else [last])} images of {title}."
 
 
 def _metrics(numbers: dict[str, Any], training: dict[str, Any], val: int) -> list[dict[str, str]]:
