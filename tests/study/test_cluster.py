@@ -31,7 +31,7 @@ def machine(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def worked(root: Path) -> tuple[dict[str, Any], bytes]:
     content = schema.read_yaml(Path("params.yaml"))
     return work(
-        asdict(Spec("none", "id", 0, 0, None, None)),
+        asdict(Spec("none", "id", 0, 0, None)),
         content,
         1,
         params=schema.parse(content),

@@ -81,8 +81,6 @@ class Workers:
 class Nobody:
     """Hears of a study and keeps nothing."""
 
-    id: str | None = None
-
     def trial_ended(self, number: int, state: str, reason: str, log: Path | None) -> None:
         pass
 

@@ -13,7 +13,7 @@ from convtrack.study.folders import Spec
 
 
 def spec(study_id: str = "one") -> Spec:
-    return Spec("mine", study_id, 7, 3, None, 1)
+    return Spec("mine", study_id, 7, 3, 1)
 
 
 def prepared(workplace: Path, study_id: str = "one") -> Path:

@@ -80,7 +80,7 @@ def states(study: optuna.Study) -> list[str]:
 def write_result(trial: optuna.Trial, study_id: str, **result: Any) -> None:
     folder = Path.cwd() / folders.trial_folder("mine", trial.number)
     folders.prepare(
-        folder, Spec("mine", study_id, trial._trial_id, trial.number, None, None), schema.read_yaml(schema.PARAMS_FILE)
+        folder, Spec("mine", study_id, trial._trial_id, trial.number, None), schema.read_yaml(schema.PARAMS_FILE)
     )
     whole = {"state": "complete", "reason": "", "values": [0.5], "attributes": {"seconds": 2.0}} | result
     files.write_json(folder / folders.RESULT, whole)

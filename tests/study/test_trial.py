@@ -37,7 +37,7 @@ def test_a_trial_has_a_learning_curve_whatever_is_searched_for(objectives: list[
     params, study = schema.parse(content), empty("one", tuple(objectives), storage.open_storage("sqlite:///one.db"))
     asked = study.ask()
     for rows in (ROWS[:2], ROWS[1:]):  # a second process goes on, from its last checkpoint
-        trial = Trial(params, Spec("one", "id", asked._trial_id, 0, None, None), Interruption(""))
+        trial = Trial(params, Spec("one", "id", asked._trial_id, 0, None), Interruption(""))
         for row in rows:
             assert trial._report(row, 4) == ""
     found = results.read(study)
@@ -51,7 +51,7 @@ def test_a_trial_that_another_command_has_by_now_is_neither_begun_nor_reported(w
     content["study"] |= {"storage": "sqlite:///one.db"}
     params, study = schema.parse(content), empty("one", ("val_accuracy",), storage.open_storage("sqlite:///one.db"))
     asked = study.ask()
-    spec = Spec("one", "id", asked._trial_id, 0, None, None, optuna_internals.claim(study.trials[0]))
+    spec = Spec("one", "id", asked._trial_id, 0, None, optuna_internals.claim(study.trials[0]))
     trial = Trial(params, spec, Interruption(""))
     assert study.trials[0].user_attrs["process"] == this_process()
     reporting.requeue(study, study.trials[0])  # its command was suspended, and taken for dead

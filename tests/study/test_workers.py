@@ -32,7 +32,7 @@ def local(workplace: Path) -> LocalWorkers:
 
 
 def spec(number: int) -> Spec:
-    return Spec("none", "id", number, number, None, None)
+    return Spec("none", "id", number, number, None)
 
 
 def catches_sigterm(pid: int) -> bool:

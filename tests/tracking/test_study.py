@@ -13,8 +13,8 @@ from convtrack.params.schema import Params
 from convtrack.tracking import TrialLink, provenance, reading, study_run, training_run
 
 
-def link(number: int, parent: str | None, study_id: str = "one") -> TrialLink:
-    return TrialLink("mine", study_id, number, parent)
+def link(number: int, study_id: str = "one") -> TrialLink:
+    return TrialLink("mine", study_id, number)
 
 
 def status(client: MlflowClient, run_id: str | None) -> tuple[str, str]:
@@ -63,7 +63,7 @@ def test_a_trials_run_is_a_child_and_ends_as_the_trial_does(
     state: str, expected: str, params: Params, mlflow_client: MlflowClient
 ) -> None:
     with study_run(params, "mine", state, "sqlite:///a.db") as parent:
-        with training_run(params, link(3, parent.id, state)) as run:
+        with training_run(params, link(3, state)) as run:
             run.log_epoch({"epoch": 1, "loss": 0.5})
             run.log_outcome(state, "so it was")
         parent.trial_ended(3, state, "so it was", None)
@@ -84,12 +84,12 @@ def test_a_trials_run_is_a_child_and_ends_as_the_trial_does(
 def test_an_interrupted_trial_continues_its_run_and_logs_no_epoch_twice(
     params: Params, result: dict[str, Any], mlflow_client: MlflowClient
 ) -> None:
-    with training_run(params, link(0, None, "interrupted")) as first:
+    with training_run(params, link(0, "interrupted")) as first:
         first.log_epoch({"epoch": 1, "loss": 0.5})
         first.log_epoch({"epoch": 2, "loss": 0.25})
         first.log_outcome("interrupted", "")
     assert status(mlflow_client, first.id) == ("KILLED", "interrupted")
-    with training_run(params, link(0, None, "interrupted")) as again:
+    with training_run(params, link(0, "interrupted")) as again:
         assert status(mlflow_client, again.id) == ("RUNNING", "running")
         for epoch, loss in ((1, 0.5), (2, 0.25), (3, 0.125)):
             again.log_epoch({"epoch": epoch, "loss": loss})
@@ -108,7 +108,7 @@ def test_the_study_ends_the_run_of_a_trial_whose_process_was_killed(
     log = tmp_path / "trial.log"
     log.write_text("epoch 1")
     with study_run(params, "mine", "killed", "sqlite:///a.db") as parent:
-        run = training_run(params, link(7, parent.id, "killed"))
+        run = training_run(params, link(7, "killed"))
         opened = run.__enter__()
         assert parent.unsettled() == [7]
         parent.trial_ended(7, "failed", "killed by SIGKILL", log)

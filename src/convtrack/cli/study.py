@@ -258,7 +258,7 @@ def trial(folder: Path) -> None:
             from convtrack.training.native_logs import load_tensorflow_quietly
 
             load_tensorflow_quietly()
-        link = tracking.TrialLink(spec.study, spec.study_id, spec.number, spec.parent_run)
+        link = tracking.TrialLink(spec.study, spec.study_id, spec.number)
         with tracking.training_run(params, link) as run:
             outcome = claimed.train(run.id, run.log_epoch)
             claimed.report(outcome)

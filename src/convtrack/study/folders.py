@@ -31,15 +31,14 @@ SPEC, RESULT, LOG = Path("trial.json"), Path("result.json"), Path("trial.log")
 class Spec:
     """What the process of a trial needs to know.
 
-    `trial_id` is the storage's, `number` counts from 0 in the study; `parent_run` is the MLflow run of the study;
-    `cores` is the number of threads, None for all cores; `claim` is that of the command, see optuna_internals.py.
+    `trial_id` is the storage's, `number` counts from 0 in the study; `cores` is the number of threads, None for all
+    cores; `claim` is that of the command, see optuna_internals.py.
     """
 
     study: str
     study_id: str
     trial_id: int
     number: int
-    parent_run: str | None
     cores: int | None
     claim: str = ""
 

@@ -140,7 +140,7 @@ class Search:
             reporting.report(self._reader, claimed, reporting.failed(error.message))
             self._ended(self._frozen(trial.number))
             return True
-        ours = (self.study.study_name, identity(self.study), inner, trial.number, self.record.id, None)
+        ours = (self.study.study_name, identity(self.study), inner, trial.number, None)
         self.workers.start(Spec(*ours, optuna_internals.claim(claimed)), content)
         self.view.started(self._frozen(trial.number))
         return True

@@ -15,12 +15,11 @@ STATUS: dict[str, Status] = {"complete": "FINISHED", "pruned": "FINISHED", "fail
 
 @dataclass(frozen=True)
 class TrialLink:
-    """Which trial of which study a run records. `parent` is the study's own run, None where it has none."""
+    """Which trial of which study a run records."""
 
     study: str
     study_id: str
     number: int
-    parent: str | None
 
     @property
     def run(self) -> str:
