@@ -40,11 +40,13 @@ const ready = (action) => { innerWidth ? action() : setTimeout(() => ready(actio
 const done = (result) => parent.postMessage(JSON.stringify({result, broken}), "*");
 </script>"""
 
+# where the page has a matrix, with a cell open; a study's figures are drawn before
 CHECK = """<script>
 ready(() => {
-  document.querySelector('[data-cell]').click();
+  document.querySelector("[data-cell]")?.click();
   axe.run(document).then((found) => done({
     dark: matchMedia("(prefers-color-scheme: dark)").matches,
+    fits: document.documentElement.scrollWidth <= innerWidth,
     faults: found.violations.filter((each) => ["serious", "critical"].includes(each.impact))
       .map((each) => each.id + ": " + each.nodes.map((node) => node.html).join("\\n")),
   }));
@@ -59,10 +61,14 @@ needs_browser = [
 needs_axe = pytest.mark.skipif(not AXE.exists(), reason=parts.missing("axe"))
 
 
-def axe() -> str:
-    """Scripts that look for faults with the first cell open; the result has `dark` and `faults`."""
+each_look = pytest.mark.parametrize(("flags", "width"), [([], 1400), ([DARK], 1400), ([], 390), ([DARK], 390)])
+
+
+def check_look(show: Callable[..., Any], text: str, flags: list[str], width: int) -> None:
+    """axe-core finds no serious fault in a page, which follows the theme and is no wider than its frame."""
     source = AXE.read_text(encoding="utf-8").replace("</script", r"<\/script")
-    return f"<script>{source}</script>{CHECK}"
+    found = show(text, f"<script>{source}</script>{CHECK}", *flags, width=width)
+    assert found == {"dark": DARK in flags, "fits": True, "faults": []}
 
 
 @contextlib.contextmanager

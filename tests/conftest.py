@@ -10,12 +10,13 @@ import tempfile
 import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from filelock import FileLock
 from hypothesis import settings
 
-from tests import parts, processes, soak
+from tests import browser, parts, processes, soak
 
 # no deadline, since examples take longer on a busy machine; the same examples in every run, except in `make soak`
 settings.register_profile("convtrack", deadline=None, derandomize=not soak.LONG)
@@ -55,6 +56,13 @@ def _no_store_left_behind() -> Iterator[None]:
 def _no_process_left_behind() -> Iterator[None]:
     with processes.ending_all():
         yield
+
+
+@pytest.fixture
+def opened(tmp_path: Path) -> Iterator[Callable[..., Any]]:
+    """Opens pages in a browser, as `browser.opening` does."""
+    with browser.opening(tmp_path) as show:
+        yield show
 
 
 @pytest.fixture

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from pathlib import Path
+from collections.abc import Callable
 from typing import Any
 
 import numpy as np
@@ -12,7 +11,7 @@ import pytest
 from convtrack import files
 from convtrack.params.evaluate import Evaluate
 from convtrack.report import page, results
-from tests.browser import DARK, axe, needs_axe, needs_browser, opening
+from tests.browser import check_look, each_look, needs_axe, needs_browser
 
 CLASSES = ["<script>alert()</script>", "cat & dog", "猫"]
 
@@ -38,12 +37,6 @@ ready(() => {
   done({cell, size, right, counts, fractions, sorted, columns, unsorted, scrolled});
 });
 </script>"""
-
-
-@pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    with opening(tmp_path) as show:
-        yield show
 
 
 @pytest.fixture
@@ -75,14 +68,7 @@ def test_a_cell_shows_its_images_and_the_matrix_can_be_sorted(opened: Callable[.
     assert found["scrolled"]
 
 
-def test_a_phone_scrolls_tables_and_not_the_page(opened: Callable[..., Any], written: str) -> None:
-    script = "<script>ready(() => done([innerWidth, document.documentElement.scrollWidth]));</script>"
-    window, content = opened(written, script, width=390)
-    assert content <= window == 390
-
-
 @needs_axe
-@pytest.mark.parametrize(("flags", "width"), [([], 1400), ([DARK], 1400), ([], 390)])
+@each_look
 def test_axe_finds_no_serious_fault(flags: list[str], width: int, opened: Callable[..., Any], written: str) -> None:
-    found = opened(written, axe(), *flags, width=width)
-    assert found == {"dark": DARK in flags, "faults": []}
+    check_look(opened, written, flags, width)

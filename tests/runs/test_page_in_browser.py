@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from convtrack.runs import comparison, page
-from tests.browser import DARK, axe, needs_axe, needs_browser, opening
+from tests.browser import check_look, each_look, needs_axe, needs_browser
 from tests.runs.results import run, write_images
 
 pytestmark = needs_browser
@@ -31,12 +31,6 @@ ready(() => {
   done({matrix, first, cell, size, fits, scrolled: window.scrollY > 0});
 });
 </script>"""
-
-
-@pytest.fixture
-def opened(tmp_path: Path) -> Iterator[Callable[..., Any]]:
-    with opening(tmp_path) as show:
-        yield show
 
 
 @pytest.fixture
@@ -62,6 +56,6 @@ def test_a_cell_shows_the_images_that_moved(width: int, opened: Callable[..., An
 
 
 @needs_axe
-@pytest.mark.parametrize(("flags", "width"), [([], 1400), ([DARK], 1400), ([], 390)])
+@each_look
 def test_axe_finds_no_serious_fault(flags: list[str], width: int, opened: Callable[..., Any], written: str) -> None:
-    assert opened(written, axe(), *flags, width=width) == {"dark": DARK in flags, "faults": []}
+    check_look(opened, written, flags, width)
