@@ -119,7 +119,9 @@ def test_the_workspace_and_an_experiment_by_their_own_tables(clone: Clone) -> No
 
 
 def test_runs_that_are_equal_but_for_the_seed_stand_together(clone: Clone) -> None:
+    before = compared(clone, "workspace", "wider")["comparisons_on_these_images"]
     found = compared(clone, "workspace", "wider", "--seeds")
+    assert found["comparisons_on_these_images"] == before + 1
     first, wider = found["groups"]
     assert set(first["accuracy_by_seed"]) == {"0", "1"}
     assert set(wider["accuracy_by_seed"]) == {"0"}

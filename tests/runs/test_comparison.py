@@ -109,7 +109,7 @@ def test_the_same_run_under_two_names_is_said_so() -> None:
 
 def test_runs_of_other_classes_are_refused_with_what_is_missing() -> None:
     other = run("b", B, ["cat", "eel"])
-    with pytest.raises(DataError, match="a has no class eel; b has no class dog"):
+    with pytest.raises(DataError, match="both were measured on pets, .* a has no class eel; b has no class dog"):
         comparison.compare([run("a", A), other], "test")
     digits = dataclasses.replace(other, parameters={"data.name": "digits"})
     with pytest.raises(DataError, match="a was measured on pets, b on digits"):

@@ -25,13 +25,15 @@ def run(name: str, commit: str = "", **parameters: str) -> FinishedRun:
 def compared(a: dict[str, float], b: dict[str, float], missing: str = "") -> SeedComparison:
     found = statistics.welch(list(a.values()), list(b.values()))
     first, second = (FinishedRun(name, "mlflow", {}, Code(), None, [], None, {}, {}, {}) for name in "ab")
-    return SeedComparison("test", Group(first, a, missing, known=True), Group(second, b, missing, known=True), found)
+    return SeedComparison(
+        "test", Group(first, a, missing, known=True), Group(second, b, missing, known=True), found, "aa"
+    )
 
 
 def printed(found: SeedComparison) -> str:
     console = Console(width=200, color_system=None)
     with console.capture() as capture:
-        console.print(document.terminal(seed_words.blocks(found)))
+        console.print(document.terminal(seed_words.blocks(found, 3)))
     return capture.get()
 
 
@@ -40,6 +42,7 @@ def test_the_table_has_mean_deviation_and_seeds() -> None:
     text = printed(found)
     assert "0.9100 ± 0.0100" in text
     assert "0, 1, 2" in text
+    assert "Pairs of runs compared on these test images so far: 3" in text
     assert "Result: b is better over seeds: +3.50 points, 1.01 to 5.99, p = 0.021" in text
     assert "a is better over seeds: +3.50 points" in seed_words.verdict(compared(found.b.accuracy, found.a.accuracy))
 
@@ -59,7 +62,7 @@ def test_a_single_seed_has_no_interval_and_the_command_for_more() -> None:
     text = printed(found)
     assert "Result: two or more seeds of each run are needed, and there are 1 and 2: +2.50 points" in text
     assert "dvc exp run --queue -S train.seed=1,2" in text
-    content = seed_words.document(found)
+    content = seed_words.document(found, 3)
     assert (content["low"], content["p"]) == (None, None)
     assert content["groups"][0]["standard_deviation"] is None
     assert not any(isinstance(value, float) and math.isnan(value) for value in content.values())

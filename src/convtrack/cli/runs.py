@@ -70,7 +70,9 @@ def compare(
     runs = [load(name) for name in names]
     if seeds:
         means = over_seeds.compare(runs, cast("Split", split))
-        _show(seed_words.blocks(means), seed_words.document(means), as_json, as_markdown)
+        a, b = (f"{run.key}{history.OVER_SEEDS}" for run in runs)
+        looks = history.count(means.images, [(a, b)]) if split == "test" and means.images else None
+        _show(seed_words.blocks(means, looks), seed_words.document(means, looks), as_json, as_markdown)
         return
     found = comparison.compare(runs, cast("Split", split))
     looks = None

@@ -93,7 +93,7 @@ def compare(runs: Sequence[FinishedRun], split: files.Split) -> Comparison:
         source=tuple(code.difference(runs[0], run) for run in runs),
         metrics={name: tuple(metric(table) for table in tables) for name, metric in METRICS.items()},
         pairs=tuple(judged),
-        images=_digest(tables[0]),
+        images=digest(tables[0]),
         notes=tuple(notes),
     )
 
@@ -128,6 +128,8 @@ def check_classes(runs: Sequence[FinishedRun]) -> None:
             if set(b.classes) - set(a.classes)
         ]
         what = f"{first.name} was measured on {sets[0]}, {run.name} on {sets[1]}"
+        if sets[0] == sets[1]:
+            what = f"both were measured on {sets[0]}, but not on the same classes"
         raise DataError(
             f"{first.name} and {run.name} cannot be compared: {what}. {'; '.join(lacking)}",
             "compare runs that have the same classes",
@@ -213,8 +215,8 @@ def _of_different_images(name_a: str, name_b: str, a: pd.DataFrame, b: pd.DataFr
     )
 
 
-def _digest(table: pd.DataFrame) -> str:
-    """What tells these images from others: a hash of their names and classes."""
+def digest(table: pd.DataFrame) -> str:
+    """What tells the images of an `ordered` table from others: a hash of their names and classes."""
     return hashlib.sha256(table[["name", "actual"]].to_csv(index=False).encode()).hexdigest()
 
 

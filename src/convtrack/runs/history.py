@@ -12,6 +12,7 @@ from convtrack import files
 from convtrack.errors import StorageError
 
 FILE = files.STATE / "comparisons.json"
+OVER_SEEDS = " over seeds"  # follows the key of a run that stands for others, too
 
 
 def count(images: str, pairs: Iterable[tuple[str, str]], path: Path = FILE) -> int:

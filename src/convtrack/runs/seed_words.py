@@ -8,10 +8,11 @@ from typing import Any
 from convtrack.evaluation.statistics import mean_verdict
 from convtrack.runs.document import Block, Lines, Table
 from convtrack.runs.seeds import Group, SeedComparison
+from convtrack.runs.words import looked
 
 
-def blocks(found: SeedComparison) -> list[Block]:
-    """The document."""
+def blocks(found: SeedComparison, looks: int | None) -> list[Block]:
+    """The document; `looks` as in `words.blocks`."""
     groups = (found.a, found.b)
     title = f"{found.split.capitalize()} accuracy over seeds"
     table = Table(title, ["", "runs", "mean ± standard deviation", "seeds"], [_row(group) for group in groups])
@@ -22,6 +23,7 @@ def blocks(found: SeedComparison) -> list[Block]:
     commands = [group.missing for group in groups if group.missing]
     if commands:
         lines += ["More seeds, then `dvc exp run --run-all`:", *(f"  {command}" for command in commands)]
+    lines += looked(looks)
     shown: list[Block] = [table, Lines([f"Result: {verdict(found)}"], strong=True)]
     return [*shown, Lines(lines)] if lines else shown
 
@@ -32,7 +34,7 @@ def verdict(found: SeedComparison) -> str:
     return mean_verdict(found.found, counts, (found.a.run.name, found.b.run.name))
 
 
-def document(found: SeedComparison) -> dict[str, Any]:
+def document(found: SeedComparison, looks: int | None) -> dict[str, Any]:
     """The comparison as a JSON document; what cannot be known is null."""
     mean = found.found
     numbers = {"difference": mean.difference, "low": mean.low, "high": mean.high, "p": mean.p}
@@ -50,6 +52,7 @@ def document(found: SeedComparison) -> dict[str, Any]:
         ],
         **{name: None if math.isnan(value) else value for name, value in numbers.items()},
         "verdict": verdict(found),
+        "comparisons_on_these_images": looks,
     }
 
 

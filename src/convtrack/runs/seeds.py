@@ -48,12 +48,16 @@ class Group:
 
 @dataclass(frozen=True)
 class SeedComparison:
-    """The groups of two runs, and Welch's comparison of their means: the second less the first."""
+    """The groups of two runs, and Welch's comparison of their means: the second less the first.
+
+    images: a digest of the images of the split; None where neither run has predictions on it.
+    """
 
     split: files.Split
     a: Group
     b: Group
     found: MeanDifference
+    images: str | None
 
 
 def compare(runs: Sequence[FinishedRun], split: files.Split) -> SeedComparison:
@@ -72,7 +76,8 @@ def compare(runs: Sequence[FinishedRun], split: files.Split) -> SeedComparison:
         )
     a, b = (group(run, split) for run in runs)
     found = statistics.welch(list(a.accuracy.values()), list(b.accuracy.values()))
-    return SeedComparison(split, a, b, found)
+    images = next((comparison.digest(comparison.ordered(run, split)) for run in runs if split in run.predictions), None)
+    return SeedComparison(split, a, b, found, images)
 
 
 def group(run: FinishedRun, split: files.Split) -> Group:

@@ -33,12 +33,18 @@ def blocks(comparison: Comparison, looks: int | None) -> list[Block]:
     found.append(Table("Metrics with 95% intervals", ["", *names], measured))
     found += _pairs(comparison)
     notes = [f"Note: {note}." for note in comparison.notes]
-    if looks is not None:
-        notes.append(
-            f"Pairs of runs compared on these test images so far: {looks:,}, these included. The more there are, the "
-            "likelier one wins by chance; --split val leaves test alone."
-        )
+    notes += looked(looks)
     return [*found, Lines(notes)] if notes else found
+
+
+def looked(looks: int | None) -> list[str]:
+    """What stands below a comparison on test images; nothing without a count."""
+    if looks is None:
+        return []
+    return [
+        f"Pairs of runs compared on these test images so far: {looks:,}, these included. The more there are, the "
+        "likelier one wins by chance; --split val leaves test alone."
+    ]
 
 
 def document(comparison: Comparison, looks: int | None) -> dict[str, Any]:
