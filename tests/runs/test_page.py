@@ -110,6 +110,9 @@ def test_the_images_are_those_of_the_same_data_and_otherwise_file_names_stand_al
     flipped = [f"{name}: {name.split('/')[1]}" for index, name in enumerate(names) if A[index] != B[index]]
     assert sorted(map(str, pictures(found))) == sorted(flipped * 2)  # in a gallery and in the cells
     assert 'url("data:image/webp;base64,' in FILE.read_text(encoding="utf-8")
+    files.write_json(files.LOCK, {"stages": {"preprocess": {"outs": [{"path": "data/processed", "md5": "ff.dir"}]}}})
+    assert pictures(written(dataclasses.replace(a, data_digest="ff.dir"), b)) != []  # without reading all images
+    files.LOCK.unlink()
     shifted = write_images(names, [1, 0] * 6)  # the labels are not those of the run
     assert pictures(written(dataclasses.replace(a, data_digest=shifted), b)) == []
 

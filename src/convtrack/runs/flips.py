@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,6 +16,7 @@ from convtrack.report import confusion, sheet
 from convtrack.report.names import shown, shown_file
 from convtrack.report.page import sheet_style
 from convtrack.report.summary import percent
+from convtrack.runs import lock
 from convtrack.runs.comparison import Comparison, ordered, right
 from convtrack.runs.finished import probability_columns
 from convtrack.tracking import provenance
@@ -99,7 +101,7 @@ def _pictures(
     """The images in the workspace, and the place there of each image of the first run; None for other data."""
     if not (files.PROCESSED / files.DATASET).is_file():
         return None
-    digest = provenance.data_digest()
+    digest = lock.md5(lock.stages(Path()), files.PROCESSED) or provenance.data_digest()  # which reads all images
     for side in sides:
         if comparison.runs[side.number - 1].data_digest != digest:
             continue
