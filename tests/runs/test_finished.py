@@ -78,6 +78,7 @@ def test_classes_that_look_like_numbers_or_nothing_stay_as_they_are(tmp_path: Pa
             "index,name,actual,predicted,margin,probability_cat\n0,a,cat,cat,0.6,\n",
             "that are not numbers, for 1 images",
         ),
+        ("index,name,actual,predicted,margin,probability_cat\nx,a,cat,cat,0.6,0.8\n", "images without an index"),
         ('index,name,actual,predicted\n0,"a', "cannot be read"),
         ("\0\0\0\xff", "reports/predictions.csv of mine"),
     ],
@@ -90,6 +91,23 @@ def test_damaged_predictions_are_named_with_the_run_and_the_next_step(
     with pytest.raises(DataError, match="reports/predictions.csv of mine") as error:
         read(tmp_path)
     assert problem in error.value.message
+    assert error.value.hint == "dvc repro"
+
+
+def test_predictions_that_end_too_early_are_damaged(tmp_path: Path) -> None:
+    write(tmp_path, [True] * 9)
+    lines = (tmp_path / files.PREDICTIONS).read_text().splitlines(keepends=True)
+    (tmp_path / files.PREDICTIONS).write_text("".join(lines[:5]))
+    with pytest.raises(DataError, match="it has 4 of the 9 images that evaluate measured"):
+        read(tmp_path)
+
+
+@pytest.mark.parametrize("content", ["", "epoch,loss\n1,low\n", "epoch,loss\n1,0.5\n2,0.\0"])
+def test_a_damaged_history_is_named(content: str, tmp_path: Path) -> None:
+    write(tmp_path, [True])
+    (tmp_path / files.HISTORY).write_text(content)
+    with pytest.raises(DataError, match="models/history.csv of mine") as error:
+        read(tmp_path)
     assert error.value.hint == "dvc repro"
 
 

@@ -86,10 +86,14 @@ def from_folder(folder: Path, reasons: Mapping[Path, str], *, name: str, again: 
             missing[split] = reasons.get(path, f"{path} is not there")
     training = _document(folder, files.TRAINING, name, again)
     numbers = _document(folder, files.METRICS, name, again) | _document(folder, files.EVALUATION, name, again)
+    images = numbers.get("images")
+    if images is not None and "test" in predictions and len(predictions["test"]) != images:
+        there = f"it has {len(predictions['test']):,} of the {images:,} images that evaluate measured"
+        raise DataError(f"{files.PREDICTIONS} of {name} is damaged: {there}", again)
     return FinishedRun(
         name=name,
         classes=_classes(folder, predictions, name, again),
-        history=_table(folder, files.HISTORY, name, again) if (folder / files.HISTORY).is_file() else None,
+        history=_history(folder, name, again) if (folder / files.HISTORY).is_file() else None,
         metrics=_floats(numbers),
         predictions=predictions,
         missing=missing,
@@ -123,8 +127,18 @@ def _predictions(folder: Path, path: Path, name: str, again: str) -> pd.DataFram
         values = table[columns].to_numpy(np.float64)
     except ValueError as error:
         raise DataError(f"{path} of {name} is damaged: {error}", again) from error
+    if not pd.api.types.is_integer_dtype(table["index"]):
+        raise DataError(f"{path} of {name} is damaged: images without an index", again)
     if broken := int(np.sum(~np.isfinite(values).all(axis=1))):
         raise DataError(f"{path} of {name} has probabilities that are not numbers, for {broken} images", again)
+    return table
+
+
+def _history(folder: Path, name: str, again: str) -> pd.DataFrame:
+    table = _table(folder, files.HISTORY, name, again)
+    words = [column for column in table if not pd.api.types.is_numeric_dtype(table[column])]
+    if words and len(table):
+        raise DataError(f"{files.HISTORY} of {name} is damaged: {words[0]} is not a number in every epoch", again)
     return table
 
 
