@@ -133,7 +133,7 @@ def test_a_run_has_the_confusion_matrix_as_a_table_and_all_tables_and_pictures(c
     assert (folder / "history.csv").read_bytes() == (clone.path / files.HISTORY).read_bytes()
 
 
-def test_the_logged_model_takes_uint8_images_and_gives_probabilities(clone: Clone) -> None:
+def test_the_logged_model_takes_uint8_images_and_gives_labels_with_probabilities(clone: Clone) -> None:
     import mlflow
 
     (run,) = runs(clone)
@@ -141,11 +141,11 @@ def test_the_logged_model_takes_uint8_images_and_gives_probabilities(clone: Clon
     folder = clone.path / "mlartifacts/models" / output.model_id / "artifacts"
     model = mlflow.pyfunc.load_model(str(folder))
     test = files.read_arrays(clone.path / files.PROCESSED, "test")
-    probabilities = model.predict(np.asarray(test.images[:5]))
-    expected = files.read_table(clone.path / files.PREDICTIONS).iloc[:5, -10:].to_numpy()
-    assert probabilities == pytest.approx(expected, abs=1e-4)
-    assert model.input_example.dtype == np.uint8
-    assert [spec.type for spec in model.metadata.signature.inputs] == [np.uint8]
+    found = model.predict(np.asarray(test.images[:5]))
+    expected = files.read_table(clone.path / files.PREDICTIONS, text=("predicted",)).iloc[:5]
+    assert found["label"].tolist() == expected["predicted"].tolist()
+    assert list(found.columns[2:]) == list(expected.columns[-10:])
+    assert found.iloc[:, 2:].to_numpy() == pytest.approx(expected.iloc[:, -10:].to_numpy(), abs=1e-4)
 
 
 def test_run_json_names_the_mlflow_run_and_dvcs_metrics_are_a_few_numbers(clone: Clone) -> None:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
 import importlib.metadata
-import io
 import json
+import logging
 import math
 import re
 import shutil
@@ -28,6 +27,7 @@ LONGEST_PARAM, LONGEST_TAG = 6000, 8000  # MLflow's limits
 # evaluate can run again on the same training, and MLflow's params are written once: its parameters are tags
 MUTABLE = ("evaluate.", "tracking.")
 UNCHANGED = Changes()
+SERVED_WITH = ("tensorflow", "keras", "numpy", "pandas", "pillow")  # and MLflow, which names itself
 NOT_METRICS = ("seed", "threads", "replicas")  # of training.json: nobody needs a chart of them
 
 
@@ -95,29 +95,42 @@ def training(result: dict[str, Any], folder: Path, at: int | None = None) -> Pay
 
 
 def model(folder: Path) -> None:
-    """models/model.keras as an MLflow model: uint8 images in, probabilities out."""
-    import mlflow.tensorflow
-    import numpy as np
-    from mlflow.models import ModelSignature
-    from mlflow.types import Schema, TensorSpec
+    """models/model.keras as an MLflow model that takes pictures: served.py, without loading TensorFlow.
 
-    network = files.load_model(files.MODEL)
-    images = files.read_arrays(files.PROCESSED, "train").images
-    signature = ModelSignature(
-        inputs=Schema([TensorSpec(np.dtype(np.uint8), (-1, *images.shape[1:]))]),
-        outputs=Schema([TensorSpec(np.dtype(np.float32), (-1, network.output_shape[-1]))]),
+    Its signature names no input: MLflow allows either a table or an array there, and the model takes both.
+    Raises StorageError, and DataError for a model file that does not name its classes.
+    """
+    import mlflow.pyfunc
+    from mlflow.models import ModelSignature
+    from mlflow.types import ColSpec, Schema
+
+    classes = files.read_about(files.MODEL).classes
+    numbers = ["probability", *(f"{files.PROBABILITY}{name}" for name in classes)]
+    outputs = Schema([ColSpec("string", "label"), *(ColSpec("float", name) for name in numbers)])
+    logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # it says that it validates the example
+    here = Path(__file__)
+    mlflow.pyfunc.save_model(
+        str(folder / outbox.MODEL),
+        python_model=str(here.with_name("served.py")),
+        artifacts={"model": str(files.MODEL), "images": str(here.parents[1] / "datasets/images.py")},
+        signature=ModelSignature(outputs=outputs),
+        input_example=_example(),
+        # named, because MLflow would load the model in another process to find them
+        pip_requirements=[f"{name}=={importlib.metadata.version(name)}" for name in SERVED_WITH],
     )
-    # named, because MLflow would load the model in another process to find them
-    requirements = [f"{name}=={importlib.metadata.version(name)}" for name in ("tensorflow", "keras", "numpy")]
-    # mlflow.keras 3.17 cannot write an input example; hides the progress bar of predicting it
-    with contextlib.redirect_stdout(io.StringIO()):
-        mlflow.tensorflow.save_model(
-            network,
-            str(folder / outbox.MODEL),
-            signature=signature,
-            input_example=np.asarray(images[:1]),
-            pip_requirements=requirements,
-        )
+
+
+def _example() -> pd.DataFrame:
+    """An input of the model: the first train image as a PNG file."""
+    import io
+
+    import pandas as pd
+    from PIL import Image
+
+    pixels = files.read_arrays(files.PROCESSED, "train").images[0]
+    file = io.BytesIO()
+    Image.fromarray(pixels.squeeze(axis=2) if pixels.shape[2] == 1 else pixels).save(file, "PNG")
+    return pd.DataFrame({"image": [file.getvalue()]})
 
 
 def evaluation(metrics: dict[str, Any], folder: Path) -> Payload:
