@@ -73,7 +73,8 @@ def read() -> dict[str, Record]:
 
 def page(records: dict[str, Record]) -> str:
     """docs/performance.md."""
-    shown = [part(section, records) for section in SECTIONS]
+    measured = {record["benchmark"] for record in records.values()}
+    shown = [part(section, records) for section in SECTIONS if section.benchmark in measured]
     return "\n".join([INTRODUCTION.format(versions=USUAL), *shown])
 
 
