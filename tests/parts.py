@@ -17,7 +17,6 @@ PARTS = {
     "axe": "axe-core, which .ci/run installs",
     "archive": "all of CIFAR-10 as JPEG images, named by CONVTRACK_CIFAR10_JPEG",
     "pytorch": "an environment with PyTorch, which make bench NAME=pytorch makes",
-    "user": "a user other than root, who reads everything",
     "mount": "the right to mount a file system",
     "pip-audit": "pip-audit, from the package registry",
     "osv": "the service that knows vulnerabilities",

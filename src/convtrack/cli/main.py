@@ -13,6 +13,7 @@ from typing import NoReturn
 import click
 
 from convtrack.cli import pipeline
+from convtrack.cli.demo import demo
 from convtrack.cli.export import export
 from convtrack.cli.predict import predict
 from convtrack.cli.preset import preset
@@ -104,6 +105,7 @@ for command in (
     reproduce,
     predict,
     export,
+    demo,
     tracking,
 ):
     cli.add_command(command)
