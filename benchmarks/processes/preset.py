@@ -21,5 +21,5 @@ params = schema.parse(json.loads(sys.argv[1])["params"])
 result = train.run(params.model, params.train)
 metrics = evaluate.run(params.evaluate)
 result |= {"test_accuracy": metrics["accuracy"], "tta_accuracy": metrics.get("tta_accuracy")}
-result["history"] = files.read_table(files.HISTORY).to_dict("list")
+result["history"] = files.read_table(files.HISTORY).dropna(axis="columns", how="all").to_dict("list")
 print(json.dumps(result))

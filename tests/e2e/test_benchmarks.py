@@ -113,6 +113,17 @@ def test_a_preset_is_trained_once_for_a_seed_and_again_when_it_changes(tiny: Clo
     assert bench(tiny, "presets", "--preset", "tiny:1")["runs"]["tiny-0"]["epochs_run"] == 1
 
 
+def test_a_final_fit_trains_on_all_training_images_once_for_a_seed(tiny: Clone) -> None:
+    tiny.run("dvc", "repro", "download")
+    options = ("--recipe", "tiny train.epochs=1", "--seeds", "1", "--images", "600")
+    written = bench(tiny, "final_fit", *options)
+    (run,) = written["runs"].values()
+    assert (run["images"], run["epochs_run"], run["best_val_accuracy"]) == (600, 1, None)
+    assert 0 <= run["test_accuracy"] <= 1
+    assert "val_accuracy" not in run["history"]
+    assert bench(tiny, "final_fit", *options)["runs"] == written["runs"]
+
+
 def test_a_training_that_is_taken_over_is_timed_with_small_images_for_as_much_of_it(tiny: Clone) -> None:
     tiny.change({"train.epochs": 4, "train.progressive_resizing": {"scale": 0.5, "fraction": 0.5}})
     tiny.run("dvc", "repro")
