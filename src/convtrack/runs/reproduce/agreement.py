@@ -168,7 +168,8 @@ def _metrics(a: FinishedRun, b: FinishedRun) -> Iterator[Part]:
     for name in common:
         difference = second[name] - first[name]
         told = "" if first[name] == second[name] else f"{difference:+.3g}"
-        yield Part("results", name.replace("_", " "), f"{first[name]:.6g}", f"{second[name]:.6g}", told)
+        shown = {"parameters": "weights in the network"}.get(name, name.replace("_", " "))
+        yield Part("results", shown, f"{first[name]:.6g}", f"{second[name]:.6g}", told)
 
 
 def _curves(a: pd.DataFrame | None, b: pd.DataFrame | None) -> Part:
