@@ -96,8 +96,8 @@ class PictureClassifier(PythonModel):
             batch = enumerate(pictures[start : start + BATCH], start)
             parts.append(self.probabilities(np.stack([self._pixels(number, picture) for number, picture in batch])))
         probabilities = np.concatenate(parts)
-        columns = {"label": [self.classes[best] for best in probabilities.argmax(axis=1)]}
-        columns |= {"probability": probabilities.max(axis=1)}
+        columns: dict[str, Any] = {"label": [self.classes[best] for best in probabilities.argmax(axis=1)]}
+        columns["probability"] = probabilities.max(axis=1)
         columns |= {f"probability_{name}": probabilities[:, number] for number, name in enumerate(self.classes)}
         return pd.DataFrame(columns)
 
