@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -44,6 +45,18 @@ def test_a_folder_is_summed_up_outside_of_any_repository(model: str) -> None:
     assert "Right: 30 of 30 pictures in folders named after a class, 100.0%" in done.stdout
     assert "All predictions are in out.csv" in done.stderr
     assert len(Path("out.csv").read_text().splitlines()) == 31
+
+
+def test_paths_are_those_of_the_folder_one_is_in_and_the_model_is_that_of_the_repository(
+    model: str, workplace: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (workplace / "models").mkdir()
+    shutil.copy(model, workplace / "models/model.keras")
+    monkeypatch.chdir(workplace / "photos")
+    done = predict("red", "--json", "out.json")
+    assert done.exit_code == 0, done.exception
+    assert Path("out.json").read_text().count('"name": "red/') == 10
+    assert Path.cwd() == workplace / "photos"
 
 
 def test_the_exit_code_tells_of_unreadable_pictures_and_standard_output_has_only_lines(model: str) -> None:
