@@ -18,7 +18,7 @@ FLAGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-
 FLAGS += ["--disable-background-networking", "--disable-component-update", "--window-size=1600,1000"]
 # the browser reads commands from its descriptor 3 and answers on 4; a shell puts them there
 PIPES = 'exec "$@" 3<&0 4>&1 </dev/null >/dev/null 2>&1'
-PATIENCE = 60  # seconds, for a page that never shows what is expected
+PATIENCE = 240  # seconds, for a page that never shows what is expected
 
 
 class Page:

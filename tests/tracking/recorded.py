@@ -13,6 +13,8 @@ from convtrack.tracking import evaluation_run, training_run
 from convtrack.tracking.records import TAG
 
 EPOCHS = 4
+SCALARS = {"images": 2, "accuracy": 0.5, "accuracy_low": 0.09, "accuracy_high": 0.91}
+EVALUATION = SCALARS | {"recall": {"cat": 0.0, "dog": 1.0}}
 
 
 def train(params: Params, result: dict[str, Any], curves: list[dict[str, float]] | None = None) -> str:
@@ -26,11 +28,13 @@ def train(params: Params, result: dict[str, Any], curves: list[dict[str, float]]
 
 
 def evaluate(params: Params) -> None:
-    """An evaluation of two images, one of them wrong."""
+    """An evaluation of two images, one of them wrong, without pictures unless there is one."""
     files.CONFUSION.parent.mkdir(exist_ok=True)
     files.CONFUSION.write_text("actual,predicted\ncat,dog\ndog,dog\n")
+    files.CONFUSED_PAIRS.write_text("actual,predicted,count,share\ncat,dog,1,1.0\n")
+    files.write_json(files.METRICS, {"val_accuracy": 0.75, "best_epoch": 1})
     with evaluation_run(params) as run:
-        run.log_evaluation({"accuracy": 0.5, "recall": {"cat": 0.0, "dog": 1.0}})
+        run.log_evaluation(EVALUATION)
 
 
 def runs(client: MlflowClient, name: str | None = None) -> list[Any]:
@@ -53,7 +57,7 @@ def recorded(client: MlflowClient, name: str, served: Path | None = None) -> dic
         "status": run.info.status,
         "times": (run.info.start_time, run.info.end_time),
         "params": run.data.params,
-        "tags": run.data.tags,
+        "tags": {tag: _without_ids(run, text) for tag, text in run.data.tags.items()},
         "points": {
             key: [(point.step, point.value, point.timestamp) for point in client.get_metric_history(run_id, key)]
             for key in run.data.metrics
@@ -61,7 +65,11 @@ def recorded(client: MlflowClient, name: str, served: Path | None = None) -> dic
         "inputs": [(entry.dataset.name, entry.dataset.digest) for entry in run.inputs.dataset_inputs],
         "artifacts": _files(run.info.artifact_uri, served),
         "models": [
-            (model.name, str(model.status), sorted((one.key, one.value, one.timestamp) for one in model.metrics or []))
+            (
+                model.name,
+                str(model.status),
+                sorted((one.key, one.value, one.timestamp, one.dataset_name) for one in model.metrics or []),
+            )
             for model in models
         ],
         # by their sizes: MLmodel has ids in it, of a fixed length
@@ -73,3 +81,12 @@ def _files(location: str, served: Path | None) -> dict[str, int]:
     """The size of each file at an artifact location, which the server keeps under `served`."""
     folder = served / location.removeprefix("mlflow-artifacts:/") if served else Path(location)
     return {str(file.relative_to(folder)): file.stat().st_size for file in folder.rglob("*") if file.is_file()}
+
+
+def _without_ids(run: Any, text: str) -> str:
+    """A tag of `run` without the run's ids, which a description has links with."""
+    for number in (run.info.run_id, run.info.run_id[:12]):
+        text = text.replace(number, "ID")
+    return text.replace(f"experiments/{run.info.experiment_id}/", "experiments/N/").replace(
+        f"%22{run.info.experiment_id}%22", "%22N%22"
+    )

@@ -18,7 +18,7 @@ from convtrack.params.schema import Params
 from convtrack.tracking import store, training_run
 from convtrack.tracking.records import TAG
 from convtrack.tracking.replay import COPIED, ORIGINAL
-from tests.tracking.recorded import evaluate, recorded, runs
+from tests.tracking.recorded import SCALARS, evaluate, recorded, runs
 
 ROWS = [{"epoch": 1, "loss": 0.5, "val_loss": 0.75}, {"epoch": 2, "loss": 0.25, "val_loss": 0.5}]
 
@@ -73,7 +73,8 @@ def test_a_store_without_the_run_gets_a_copy_of_it(
     assert not [name for name in run.data.tags if name.startswith(("git.", "version.", "host.", "mlflow.source.git"))]
     found, known = recorded(client, trained[TAG]), recorded(mlflow_client, trained[TAG])
     assert found["params"] == known["params"]
-    assert found["inputs"] == known["inputs"]
+    (digest,) = (digest for _, digest in known["inputs"])
+    assert sorted(found["inputs"]) == [("pets", digest), ("pets (test)", digest)]
     assert found["status"] == "FINISHED"
     assert found["times"][1] - found["times"][0] >= 3500  # RESULT's seconds, and those of the evaluation
     for name, points in known["points"].items():
@@ -89,8 +90,9 @@ def test_a_store_without_the_run_gets_a_copy_of_it(
     assert "The new run" not in capsys.readouterr().err
     again = recorded(client, trained[TAG])
     ((name, status, values),) = again["models"]
-    assert (name, status) == ("model", "READY")
-    assert {value[0] for value in values} == {"epochs_run", "best_epoch", "train_seconds"}
+    assert (name, status) == ("vgg-cifar10", "READY")
+    of_training, of_test = {"epochs_run", "best_epoch", "train_seconds"}, {f"test_{each}" for each in SCALARS}
+    assert {value[0] for value in values} == of_training | of_test
     assert len(again["points"]["test_accuracy"]) == 2
     for kept in ("params", "inputs"):
         assert again[kept] == found[kept]

@@ -14,7 +14,17 @@ from convtrack import tracking
 from convtrack.params.schema import Params
 from convtrack.tracking import records
 from convtrack.tracking.outbox import CONTENT, REFUSED, Outbox
-from convtrack.tracking.records import Dataset, ExperimentId, Payload, Point, Settlement, Start, TrialState
+from convtrack.tracking.records import (
+    Dataset,
+    Evaluated,
+    ExperimentId,
+    ModelInfo,
+    Payload,
+    Point,
+    Settlement,
+    Start,
+    TrialState,
+)
 from tests.tracking.recorded import recorded
 
 TAG = "convtrack.run"
@@ -54,6 +64,10 @@ def test_every_field_comes_back_as_it_was(tmp_path: Path) -> None:
         metrics=[Point("m", 0.1 + 0.2, 3, 0), Point("tiny", 5e-324, 3, 0)],
         curve=[Point("loss", -1e308, 3, 1)],
         dataset=Dataset.model_validate(DATASET),
+        evaluated=Evaluated(
+            dataset=Dataset.model_validate(DATASET), metrics=[Point("m", 0.5, 3, 0)], headline="*good*", details=""
+        ),
+        model=ModelInfo(name="vgg", tags={"classes": "[]"}),
         settle=Settlement(state=TrialState.PRUNED, reason="slow", end_time=4),
         drop_model=True,
         only_if_there=True,

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from convtrack import files
 from convtrack.errors import ConvtrackError, DataError
 from convtrack.redact import redacted_uri
-from convtrack.tracking import health, reading, store
+from convtrack.tracking import health, reading, store, views
 from convtrack.tracking.reading import RecordedRun
+from convtrack.tracking.records import Evaluated, ModelInfo
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -21,8 +22,13 @@ def _of_run(client: MlflowClient, run_id: str) -> list[LoggedModel]:
     return list(client.search_logged_models([experiment], f"source_run_id = '{run_id}'"))
 
 
-def write(client: MlflowClient, run_id: str, folder: Path, scalars: list[Metric]) -> None:
-    """Log the model in `folder`, as MLflow's Model.log does, or complete one that an earlier attempt began."""
+def write(
+    client: MlflowClient, run_id: str, folder: Path, scalars: list[Metric], info: ModelInfo | None = None
+) -> None:
+    """Log the model in `folder`, as MLflow's Model.log does, or complete one that an earlier attempt began.
+
+    `info` is missing in records of earlier versions.
+    """
     from mlflow.entities import LoggedModelStatus
     from mlflow.models import Model
     from mlflow.tracking.context.registry import resolve_tags
@@ -35,7 +41,11 @@ def write(client: MlflowClient, run_id: str, folder: Path, scalars: list[Metric]
         found[0]
         if found
         else client.create_logged_model(
-            run.info.experiment_id, "model", source_run_id=run_id, tags=resolve_tags(), params=run.data.params
+            run.info.experiment_id,
+            info.name if info else "model",
+            source_run_id=run_id,
+            tags=resolve_tags() | (info.tags if info else {}),
+            params=run.data.params,
         )
     )
     if model.status != LoggedModelStatus.READY:
@@ -50,6 +60,26 @@ def write(client: MlflowClient, run_id: str, folder: Path, scalars: list[Metric]
     for scalar in scalars:
         scalar._model_id = model.model_id
     client.log_batch(run_id, metrics=scalars)
+
+
+def add_test(client: MlflowClient, run_id: str, evaluated: Evaluated) -> None:
+    """Add the numbers on test, with their data set, and the description to the model of a run, if it has one."""
+    from mlflow.entities import Metric
+
+    for model in _of_run(client, run_id):
+        metrics = [
+            Metric(
+                *point,
+                model_id=model.model_id,
+                dataset_name=evaluated.dataset.name,
+                dataset_digest=evaluated.dataset.digest,
+                run_id=run_id,
+            )
+            for point in evaluated.metrics
+        ]
+        client.log_batch(run_id, metrics=metrics)
+        if tags := views.renewed(model.tags, f"{evaluated.headline}\n\n{evaluated.details}"):
+            client.set_logged_model_tags(model.model_id, tags)
 
 
 def _link(client: MlflowClient, run_id: str, model_id: str) -> None:

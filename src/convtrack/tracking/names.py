@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import importlib.util
 import re
+import textwrap
 from pathlib import Path
 from typing import Any
 
+from convtrack import files
 from convtrack.params import dotted
 from convtrack.params.schema import Params
 from convtrack.tracking.changes import Changes
@@ -63,9 +65,9 @@ def of_trial(params: Params, number: int) -> str:
     return _joined([f"#{number}", *(_word(base, values[base]) for base in bases if base in values)])
 
 
-def of_model(params: Params, study: str = "", number: int = 0) -> str:
+def of_model(params: Params, trial: TrialLink | None = None) -> str:
     """Network and data, as in "vgg-cifar10", and which trial of a study; without the characters that MLflow rejects."""
-    words = [params.model.name, data(params), *([study, str(number)] if study else [])]
+    words = [params.model.name, data(params), *([trial.study, str(trial.number)] if trial else [])]
     return re.sub(r"[^\w-]+", "_", "-".join(words))
 
 
@@ -96,8 +98,7 @@ def _shown(value: Any, digits: int = 6) -> str:
 
 
 def _joined(words: list[str]) -> str:
-    text = " ".join(words)
-    return text if len(text) <= LONGEST else f"{text[: LONGEST - 1]}…"
+    return textwrap.shorten(" ".join(words), LONGEST, placeholder=" …")
 
 
 def _made_up(experiment: str) -> bool:
@@ -125,3 +126,33 @@ def description(params: Params, trial: TrialLink | None, changes: Changes, exper
     if changes:
         lines.append(changes.described())
     return "\n\n".join(lines)
+
+
+def headline(metrics: dict[str, Any]) -> str:
+    """The accuracy on test in words (Markdown). metrics: the content of evaluation.json."""
+    low, high = (_percent(metrics[f"accuracy_{end}"]) for end in ("low", "high"))
+    averaged = f", {_percent(metrics['tta_accuracy'])} with test-time augmentation" if "tta_accuracy" in metrics else ""
+    accuracy = f"**Test accuracy {_percent(metrics['accuracy'])}** on {metrics['images']:,} images"
+    return f"{accuracy} (95 % interval: {low} to {high}){averaged}."
+
+
+def details() -> str:
+    """Val, the best epoch and the most confused pair in words (Markdown), from the files of train and evaluate."""
+    few, training = files.read_json(files.METRICS), files.read_json(files.TRAINING)
+    words = f"Val {_percent(few['val_accuracy'])}. Best epoch {few['best_epoch']} of {training['epochs_run']}."
+    pairs = files.read_table(files.CONFUSED_PAIRS, text=("actual", "predicted"))
+    if not len(pairs):
+        return words
+    actual, predicted, count, share = pairs.iloc[0]
+    most = f"{_code(actual)} predicted as {_code(predicted)}, {count:,} of {round(count / share):,} images"
+    return f"{words} Most confused: {most} ({_percent(share, 1)})."
+
+
+def _percent(value: float, digits: int = 2) -> str:
+    return f"{100 * value:.{digits}f} %"
+
+
+def _code(name: str) -> str:
+    """A class name in Markdown, where it stays text whatever is in it."""
+    text = "".join(letter if letter.isprintable() and letter != "`" else "_" for letter in name)
+    return f"`{text if len(text) <= LONGEST else text[: LONGEST - 1] + '…'}`"

@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any
 from convtrack import files
 from convtrack.evaluation import bounds
 from convtrack.params.schema import PARAMS_FILE, Params
-from convtrack.tracking import outbox, provenance, records, store
+from convtrack.tracking import names, outbox, provenance, records, store, views
 from convtrack.tracking.changes import Changes
 from convtrack.tracking.outbox import Fill
-from convtrack.tracking.records import Dataset, Payload, Point
+from convtrack.tracking.records import Dataset, Evaluated, ModelInfo, Payload, Point
+from convtrack.tracking.trials import TrialLink
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -133,6 +134,14 @@ def _example() -> pd.DataFrame:
     return pd.DataFrame({"image": [file.getvalue()]})
 
 
+def model_info(params: Params, trial: TrialLink | None) -> ModelInfo:
+    """The name of a run's model, its classes, and what it is."""
+    classes = files.read_json(files.PROCESSED / files.DATASET)["classes"]
+    tags = {"classes": json.dumps(classes, ensure_ascii=False)} if len(classes) <= bounds.ALL_CLASSES else {}
+    note = names.description(params, trial, UNCHANGED, "")
+    return ModelInfo(name=names.of_model(params, trial), tags=tags | {views.NOTE_TAG: note})
+
+
 def evaluation(metrics: dict[str, Any], folder: Path) -> Payload:
     """evaluation.json as `test_…` metrics, the confusion matrix as a table, and all of reports/.
 
@@ -157,7 +166,14 @@ def evaluation(metrics: dict[str, Any], folder: Path) -> Payload:
     tags = {"mlflow.loggedArtifacts": tables}  # the tag that makes it a table
     if left_out := bounds.left_out(len(classes)):
         tags["evaluate.left_out"] = left_out
-    return Payload(metrics=points(flat, 0), tags=tags)
+    of_all, data = points(flat, 0), dataset()
+    evaluated = Evaluated(
+        dataset=data.model_copy(update={"name": f"{data.name} (test)"}),
+        metrics=[point for point in of_all if point.name.removeprefix("test_") in metrics],
+        headline=names.headline(metrics),
+        details=names.details(),
+    )
+    return Payload(metrics=of_all, tags=tags, evaluated=evaluated)
 
 
 def with_file(file: Path, payload: Payload) -> Fill:

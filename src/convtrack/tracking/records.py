@@ -73,6 +73,22 @@ class Dataset(_Document):
     profile: Text
 
 
+class Evaluated(_Document):
+    """What evaluate found on test: the metrics for the run's model, the words (Markdown) for descriptions."""
+
+    dataset: Dataset
+    metrics: list[Point]
+    headline: Text
+    details: Text
+
+
+class ModelInfo(_Document):
+    """What the model of a record is called, and its tags."""
+
+    name: Text
+    tags: dict[Text, Text]
+
+
 class Settlement(_Document):
     """How a trial ended, for a run that its own process did not close."""
 
@@ -97,6 +113,8 @@ class Payload(_Document):
     metrics: list[Point] = []
     curve: list[Point] = []  # one step; skipped where the store already has that step
     dataset: Dataset | None = None
+    evaluated: Evaluated | None = None
+    model: ModelInfo | None = None
     settle: Settlement | None = None
     drop_model: bool = False
     only_if_there: bool = False  # dropped where the store has no such run

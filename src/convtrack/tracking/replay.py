@@ -14,7 +14,7 @@ import click
 from convtrack.redact import redacted_uri
 from convtrack.tracking import health, logged_models, store, trials, views
 from convtrack.tracking.outbox import FILES, MODEL, Outbox, Record
-from convtrack.tracking.records import TAG, BrokenRecordError, Payload, Point, Settlement, Start
+from convtrack.tracking.records import TAG, BrokenRecordError, Dataset, Payload, Point, Settlement, Start
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
@@ -199,14 +199,15 @@ class Replay:
             params = {}  # MLflow accepts them once, and an earlier copy has them
         self._write_values(record.run, run_id, payload, params)
         if payload.dataset:
-            from mlflow.entities import Dataset, DatasetInput, InputTag
-
-            tags = [InputTag("mlflow.data.context", "training")]
-            self.client.log_inputs(run_id, datasets=[DatasetInput(Dataset(**payload.dataset.model_dump()), tags)])
+            self._write_input(run_id, payload.dataset, "training")
         if (record.path / FILES).exists():
             self.client.log_artifacts(run_id, str(record.path / FILES))
         if (record.path / MODEL).exists():
-            logged_models.write(self.client, run_id, record.path / MODEL, points(payload.metrics))
+            logged_models.write(self.client, run_id, record.path / MODEL, points(payload.metrics), payload.model)
+        if payload.evaluated:
+            self._write_input(run_id, payload.evaluated.dataset, "test")
+            views.describe(self.client, run_id, payload.evaluated.headline, payload.evaluated.details)
+            logged_models.add_test(self.client, run_id, payload.evaluated)
         if payload.drop_model:
             logged_models.drop(self.client, run_id)
         if payload.settle:
@@ -228,6 +229,13 @@ class Replay:
                 self.client.log_batch(run_id, **{kind: values[kind][start : start + most]})
         if payload.curve:
             self._steps[run] = max(payload.curve[0].step, self._steps[run])
+
+    def _write_input(self, run_id: str, dataset: Dataset, context: str) -> None:
+        from mlflow import entities
+
+        tags = [entities.InputTag("mlflow.data.context", context)]
+        entry = entities.DatasetInput(entities.Dataset(**dataset.model_dump()), tags)
+        self.client.log_inputs(run_id, datasets=[entry])
 
     def _new_points(self, run: str, run_id: str, row: list[Point]) -> list[Metric]:
         """A row of curves, or nothing where the store has its step: a resumed training logs all of its epochs again."""

@@ -138,9 +138,9 @@ class TrackedRun:
         A run that was made from files gets the model only now: the stage sets TensorFlow's number of threads, which is
         possible only before its first operation.
         """
-        self._flusher.keep(lambda folder: payloads.evaluation(metrics, folder))
         if self._flusher.is_copy and self.params.tracking.log_model:
             self._keep_model()
+        self._flusher.keep(lambda folder: payloads.evaluation(metrics, folder))  # after the model, which gets it too
 
     def end(self, status: Status) -> None:
         """Close the run. An evaluation adds its own time to that of the training."""
@@ -199,7 +199,7 @@ class TrackedRun:
 
         def fill(folder: Path) -> Payload:
             payloads.model(folder)
-            return Payload(metrics=self._scalars)
+            return Payload(metrics=self._scalars, model=payloads.model_info(self.params, self.trial))
 
         try:
             self._flusher.keep(fill)

@@ -7,27 +7,32 @@ from __future__ import annotations
 
 import base64
 import json
+import urllib.parse
 import zlib
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from convtrack import files
 from convtrack.tracking import store
 from convtrack.tracking.records import now
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient
 
-VERSION = "1"  # raise it when the view changes, so that existing experiments get the new one
+VERSION = "2"  # raise it when the view changes, so that existing experiments get the new one
 VERSION_TAG, VIEW_TAG, NOTE_TAG = "convtrack.view", "mlflow.sharedViewState.convtrack", "mlflow.note.content"
+LAST_TAG, LONGEST_NOTE = "mlflow.note.convtrack", 8000  # our text in a description; MLflow's pages hide the tag
+SHORT_ID = 12  # characters of a run's id, which `convtrack` takes for the run
 DIFFERS_TAG = "convtrack.differs"  # of a run: its preset and what differs from it
 
+NAME_COLUMN = {"attributes.`Run Name`": 240}  # shown in any case; MLflow's width cuts it after 15 characters
 COLUMNS = {  # with their widths in pixels; without a width, numbers are cut
     "metrics.`test_accuracy`": 120,
     "metrics.`best_val_accuracy`": 150,
-    "metrics.`best_epoch`": 110,
+    "metrics.`best_epoch`": 100,
+    "metrics.`train_seconds`": 115,
     f"tags.`{DIFFERS_TAG}`": 320,
-    "metrics.`train_seconds`": 120,
 }
 CURVES, NUMBERS = "convtrack-curves", "convtrack-numbers"  # sections
 # the first metric of a chart is solid, the second one dashed
@@ -40,6 +45,43 @@ def address(experiment_id: str, *, saved: bool = True, charts: bool = False) -> 
     mode = "&compareRunsMode=CHART" if charts else ""
     # MLflow's page is that of language models without the workflow type
     return f"#/experiments/{experiment_id}/runs?{view}workflowType=machine_learning{mode}"
+
+
+def curves(experiment_id: str, run_id: str) -> str:
+    """The address of a chart with the accuracies of one run on train and val."""
+    values = {"runs": [run_id], "metric": "val_accuracy", "experiments": [experiment_id]}
+    values |= {"plot_metric_keys": ["val_accuracy", "accuracy"]}
+    packed = {name: json.dumps(value, separators=(",", ":")) for name, value in values.items()}
+    return f"#/metric?{urllib.parse.urlencode(packed)}"
+
+
+def describe(client: MlflowClient, run_id: str, headline: str, details: str) -> None:
+    """Put a result above the description of a run, with links and the next commands, in place of an earlier one.
+
+    MLflow folds up what follows the links and two lines.
+    """
+    from mlflow.entities import RunTag
+
+    run = client.get_run(run_id)
+    experiment_id, short = run.info.experiment_id, run_id[:SHORT_ID]
+    report = f"#/experiments/{experiment_id}/runs/{run_id}/artifacts/{files.PAGE}"
+    links = f"[Train and val in one chart]({curves(experiment_id, run_id)}) · [report]({report})"
+    commands = [f"convtrack {each}" for each in (f"compare {short} workspace", f"predict --model {short} PICTURE")]
+    commands.append(f"convtrack reproduce {short}")
+    text = "\n".join([f"{headline} {links}\n\n{details}\n\n```", *commands, "```"])
+    client.log_batch(run_id, tags=[RunTag(*each) for each in renewed(run.data.tags, text).items()])
+
+
+def renewed(tags: dict[str, str], text: str) -> dict[str, str]:
+    """The tags that put `text` above a description, in place of the text of an earlier call.
+
+    What others wrote stays. Where they changed our text or deleted it, that stays as well, and there are no tags.
+    """
+    note, last = tags.get(NOTE_TAG, ""), tags.get(LAST_TAG, "")
+    if last not in note:
+        return {}
+    new = note.replace(last, text, 1) if last else f"{text}\n\n{note}".strip()
+    return {NOTE_TAG: new, LAST_TAG: text} if len(new) <= LONGEST_NOTE else {}
 
 
 def save(client: MlflowClient, experiment_id: str) -> None:
@@ -63,11 +105,10 @@ def save(client: MlflowClient, experiment_id: str) -> None:
 
 
 def _view() -> str:
-    columns = list(COLUMNS)
     state = {
-        "selectedColumns": columns,
-        "columnOrder": columns,
-        "columnWidths": COLUMNS,
+        "selectedColumns": list(COLUMNS),
+        "columnOrder": [*NAME_COLUMN, *COLUMNS],
+        "columnWidths": NAME_COLUMN | COLUMNS,
         "isAccordionReordered": True,
         "hideEmptyCharts": True,
         "compareRunSections": [
