@@ -11,6 +11,7 @@ import pytest
 from mlflow import MlflowClient
 from mlflow.exceptions import MlflowException
 from mlflow.models import Model
+from PIL import Image
 
 from convtrack import files, tracking
 from convtrack.params.schema import Params
@@ -165,7 +166,8 @@ def test_mlflows_pages_show_what_convtrack_writes_for_them(
     params, metrics = logging_models, [metric for chart in views.CHARTS for metric in chart]
     curves = [{"epoch": epoch, **dict.fromkeys(metrics, 0.5 / epoch)} for epoch in (1, 2)]
     monkeypatch.setenv("MLFLOW_EXPERIMENT_NAME", "pages")
-    files.PAGE.parent.mkdir(exist_ok=True)
+    files.PICTURES.mkdir(parents=True)
+    Image.new("RGB", (1600, 800)).save(files.PICTURES / "confusion.png")
     files.PAGE.write_text("<h1>What a report</h1>")
     train(params, result | RESULT, curves)
     evaluate(params)
@@ -196,6 +198,10 @@ def test_mlflows_pages_show_what_convtrack_writes_for_them(
         assert page.value(f"{lines}.filter((style) => style.strokeDasharray).length") == 2
         page.wait_for(r"/Model metrics\s+\(\d+\)/.test(document.body.innerText)")
         assert not page.value("document.body.innerText.includes('best_epoch')")  # collapsed
+        section = "[...document.querySelectorAll('*')].findLast((one) => one.innerText == 'Confusion matrices')"
+        loaded = f"[...document.images].some((image) => image.naturalWidth == {views.THUMBNAIL})"
+        page.wait_for(f"({section}?.scrollIntoView(), {loaded})")
+        assert not page.value("document.body.innerText.includes('train.batch_size')")  # params beside the picture
 
         run_id, experiment_id = files.read_json(files.RUN)["run_id"], address.split("/")[-2]
         page.open(f"{server}/#/experiments/{experiment_id}/runs/{run_id}")

@@ -166,6 +166,7 @@ def evaluation(metrics: dict[str, Any], folder: Path) -> Payload:
     tags = {"mlflow.loggedArtifacts": tables}  # the tag that makes it a table
     if left_out := bounds.left_out(len(classes)):
         tags["evaluate.left_out"] = left_out
+    tags |= views.attach_confusion(files.PICTURES / "confusion.png", _files(folder))
     of_all, data = points(flat, 0), dataset()
     evaluated = Evaluated(
         dataset=data.model_copy(update={"name": f"{data.name} (test)"}),

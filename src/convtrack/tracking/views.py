@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import base64
 import json
+import shutil
 import urllib.parse
+import uuid
 import zlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -34,7 +37,8 @@ COLUMNS = {  # with their widths in pixels; without a width, numbers are cut
     "metrics.`train_seconds`": 115,
     f"tags.`{DIFFERS_TAG}`": 320,
 }
-CURVES, NUMBERS = "convtrack-curves", "convtrack-numbers"  # sections
+CURVES, IMAGES, NUMBERS = "convtrack-curves", "convtrack-images", "convtrack-numbers"  # sections
+CONFUSION, THUMBNAIL = "confusion", 350  # the key of the pictures, and their pixels: two fit beside each other
 # the first metric of a chart is solid, the second one dashed
 CHARTS = (["val_accuracy", "accuracy"], ["val_loss", "loss"], ["learning_rate"])
 
@@ -84,6 +88,26 @@ def renewed(tags: dict[str, str], text: str) -> dict[str, str]:
     return {NOTE_TAG: new, LAST_TAG: text} if len(new) <= LONGEST_NOTE else {}
 
 
+def attach_confusion(image: Path, folder: Path) -> dict[str, str]:
+    """Add the picture of two confusion matrices to the artifacts in `folder`; returns the tag that it needs.
+
+    Charts show the left matrix beside those of other runs, and both after a click. That of a later evaluation replaces
+    it. Nothing is done where there is no such file.
+    """
+    from PIL import Image, features
+
+    if not image.exists() or not features.check("webp"):
+        return {}
+    target = folder / f"images/{CONFUSION}+step+0+timestamp+0+{uuid.uuid5(uuid.NAMESPACE_OID, CONFUSION)}.png"
+    target.parent.mkdir(parents=True, exist_ok=True)
+    shutil.copy(image, target)
+    with Image.open(image) as opened:
+        left = opened.convert("RGB").crop((0, 0, opened.width // 2, opened.height))
+        left.thumbnail((THUMBNAIL, THUMBNAIL))
+        left.save(target.with_name(f"{target.stem}+compressed.webp"), quality=90)
+    return {"mlflow.loggedImages": "True"}
+
+
 def save(client: MlflowClient, experiment_id: str) -> None:
     """Save the view in the experiment, unless it has this version.
 
@@ -113,10 +137,11 @@ def _view() -> str:
         "hideEmptyCharts": True,
         "compareRunSections": [
             _section(CURVES, "Curves (train dashed)", columns=2, cardHeight=360),
+            _section(IMAGES, "Confusion matrices", columns=1, cardHeight=500),
             # the name of the section that MLflow puts the charts of all other metrics into
             _section(NUMBERS, "Model metrics", display=False),
         ],
-        "compareRunCharts": [each for metrics in CHARTS for each in _charts(metrics)],
+        "compareRunCharts": [*(each for metrics in CHARTS for each in _charts(metrics)), _images()],
     }
     packed = base64.b64encode(zlib.compress(json.dumps(state).encode())).decode()
     return json.dumps({"name": "convtrack", "createdAt": now(), "updatedAt": now(), "state": f"deflate;{packed}"})
@@ -125,6 +150,12 @@ def _view() -> str:
 def _section(uuid: str, name: str, *, display: bool = True, **more: int) -> dict[str, Any]:
     given = {"isReordered": False, "deleted": False, "isGenerated": False}
     return {"uuid": uuid, "name": name, "display": display, **given, **more}
+
+
+def _images() -> dict[str, Any]:
+    """A chart of the confusion matrices of all runs, without their parameters, which would take most of its space."""
+    shown = {"type": "IMAGE", "uuid": IMAGES, "metricSectionId": IMAGES, "imageKeys": [CONFUSION], "step": 0}
+    return shown | {"deleted": False, "isGenerated": True, "runsCountToCompare": 10, "showRunParams": False}
 
 
 def _charts(metrics: list[str]) -> list[dict[str, Any]]:
