@@ -127,7 +127,7 @@ def _predictions(folder: Path, path: Path, name: str, again: str) -> pd.DataFram
         values = table[columns].to_numpy(np.float64)
     except ValueError as error:
         raise DataError(f"{path} of {name} is damaged: {error}", again) from error
-    if not pd.api.types.is_integer_dtype(table["index"]):
+    if len(table) and not pd.api.types.is_integer_dtype(table["index"]):  # without rows, it has no type
         raise DataError(f"{path} of {name} is damaged: images without an index", again)
     if broken := int(np.sum(~np.isfinite(values).all(axis=1))):
         raise DataError(f"{path} of {name} has probabilities that are not numbers, for {broken} images", again)
