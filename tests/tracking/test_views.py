@@ -214,7 +214,7 @@ def test_mlflows_pages_show_what_convtrack_writes_for_them(
         page.open(links["Train and val in one chart"])
         page.wait_for(f"{lines}.length == 2 && {lines}[1].strokeDasharray")
         page.open(links["report"])
-        page.wait_for("document.querySelector('iframe')")
+        page.wait_for("!!document.querySelector('iframe')")
         wait_for_text("reports/index.html")
 
         page.ask("Emulation.setDeviceMetricsOverride", width=3000, height=800, deviceScaleFactor=1, mobile=False)
