@@ -9,6 +9,7 @@ import pytest
 from dvc.repo.experiments.utils import gen_random_name
 from mlflow.utils.validation import _validate_logged_model_name
 
+from convtrack import files
 from convtrack.params import presets, schema
 from convtrack.params.schema import Params
 from convtrack.tracking import TrialLink, names
@@ -90,3 +91,16 @@ def test_the_description_of_a_final_fit_says_so() -> None:
     assert first == "`vgg` on `cifar10`, 9 epochs."
     assert second == "Final fit: trained on train and val together, so nothing is measured on val."
     assert "Final fit" not in names.description(Params(), None, Changes(), "")
+
+
+@pytest.mark.parametrize(
+    ("few", "words"), [({"val_accuracy": 0.75}, "Val 75.00 %. Best epoch 1 of 2."), ({}, "No val split.")]
+)
+def test_the_details_of_a_run_without_mistakes(
+    few: dict[str, float], words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    files.write_json(files.METRICS, few)
+    files.write_json(files.TRAINING, {"best_epoch": 1, "epochs_run": 2})
+    files.CONFUSED_PAIRS.write_text("actual,predicted,count,share\n")
+    assert names.details() == words

@@ -139,7 +139,9 @@ def headline(metrics: dict[str, Any]) -> str:
 def details() -> str:
     """Val, the best epoch and the most confused pair in words (Markdown), from the files of train and evaluate."""
     few, training = files.read_json(files.METRICS), files.read_json(files.TRAINING)
-    words = f"Val {_percent(few['val_accuracy'])}. Best epoch {few['best_epoch']} of {training['epochs_run']}."
+    words = f"Best epoch {training['best_epoch']} of {training['epochs_run']}."
+    of_val = few.get("val_accuracy")  # a final fit has none, nor a best epoch
+    words = "No val split." if of_val is None else f"Val {_percent(of_val)}. {words}"
     pairs = files.read_table(files.CONFUSED_PAIRS, text=("actual", "predicted"))
     if not len(pairs):
         return words
