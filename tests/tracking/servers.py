@@ -52,7 +52,7 @@ def serving(*arguments: str, port: int) -> Iterator[str]:
     )
     address = f"http://127.0.0.1:{port}"
     try:
-        for _ in range(600):
+        for _ in range(3000):  # ten minutes, on a busy machine
             with contextlib.suppress(urllib.error.URLError, ConnectionError):
                 urllib.request.urlopen(f"{address}/health")
                 break

@@ -3,14 +3,10 @@
 from __future__ import annotations
 
 import ast
-import base64
 import importlib.metadata
 import io
 import json
-import os
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -26,32 +22,18 @@ from PIL import Image
 from convtrack import files
 from convtrack.datasets import images
 from convtrack.inference.classifier import Classifier
-from convtrack.tracking import outbox, payloads
 from tests.datasets.samples import drawn
-from tests.inference.samples import CLASSES, awkward, saved
-from tests.tracking.servers import free_port, serving
+from tests.inference.samples import CLASSES, awkward
+from tests.tracking.served_model import SHAPE, logged, post, served, text
 
-SHAPE = (4, 6, 3)
 COLUMNS = ["label", "probability", *(f"probability_{name}" for name in CLASSES)]
 PICTURES = awkward()
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
-    """The current folder: models/model.keras, and the MLflow model of it in `model`."""
-    made = tmp_path_factory.mktemp("served")
-    before = Path.cwd()
-    os.chdir(made)
-    try:
-        saved(files.MODEL, SHAPE)
-        files.PROCESSED.mkdir(parents=True)
-        pixels = np.random.default_rng(0).integers(0, 256, (2, *SHAPE), dtype=np.uint8)
-        np.save(files.images_path(files.PROCESSED, "train"), pixels)
-        np.save(files.labels_path(files.PROCESSED, "train"), np.zeros(2, dtype=np.int64))
-        payloads.model(made)
-        yield made / outbox.MODEL
-    finally:
-        os.chdir(before)
+    with logged(tmp_path_factory.mktemp("served")) as model:
+        yield model
 
 
 @pytest.fixture(scope="module")
@@ -66,27 +48,8 @@ def classifier(folder: Path) -> Classifier:
 
 @pytest.fixture(scope="module")
 def server(folder: Path) -> Iterator[str]:
-    """The address of `mlflow models serve`."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")  # it starts uvicorn by its name
-        command = ("models", "serve", "-m", str(folder), "--env-manager", "local")
-        with serving(*command, port=free_port()) as address:
-            yield address
-
-
-def post(address: str, body: object, kind: str = "application/json") -> tuple[int, str]:
-    """The status and the text of the answer to a body, which is bytes or becomes JSON."""
-    content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    request = urllib.request.Request(f"{address}/invocations", content, {"Content-Type": kind})
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
-
-
-def text(picture: bytes) -> str:
-    return base64.b64encode(picture).decode()
+    with served(folder) as address:
+        yield address
 
 
 def same(table: pd.DataFrame, classifier: Classifier, pictures: list[Any]) -> bool:
