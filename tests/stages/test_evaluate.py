@@ -124,7 +124,7 @@ def test_a_final_fit_has_an_empty_table_of_val_and_no_val_accuracy(workplace: Pa
     table = files.read_table(files.VAL_PREDICTIONS)
     assert table.empty
     assert list(table.columns) == list(files.read_table(files.PREDICTIONS).columns)
-    assert list(files.read_json(files.METRICS)) == ["test_accuracy", "test_loss", "best_epoch"]
+    assert list(files.read_json(files.METRICS)) == ["test_accuracy", "test_loss"]
 
 
 def test_any_file_name_can_be_read_back_from_predictions(workplace: Path) -> None:
