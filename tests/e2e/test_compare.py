@@ -184,7 +184,7 @@ def test_a_final_fit_says_so_everywhere_and_is_made_again_bit_for_bit(
     table = clone.run("dvc", "exp", "show", "--csv")
     columns, *rows = [line.split(",") for line in table.splitlines() if "," in line]
     (row,) = (dict(zip(columns, row, strict=False)) for row in rows if "final" in row)
-    assert (row["val_accuracy"], row["best_epoch"]) == ("", "1")
+    assert row["val_accuracy"] == ""
     clone.run("dvc", "plots", "diff", "HEAD", "final", "-o", str(tmp_path / "plots"))
     assert (tmp_path / "plots/index.html").is_file()
     monkeypatch.setitem(clone.environment, "TMPDIR", str(tmp_path))
