@@ -103,6 +103,32 @@ SECTIONS = (
         },
     ),
     Section(
+        "A final fit",
+        "final_fit",
+        "How accurate is a network of train and val together, and what does it cost beside airbench94_muon, whose code "
+        "runs unchanged in PyTorch on the same images and cores?",
+        {
+            "side": "side",
+            "seeds": "seeds",
+            "precision": "precision",
+            "PFLOP": "PFLOP",
+            "seconds": "time, s",
+            "seconds / airbench's": "ratio",
+            "test accuracy": "test accuracy",
+        },
+    ),
+    Section(
+        "Predicting",
+        "predict",
+        "`convtrack predict --csv`, beside decoding all pictures and then running the prediction of `evaluate`.",
+    ),
+    Section(
+        "Serving",
+        "serving",
+        "A run's MLflow model, asked for one JPEG picture of 32x32 at a time: in the same process, and over HTTP with "
+        "`mlflow models serve`.",
+    ),
+    Section(
         "Start-up",
         "startup",
         "What does a pipeline cost before and after its training? `dvc repro` on digits in a new repository, less the "
