@@ -65,6 +65,6 @@ touch .venv/.unfinished
 .venv/bin/uv pip install $again --require-hashes --build-constraint requirements.lock --compile-bytecode \
     -r requirements.lock
 .venv/bin/uv pip install --quiet --offline --no-deps --no-build-isolation --editable .
-MLFLOW_LOGGING_LEVEL=WARNING .venv/bin/python -c "from convtrack.tracking import template; template.make()"
+MLFLOW_LOGGING_LEVEL=WARNING .venv/bin/python -c "from convtrack.tracking import sqlite; sqlite.make_template()"
 rm .venv/.unfinished
 touch .venv/.ready

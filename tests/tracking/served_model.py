@@ -16,7 +16,8 @@ import numpy as np
 import pytest
 
 from convtrack import files
-from convtrack.tracking import outbox, payloads
+from convtrack.tracking import payloads
+from convtrack.tracking.outbox.folder import MODEL
 from tests.inference.samples import saved
 from tests.tracking.servers import free_port, serving
 
@@ -35,7 +36,7 @@ def logged(folder: Path) -> Iterator[Path]:
         np.save(files.images_path(files.PROCESSED, "train"), pixels)
         np.save(files.labels_path(files.PROCESSED, "train"), np.zeros(2, dtype=np.int64))
         payloads.model(folder)
-        yield folder / outbox.MODEL
+        yield folder / MODEL
     finally:
         os.chdir(before)
 

@@ -16,8 +16,8 @@ from ruamel.yaml import YAML
 from convtrack import files, tracking
 from convtrack.params.schema import Params
 from convtrack.tracking import store, training_run
+from convtrack.tracking.outbox.replay import COPIED, ORIGINAL
 from convtrack.tracking.records import TAG
-from convtrack.tracking.replay import COPIED, ORIGINAL
 from tests.tracking.recorded import SCALARS, evaluate, recorded, runs
 
 ROWS = [{"epoch": 1, "loss": 0.5, "val_loss": 0.75}, {"epoch": 2, "loss": 0.25, "val_loss": 0.5}]

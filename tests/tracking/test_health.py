@@ -15,7 +15,8 @@ from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 from convtrack import files, tracking
 from convtrack.errors import TrackingError
 from convtrack.params.schema import Params
-from convtrack.tracking import flusher, health, training_run
+from convtrack.tracking import health, training_run
+from convtrack.tracking.outbox import flusher
 from tests.limits import files_of_at_most
 from tests.tracking.recorded import EPOCHS, evaluate, recorded, runs, train
 from tests.tracking.servers import Proxy, free_port

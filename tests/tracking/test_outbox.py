@@ -15,8 +15,8 @@ from pathlib import Path
 import pytest
 
 from convtrack import files
-from convtrack.tracking.flusher import Flusher
-from convtrack.tracking.outbox import ABANDONED, STORE, Outbox, waiting
+from convtrack.tracking.outbox.flusher import Flusher
+from convtrack.tracking.outbox.folder import ABANDONED, STORE, Outbox, waiting
 from convtrack.tracking.records import Payload
 
 
@@ -92,7 +92,7 @@ def test_only_one_process_sends_the_records_of_a_run_and_others_learn_so_at_once
 
 OWNER = """
 import sys
-from convtrack.tracking.flusher import Flusher
+from convtrack.tracking.outbox.flusher import Flusher
 from convtrack.tracking.records import Payload
 flusher = Flusher("one", "files")
 flusher.outbox.add("one", Payload())

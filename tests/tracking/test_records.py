@@ -13,7 +13,7 @@ from pydantic import ValidationError
 from convtrack import tracking
 from convtrack.params.schema import Params
 from convtrack.tracking import records
-from convtrack.tracking.outbox import CONTENT, REFUSED, Outbox
+from convtrack.tracking.outbox.folder import CONTENT, REFUSED, Outbox
 from convtrack.tracking.records import (
     Dataset,
     Evaluated,

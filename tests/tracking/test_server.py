@@ -14,7 +14,8 @@ from mlflow import MlflowClient
 
 from convtrack import files, tracking
 from convtrack.params.schema import Params
-from convtrack.tracking import TrackedRun, flusher, health, store, training_run
+from convtrack.tracking import TrackedRun, health, store, training_run
+from convtrack.tracking.outbox import flusher
 from tests.tracking.recorded import EPOCHS, evaluate, recorded, runs, train
 from tests.tracking.servers import DATABASE, SERVED, Proxy, free_port, server, serving
 

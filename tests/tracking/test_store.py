@@ -13,7 +13,7 @@ import pytest
 from mlflow import MlflowClient
 
 from convtrack.errors import TrackingError
-from convtrack.tracking import relocation, store
+from convtrack.tracking import sqlite, store
 
 ODD = "a?b%20c%d #é 'q' \"w\" $x&y=z@h;[1]{}+~\u3000\\"
 
@@ -211,7 +211,7 @@ def test_every_column_of_mlflows_schema_with_addresses_is_known() -> None:
     import mlflow.store.tracking.dbmodels.models  # noqa: F401
     from mlflow.store.db.base_sql_model import Base
 
-    known = {(table, column) for table, column, _ in relocation.COLUMNS}
+    known = {(table, column) for table, column, _ in sqlite.COLUMNS}
     found = {
         (table.name, column.name)
         for table in Base.metadata.tables.values()

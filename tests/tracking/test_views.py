@@ -15,8 +15,8 @@ from PIL import Image
 
 from convtrack import files, tracking
 from convtrack.params.schema import Params
-from convtrack.tracking import browse, payloads, store, views
-from convtrack.tracking.outbox import MODEL, Outbox, Record
+from convtrack.tracking import payloads, store, views
+from convtrack.tracking.outbox.folder import MODEL, Outbox, Record
 from tests import parts
 from tests.tracking.browser import BROWSER, browsing
 from tests.tracking.recorded import EVALUATION, SCALARS, evaluate, recorded, runs, train
@@ -174,7 +174,7 @@ def test_mlflows_pages_show_what_convtrack_writes_for_them(
     port = free_port()
     arguments = ("server", "--backend-store-uri", str(store.uri()), "--serve-artifacts")
     with serving(*arguments, port=port) as server, browsing(tmp_path) as page:
-        browse.browse(server, store.experiment(params.tracking.experiment))
+        views.browse(server, store.experiment(params.tracking.experiment))
         address = capsys.readouterr().out.split()[-1]
 
         def wait_for_text(text: str) -> None:

@@ -39,7 +39,6 @@ def browse(server: str) -> None:
     """Open the view of the runs as soon as MLflow's SERVER answers; `make ui` runs this."""
     go_to_root()
     from convtrack.params import schema
-    from convtrack.tracking import browse as opener
-    from convtrack.tracking import store
+    from convtrack.tracking import store, views
 
-    opener.browse(server, store.experiment(schema.load(schema.PARAMS_FILE).tracking.experiment))
+    views.browse(server, store.experiment(schema.load(schema.PARAMS_FILE).tracking.experiment))

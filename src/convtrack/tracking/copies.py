@@ -14,8 +14,8 @@ from convtrack.params import schema
 from convtrack.params.schema import PARAMS_FILE, Params
 from convtrack.redact import redacted_uri
 from convtrack.tracking import names, payloads, provenance
+from convtrack.tracking.outbox.replay import COPIED, ORIGINAL
 from convtrack.tracking.records import TAG, Payload, Start
-from convtrack.tracking.replay import COPIED, ORIGINAL
 
 
 def start(params: Params, name: str, document: dict[str, Any], trained: int) -> Start:

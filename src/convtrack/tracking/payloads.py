@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from convtrack import files
 from convtrack.evaluation import bounds
 from convtrack.params.schema import PARAMS_FILE, Params
-from convtrack.tracking import names, outbox, provenance, records, store, views
+from convtrack.tracking import names, provenance, records, store, views
 from convtrack.tracking.changes import Changes
-from convtrack.tracking.outbox import Fill
+from convtrack.tracking.outbox.folder import FILES, MODEL, Fill
 from convtrack.tracking.records import Dataset, Evaluated, ModelInfo, Payload, Point
 from convtrack.tracking.trials import TrialLink
 
@@ -111,7 +111,7 @@ def model(folder: Path) -> None:
     logging.getLogger("mlflow.pyfunc").setLevel(logging.WARNING)  # it says that it validates the example
     here = Path(__file__)
     mlflow.pyfunc.save_model(
-        str(folder / outbox.MODEL),
+        str(folder / MODEL),
         python_model=str(here.with_name("served.py")),
         artifacts={"model": str(files.MODEL), "images": str(here.parents[1] / "datasets/images.py")},
         signature=ModelSignature(outputs=outputs),
@@ -195,7 +195,7 @@ def attach(file: Path, folder: Path, name: Path | None = None) -> None:
 
 
 def _files(folder: Path) -> Path:
-    path = folder / outbox.FILES
+    path = folder / FILES
     path.mkdir(exist_ok=True)
     return path
 

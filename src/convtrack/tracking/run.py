@@ -21,13 +21,13 @@ from convtrack.system import interruption
 from convtrack.system.interruption import Interruption
 from convtrack.tracking import names, payloads, provenance, store, trials, views
 from convtrack.tracking.changes import Changes
-from convtrack.tracking.flusher import Flusher
+from convtrack.tracking.outbox.flusher import Flusher
 from convtrack.tracking.provenance import nearest_preset
 from convtrack.tracking.records import TAG, Payload, Point, Start, Status, now
 from convtrack.tracking.trials import TrialLink
 
 if TYPE_CHECKING:
-    from convtrack.tracking.system import Monitor
+    from convtrack.tracking.system_metrics import Monitor
 
 FILES = "models/ and reports/"
 FINAL_FIT = "convtrack.final_fit"  # a tag of runs without a val split
@@ -182,7 +182,7 @@ class TrackedRun:
 
     def _begin_to_measure(self) -> None:
         try:
-            from convtrack.tracking.system import Monitor
+            from convtrack.tracking.system_metrics import Monitor
 
             monitor = Monitor(self._log_sample)
             monitor.start()

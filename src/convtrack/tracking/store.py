@@ -15,7 +15,7 @@ from filelock import FileLock
 from convtrack import files
 from convtrack.errors import TrackingError
 from convtrack.redact import redacted, redacted_uri
-from convtrack.tracking import relocation, template
+from convtrack.tracking import sqlite
 from convtrack.tracking.records import ExperimentId
 
 if TYPE_CHECKING:
@@ -141,14 +141,14 @@ def database() -> Path | None:
 
 def artifacts_folder(file: Path) -> Path:
     """The folder of artifacts for the database `file`: in the repository, or beside a database elsewhere."""
-    return (root() if _is_here(file) else file.parent) / relocation.ARTIFACTS
+    return (root() if _is_here(file) else file.parent) / sqlite.ARTIFACTS
 
 
 def follow_repository() -> None:
     """If the store is a database in a repository that was moved, let it find its artifacts there."""
     file = database()
     if file and _is_here(file):
-        relocation.follow(file, root())
+        sqlite.follow(file, root())
 
 
 def _is_here(file: Path) -> bool:
@@ -175,8 +175,8 @@ def _make_whole(path: Path) -> None:
     from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
 
     with files.atomic_write(path) as temporary:
-        template.copy_to(temporary)
-        SqlAlchemyStore(_sqlite(temporary), relocation.location(artifacts_folder(path))).engine.dispose()
+        sqlite.copy_template(temporary)
+        SqlAlchemyStore(_sqlite(temporary), sqlite.location(artifacts_folder(path))).engine.dispose()
         try:
             os.link(temporary, path)  # unlike a rename, it cannot replace a database that is in use
         except FileExistsError:
@@ -229,7 +229,7 @@ def _by_name(client: MlflowClient, name: str) -> str:
         return str(found.experiment_id)
     file = database()
     try:
-        artifacts = relocation.location(artifacts_folder(file)) if file else None
+        artifacts = sqlite.location(artifacts_folder(file)) if file else None
         return str(client.create_experiment(name, artifact_location=artifacts, tags=TRAINING_PAGES))
     except MlflowException:
         found = client.get_experiment_by_name(name)  # another process was faster

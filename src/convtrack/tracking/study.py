@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from convtrack import files
 from convtrack.params.schema import PARAMS_FILE, Params
 from convtrack.tracking import payloads, provenance, store, trials
-from convtrack.tracking.flusher import Flusher
+from convtrack.tracking.outbox.flusher import Flusher
 from convtrack.tracking.records import TAG, Payload, Settlement, Start, Status, TrialState, now
 from convtrack.tracking.run import check_experiment, opened
 

@@ -6,9 +6,16 @@ The formats of these tags and addresses are MLflow's own and undocumented: no ot
 from __future__ import annotations
 
 import base64
+import contextlib
+import http.client
 import json
+import os
 import shutil
+import sys
+import time
+import urllib.error
 import urllib.parse
+import urllib.request
 import uuid
 import zlib
 from pathlib import Path
@@ -40,6 +47,7 @@ COLUMNS = {  # with their widths in pixels; without a width, numbers are cut
 CURVES, IMAGES, NUMBERS = "convtrack-curves", "convtrack-images", "convtrack-numbers"  # sections
 CONFUSION, THUMBNAIL = "confusion", 350  # the key of the pictures, and their pixels: two fit beside each other
 # the first metric of a chart is solid, the second one dashed
+PATIENCE = 120.0  # seconds that a server may take to start
 CHARTS = (["val_accuracy", "accuracy"], ["val_loss", "loss"], ["learning_rate"])
 
 
@@ -185,3 +193,30 @@ def _charts(metrics: list[str]) -> list[dict[str, Any]]:
         for metric in metrics[1:]
     ]
     return [chart | shown, *hidden]
+
+
+def browse(server: str, experiment: store.Experiment) -> None:
+    """Print the address of the view in `experiment`, and open it in a browser where there is a display."""
+    until = time.monotonic() + PATIENCE
+    while time.monotonic() < until:
+        with contextlib.suppress(urllib.error.URLError, http.client.HTTPException, OSError):
+            address = f"{server}/{_of_view(server, experiment)}"
+            click.echo(f"\nconvtrack: open {address}\n")
+            if sys.platform in {"darwin", "win32"} or os.environ.keys() & {"DISPLAY", "WAYLAND_DISPLAY"}:
+                click.launch(address)
+            return
+        time.sleep(0.5)
+
+
+def _of_view(server: str, experiment: store.Experiment) -> str:
+    """The view's address on the server; without a view that of the runs, without any runs that of MLflow's home."""
+    chosen = {"experiment_name": experiment} if isinstance(experiment, str) else {"experiment_id": experiment.id}
+    method = "get-by-name" if isinstance(experiment, str) else "get"
+    query = f"{server}/api/2.0/mlflow/experiments/{method}?{urllib.parse.urlencode(chosen)}"
+    try:
+        with urllib.request.urlopen(query, timeout=10) as answer:
+            found = json.load(answer)["experiment"]
+    except urllib.error.HTTPError:  # it has no such experiment yet
+        return ""
+    saved = VIEW_TAG in {tag["key"] for tag in found.get("tags", [])}
+    return address(found["experiment_id"], saved=saved)

@@ -13,7 +13,7 @@ import click
 
 from convtrack.redact import redacted_uri
 from convtrack.tracking import health, logged_models, store, trials, views
-from convtrack.tracking.outbox import FILES, MODEL, Outbox, Record
+from convtrack.tracking.outbox.folder import FILES, MODEL, Outbox, Record
 from convtrack.tracking.records import TAG, BrokenRecordError, Dataset, Payload, Point, Settlement, Start
 
 if TYPE_CHECKING:

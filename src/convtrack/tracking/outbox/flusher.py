@@ -12,9 +12,9 @@ import click
 from convtrack.errors import ConvtrackError, TrackingError
 from convtrack.redact import redacted_uri
 from convtrack.tracking import health, store
-from convtrack.tracking.outbox import Fill, Outbox, waiting
+from convtrack.tracking.outbox.folder import Fill, Outbox, waiting
+from convtrack.tracking.outbox.replay import Replay
 from convtrack.tracking.records import Payload
-from convtrack.tracking.replay import Replay
 
 if TYPE_CHECKING:
     from mlflow import MlflowClient

@@ -1,14 +1,24 @@
-"""Moved and copied repositories: MLflow's database has absolute addresses of artifacts, which are updated here."""
+"""The SQLite database that MLflow has in the repository: made from a template, and moved with the repository.
+
+MLflow's fifty migrations take seconds, so a new database is a copy of an empty one, which `make setup` makes in the
+environment. Without it, or after an update of MLflow, MLflow migrates. A database has absolute addresses of artifacts,
+which are updated when the repository was moved or copied.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import importlib.metadata
 import re
+import shutil
 import sqlite3
+import sys
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
 
 import click
+
+from convtrack import files
 
 ARTIFACTS = "mlartifacts"  # in the folder of the repository
 FOLDERS = {(ARTIFACTS,), ("mlruns",)}  # the second one is MLflow's default
@@ -22,6 +32,31 @@ COLUMNS = (
     ("model_versions", "storage_location", "1"),
     ("trace_tags", "value", "key = 'mlflow.artifactLocation'"),
 )
+
+
+def template() -> Path:
+    """Where the template for the installed version of MLflow is."""
+    return Path(sys.prefix, "share/convtrack", f"mlflow-{importlib.metadata.version('mlflow')}.db")
+
+
+def copy_template(database: Path) -> None:
+    """Copy the template, if there is one, to `database`."""
+    with contextlib.suppress(FileNotFoundError):
+        shutil.copyfile(template(), database)
+
+
+def make_template() -> None:
+    """Make the template, unless it exists."""
+    if template().exists():
+        return
+    from mlflow.store.tracking.sqlalchemy_store import SqlAlchemyStore
+
+    template().parent.mkdir(parents=True, exist_ok=True)
+    with files.atomic_write(template()) as temporary:
+        SqlAlchemyStore(f"sqlite:///{temporary}", str(temporary.parent)).engine.dispose()
+        with contextlib.closing(sqlite3.connect(temporary)) as connection:
+            connection.execute("DELETE FROM experiments")  # the default one, which has the path of this store
+            connection.commit()
 
 
 def location(folder: Path) -> str:

@@ -15,8 +15,8 @@ import pytest
 from mlflow import MlflowClient
 
 from convtrack.params.schema import Params
-from convtrack.tracking import system, training_run
-from convtrack.tracking.system import Monitor
+from convtrack.tracking import system_metrics, training_run
+from convtrack.tracking.system_metrics import Monitor
 
 
 def broken(*_: object, **__: object) -> Any:
@@ -84,7 +84,7 @@ def test_a_counter_that_this_machine_lacks_is_left_out_with_one_line(
 
 
 def test_a_driver_that_hangs_does_not_delay_the_end(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(system, "PATIENCE", 0.1)
+    monkeypatch.setattr(system_metrics, "PATIENCE", 0.1)
     called, over = threading.Event(), threading.Event()
 
     def hang(*_: object, **__: object) -> Any:

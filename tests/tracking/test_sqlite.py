@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 from mlflow import MlflowClient
 
-from convtrack.tracking import store, template
+from convtrack.tracking import sqlite, store
 
 
 def dump(database: Path) -> list[str]:
@@ -25,11 +25,11 @@ def test_a_store_from_the_template_is_as_one_that_mlflow_has_migrated(
     (tmp_path / "params.yaml").touch()
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/without.db")
-    of_setup = template.path()
+    of_setup = sqlite.template()
     monkeypatch.setattr(sys, "prefix", str(tmp_path))
     store.connect()
-    template.make()
-    assert dump(of_setup) == dump(template.path()), "rm .venv/.ready && make setup"
+    sqlite.make_template()
+    assert dump(of_setup) == dump(sqlite.template()), "rm .venv/.ready && make setup"
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path}/with.db")
     client: MlflowClient = store.connect()
     assert [experiment.name for experiment in client.search_experiments()] == ["Default"]
