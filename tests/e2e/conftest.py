@@ -137,3 +137,9 @@ def make_clone() -> Callable[[Path], Clone]:
 @pytest.fixture
 def clone(make_clone: Callable[[Path], Clone], tmp_path: Path) -> Clone:
     return make_clone(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def shared_clone(make_clone: Callable[[Path], Clone], tmp_path_factory: pytest.TempPathFactory) -> Clone:
+    """One for all tests of a file, which they leave as it is or put back."""
+    return make_clone(tmp_path_factory.mktemp("clone"))

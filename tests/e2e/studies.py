@@ -20,6 +20,17 @@ from tests import processes
 if TYPE_CHECKING:
     from tests.e2e.conftest import Clone
 
+DROPOUT = {"model.dropout": {"type": "float", "low": 0.0, "high": 0.5}}
+QUIET = {"tracking.log_model": False, "tracking.system_metrics": False, "study.sampler": "random"}
+SETTINGS = {"study.space": DROPOUT, "study.pruner": "none", "study.trial_timeout": None, "train.epochs": 2, **QUIET}
+
+
+def as_before(clone: Clone) -> Clone:
+    """`clone` with params.yaml as no test has changed it, for a quick study."""
+    clone.run("git", "checkout", "-q", "params.yaml")
+    clone.change(SETTINGS)
+    return clone
+
 
 def study(clone: Clone, name: str) -> optuna.Study:
     return optuna.load_study(study_name=name, storage=f"sqlite:///{clone.path}/.convtrack/study.db")

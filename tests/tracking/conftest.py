@@ -19,6 +19,8 @@ from sqlalchemy import Engine, create_engine
 from convtrack import files
 from convtrack.params import schema
 from convtrack.params.schema import Params
+from convtrack.runs import FinishedRun, load
+from tests.tracking.registered import BEST, FAIR, GOOD, recorded_run
 
 ROOT = Path(__file__).parent.parent.parent
 RESULT = {"epochs_run": 2, "best_epoch": 1, "stopped_epoch": None, "precision": "float32", "seconds": 3.5}
@@ -76,6 +78,24 @@ def result() -> dict[str, Any]:
 @pytest.fixture
 def mlflow_client(store_folder: Path) -> mlflow.MlflowClient:
     return mlflow.MlflowClient(f"sqlite:///{store_folder / 'mlflow.db'}")
+
+
+@pytest.fixture(scope="module")
+def three(store_folder: Path, tmp_path_factory: pytest.TempPathFactory) -> list[FinishedRun]:
+    """Three runs in MLflow, each better than the one before."""
+    params = schema.load(store_folder / "params.yaml")
+    tracking = params.tracking.model_copy(update={"log_model": False, "system_metrics": False})
+    client, folder = mlflow.MlflowClient(f"sqlite:///{store_folder / 'mlflow.db'}"), tmp_path_factory.mktemp("model")
+    return [
+        load(recorded_run(client, params.model_copy(update={"tracking": tracking}), right, folder))
+        for right in (FAIR, GOOD, BEST)
+    ]
+
+
+@pytest.fixture
+def name(request: pytest.FixtureRequest) -> str:
+    """A registered model of the test's own."""
+    return str(request.node.name)[:100].replace("/", "-")
 
 
 def _write_data() -> None:
