@@ -30,10 +30,13 @@ def load() -> FinishedRun:
     record, why = recorded.of_folder(HERE)
     if why:
         notes.append(f"packages and machine are unknown: {why}")
-    old = "the workspace has none: an earlier version of convtrack evaluated it"
+    absent = {
+        path: f"{path} is missing, and dvc {'checkout' if lock.md5(locked, path) else 'repro evaluate'} brings it back"
+        for path in finished.TABLES.values()
+    }
     return finished.from_folder(
         HERE,
-        dict.fromkeys(finished.TABLES.values(), old),
+        absent,
         name=NAME,
         again="dvc repro -f -s evaluate writes it again",
         kind="workspace",
