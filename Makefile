@@ -47,7 +47,7 @@ bench: $(READY) ## list the benchmarks, or run one: make bench NAME=machine (NAM
 ui: $(READY) ## browse the runs in MLflow on http://127.0.0.1:5000
 	@$(BIN)/convtrack tracking follow
 	@$(BIN)/convtrack tracking browse http://127.0.0.1:5000 &
-	$(BIN)/mlflow ui
+	@MLFLOW_SERVER_ENABLE_JOB_EXECUTION=false MLFLOW_DISABLE_TELEMETRY=true $(BIN)/mlflow ui --workers 1
 
 lock: $(READY) ## update the lock files from pyproject.toml
 	$(BIN)/uv pip compile pyproject.toml --extra dev --universal --python-version 3.11 --generate-hashes \
