@@ -88,6 +88,11 @@ def shown(value: object) -> str:
     return text if len(text) <= 300 else f"{text[:300]}…"
 
 
+def counted(count: int, noun: str) -> str:
+    """Such as "1 epoch" and "1,200 epochs"."""
+    return f"{count:,} {noun}{'' if count == 1 else 's'}"
+
+
 def listed(names: Sequence[str], at_most: int = 10) -> str:
     """The first `at_most` names, comma-separated and escaped, and how many more there are."""
     rest = len(names) - at_most

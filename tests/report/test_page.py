@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import io
+import re
 from collections.abc import Callable
 
 import numpy as np
@@ -58,6 +59,18 @@ def test_the_epochs_and_the_time_are_those_of_the_training() -> None:
     assert {"best, restored", "stopped"} <= set(found.words)
     assert found.row("training steps") == ["0:50:00", "80.5 %"]  # 300 GFLOP at 0.1 a second
     assert found.row("all epochs") == ["1:02:05", "100.0 %"]
+
+
+def test_one_epoch_one_core_and_one_mistake_are_in_the_singular(write_results: Write) -> None:
+    write_results(["cat", "dog"], [0, 1], np.array([[0.1, 0.9], [0.2, 0.8]]), (4, 4, 1))
+    files.write_table(files.HISTORY, files.read_table(files.HISTORY)[:1])
+    once = {"epochs_run": 1, "best_epoch": 1, "stopped_epoch": None, "restored_epoch": None, "threads": 1}
+    files.write_json(files.TRAINING, files.read_json(files.TRAINING) | once)
+    text = " ".join(written().words)
+    assert "1 epoch, without early stopping." in text
+    assert "on 1 core in" in text
+    assert "1 of 2 test images is wrong." in text
+    assert not re.search(r"\b1 (epochs|cores|images)\b", text)
 
 
 @pytest.mark.usefixtures("final_fit")

@@ -100,6 +100,12 @@ def test_three_runs_are_a_table_with_corrected_p_values() -> None:
     assert "c and a: no difference that 120 images can show" in text
 
 
+def test_one_image_is_in_the_singular() -> None:
+    found = printed(comparison.compare([run("a", [True]), run("b", [False])], "test"))
+    assert "Only a is right on 1 image, only b on 0" in found
+    assert "no difference that 1 image can show" in found
+
+
 def test_the_same_run_under_two_names_is_said_so() -> None:
     a = run("a", A)
     found = comparison.compare([a, dataclasses.replace(a, name="again")], "test")

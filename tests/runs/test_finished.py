@@ -72,11 +72,11 @@ def test_classes_that_look_like_numbers_or_nothing_stay_as_they_are(tmp_path: Pa
         ("index,name,actual,predicted,margin,probability_cat\n0,a,cat,cat,0.6,high\n", "is damaged: could not convert"),
         (
             "index,name,actual,predicted,margin,probability_cat\n0,a,cat,cat,0.6,nan\n",
-            "that are not numbers, for 1 images",
+            "that are not numbers, for 1 image",
         ),
         (
             "index,name,actual,predicted,margin,probability_cat\n0,a,cat,cat,0.6,\n",
-            "that are not numbers, for 1 images",
+            "that are not numbers, for 1 image",
         ),
         ("index,name,actual,predicted,margin,probability_cat\nx,a,cat,cat,0.6,0.8\n", "images without an index"),
         ('index,name,actual,predicted\n0,"a', "cannot be read"),

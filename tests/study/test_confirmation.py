@@ -158,7 +158,7 @@ def test_an_unfinished_confirmation_confirms_nothing(made: Session) -> None:
     found = confirmation.read(made.study)
     assert found is not None
     assert found.chosen is None
-    assert found.sentences() == ["4 trainings of its confirmation are unfinished; convtrack study confirm resumes"]
+    assert found.sentences() == ["unfinished in its confirmation: 4 trainings; convtrack study confirm resumes"]
 
 
 def test_a_trial_that_is_better_since_then_is_named(made: Session) -> None:

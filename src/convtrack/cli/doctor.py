@@ -21,7 +21,7 @@ from rich.text import Text
 
 from convtrack import datasets, files
 from convtrack.cli import quickstart
-from convtrack.errors import ConvtrackError
+from convtrack.errors import ConvtrackError, counted
 from convtrack.params import schema
 from convtrack.params.schema import Params
 from convtrack.system import processor
@@ -92,7 +92,7 @@ def findings() -> Iterator[Finding]:
     except ConvtrackError as error:
         yield Finding("params.yaml", error.message, error.hint)
     else:
-        yield Finding("params.yaml", f"{len(params.flat())} parameters, all valid")
+        yield Finding("params.yaml", f"{counted(len(params.flat()), 'parameter')}, all valid")
         yield _checked("data", lambda: _data(params))
     yield _checked("MLflow", _mlflow)
 

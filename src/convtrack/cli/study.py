@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from convtrack.cli.trial import trial
-from convtrack.errors import ConfigError
+from convtrack.errors import ConfigError, counted
 from convtrack.system.root import go_to_root
 
 if TYPE_CHECKING:
@@ -129,7 +129,7 @@ def confirm(name: str | None, top: int, seeds: int, place: Place) -> None:
     queued = confirmation.queue(searched, top, seeds)
     trials = [trial for trial in queued.study.get_trials(deepcopy=False) if trial.state.name != "FAIL"]
     ended = sum(trial.state.is_finished() for trial in trials)
-    click.echo(f"convtrack: study {queued.name} has {ended} of {len(trials)} trainings", err=True)
+    click.echo(f"convtrack: study {queued.name} has {ended} of {counted(len(trials), 'training')}", err=True)
     _search(queued, place, len(trials), None)
     if found := confirmation.read(known):
         Console().print(terminal.confirmed(known.study_name, found), highlight=False)

@@ -26,7 +26,7 @@ from convtrack.datasets import Traits, archive, data_path, fetch, images
 from convtrack.datasets.arrays import ArrayWriter, blocks, write_array
 from convtrack.datasets.layout import Layout, Location, RawSplit, in_order, locate
 from convtrack.datasets.split import held_out
-from convtrack.errors import DataError, escaped
+from convtrack.errors import DataError, counted, escaped
 from convtrack.params.data import Data
 from convtrack.redact import redacted_uri
 
@@ -214,7 +214,8 @@ def _check(layout: Layout, unreadable: dict[str, str], data: Data) -> None:
         if len(lines) > 10:
             lines[10:] = [f"and {len(lines) - 10:,} more"]
         raise DataError(
-            f"{layout.what} has {len(unreadable):,} unreadable images; nothing was written\n  " + "\n  ".join(lines),
+            f"{layout.what} has {counted(len(unreadable), 'unreadable image')}; nothing was written\n  "
+            + "\n  ".join(lines),
             "repair or delete them, or skip them with data.unreadable: skip",
         )
     lost = Counter(name.rsplit("/", 1)[0] for name in unreadable)

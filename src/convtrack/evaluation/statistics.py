@@ -13,6 +13,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import optimize, stats
 
+from convtrack.errors import counted
 from convtrack.evaluation.metrics import wilson
 
 SIGNIFICANT = 0.05  # a difference is significant below this p-value
@@ -169,7 +170,8 @@ def verdict(found: Difference, a: str = "A", b: str = "B", *, p: float | None = 
     if p < SIGNIFICANT:
         return f"{a} is better: +{-difference:.1f} points, {-high:.1f} to {-low:.1f}, {p_words(p)}"
     images = min(found.images_a, found.images_b)
-    sentence = f"no difference that {images:,} images can show: {difference:+.1f} points, {low:.1f} to {high:.1f}"
+    nothing = f"no difference that {counted(images, 'image')} can show"
+    sentence = f"{nothing}: {difference:+.1f} points, {low:.1f} to {high:.1f}"
     # without discordant images, assume one in `images`
     needed = images_needed(SMALL_DIFFERENCE, max(found.discordance, 1 / images))
     more = f"; half a point would take about {_rounded(needed):,}" if needed > images else ""
@@ -194,8 +196,8 @@ def mean_verdict(
         )
     if p >= SIGNIFICANT:
         return (
-            f"no difference that {counts[0]} and {counts[1]} seeds can show: {points:+.2f} points, {low:.2f} to "
-            f"{high:.2f}, {p_words(p)}"
+            f"no difference that {counts[0]} and {counted(counts[1], 'seed')} can show: {points:+.2f} points, "
+            f"{low:.2f} to {high:.2f}, {p_words(p)}"
         )
     better, low, high = (b, low, high) if points > 0 else (a, -high, -low)
     return f"{better} is better over seeds: +{abs(points):.2f} points, {low:.2f} to {high:.2f}, {p_words(p)}"

@@ -6,6 +6,7 @@ from typing import Annotated, ClassVar, Literal, Self
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from convtrack.errors import counted
 from convtrack.params.section import Fraction, Positive, Section, chosen
 
 Convs = Annotated[int, Field(ge=1, le=8)]
@@ -40,7 +41,7 @@ class BlockNetwork(Section):
             values, count = getattr(self, name), len(getattr(self, filters))
             if isinstance(values, list) and len(values) != count:
                 raise ValueError(
-                    f"{name} has {len(values)} values, but {filters} has {count}; "
+                    f"{name} has {counted(len(values), 'value')}, but {filters} has {count}; "
                     f"give one number, or one for each entry of {filters}"
                 )
         return self

@@ -15,7 +15,7 @@ from pydantic import Field, ValidationError, model_validator
 from ruamel.yaml import YAML
 from ruamel.yaml.error import YAMLError
 
-from convtrack.errors import ConfigError
+from convtrack.errors import ConfigError, counted
 from convtrack.params import messages
 from convtrack.params.data import Data, Preprocess
 from convtrack.params.evaluate import Evaluate
@@ -169,7 +169,7 @@ def _filled(kind: Any, content: dict[str, Any]) -> dict[str, Any]:
 
 def validation_error(source: str, problems: list[str]) -> ConfigError:
     """The error that lists all `problems` of `source`, each as `path: what is allowed. Received: value`."""
-    count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+    count = counted(len(problems), "problem")
     return ConfigError(
         f"{source} has {count}:\n" + "\n".join(f"  {problem}" for problem in problems),
         f"correct {source} and run the same command again; params.yaml explains each parameter",

@@ -16,6 +16,7 @@ from markupsafe import Markup
 from ruamel.yaml import YAML
 
 from convtrack import files
+from convtrack.errors import counted
 from convtrack.evaluation import bounds
 from convtrack.report import results, summary
 from convtrack.report.names import in_markdown, shown
@@ -106,7 +107,7 @@ def render(
         data=_data(terms.title, dataset),
         terms=Markup(terms.words),
         no_val=not val,
-        images=f"{numbers['images']:,}",
+        images=counted(numbers["images"], "test image"),
         metrics=_metrics(numbers, training, val),
         baseline=summary.chance(per_class),
         worst=worst,
@@ -149,8 +150,8 @@ def _metadata(terms: Terms, data: str, numbers: dict[str, Any]) -> str:
 
 def _result(numbers: dict[str, Any], title: str) -> str:
     low, high = (percent(numbers[name], 2) for name in ("accuracy_low", "accuracy_high"))
-    accuracy = percent(numbers["accuracy"], 2)
-    return f"Test accuracy {accuracy} (95 % interval {low} to {high}) on {numbers['images']:,} test images of {title}."
+    accuracy, images = percent(numbers["accuracy"], 2), counted(numbers["images"], "test image")
+    return f"Test accuracy {accuracy} (95 % interval {low} to {high}) on {images} of {title}."
 
 
 def _listed(names: list[str]) -> str:

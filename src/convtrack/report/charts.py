@@ -10,6 +10,7 @@ from matplotlib.colors import PowerNorm
 from matplotlib.figure import Figure
 from matplotlib.ticker import MaxNLocator
 
+from convtrack.errors import counted
 from convtrack.evaluation import bounds, metrics
 from convtrack.params.evaluate import Evaluate
 from convtrack.report.confusion import confusion_matrix
@@ -69,7 +70,8 @@ def confusion(results: Results, _: Evaluate) -> Figure:
     _matrix(left, found.counts, classes, "{:d}", "images")
     _matrix(right, found.fractions, classes, "{:.2f}", "fraction of the actual class")
     wrong = int(np.sum(results.labels != results.predicted))
-    title = f"Confusion matrix: {wrong:,} of {len(results.labels):,} test images are wrong{which}"
+    of = f"{wrong:,} of {counted(len(results.labels), 'test image')}"
+    title = f"Confusion matrix: {of} {'is' if wrong == 1 else 'are'} wrong{which}"
     figure.suptitle(title, x=0.01, ha="left")  # MLflow gets the left half as a thumbnail
     return figure
 

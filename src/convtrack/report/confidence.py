@@ -6,6 +6,7 @@ from typing import Any
 
 import numpy as np
 
+from convtrack.errors import counted
 from convtrack.evaluation import metrics
 from convtrack.params.evaluate import Evaluate
 from convtrack.report.results import Results
@@ -45,13 +46,13 @@ def section(found: Results, evaluate: Evaluate) -> dict[str, Any]:
 def _calibration(right: np.ndarray, confidence: np.ndarray, bins: int) -> list[dict[str, Any]]:
     table = metrics.calibration(right, confidence, bins)
     filled = table[table["images"] > 0]
+    rows = [(row, counted(row["images"], "image")) for row in table.to_dict("records")]
     accuracy = [
-        Bar(row["low"], row["high"], row["accuracy"], f"{row['images']:,} images: {percent(row['accuracy'])} right")
-        for row in filled.to_dict("records")
+        Bar(row["low"], row["high"], row["accuracy"], f"{count}: {percent(row['accuracy'])} right")
+        for row, count in rows
+        if row["images"]
     ]
-    images = [
-        Bar(row["low"], row["high"], row["images"], f"{row['images']:,} images") for row in table.to_dict("records")
-    ]
+    images = [Bar(row["low"], row["high"], row["images"], count) for row, count in rows]
     lines = [
         Line("perfect calibration", [0, 1], [0, 1], "grey", dashed=True),
         Line("mean confidence and accuracy", filled["confidence"].to_numpy(), filled["accuracy"].to_numpy(), "orange"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from typing import Any
 
+from convtrack.errors import counted
 from convtrack.report.results import Results
 from convtrack.report.summary import duration, percent
 from convtrack.report.svg import Bar, Line, chart, in_percent, plain
@@ -18,14 +19,15 @@ def sections(found: Results) -> dict[str, Any]:
 
 def _words(training: dict[str, Any]) -> str:
     epochs, best, stopped = training["epochs_run"], training["best_epoch"], training["stopped_epoch"]
-    ended = f"stopped early in epoch {stopped}" if stopped else "all epochs were run"
-    kept = training["restored_epoch"] or epochs
+    ended = f"stopped early in epoch {stopped}" if stopped else "without early stopping"
+    ended = f"{counted(epochs, 'epoch')}, {ended}."
+    kept = f"The model has the weights of epoch {training['restored_epoch'] or epochs}."
     if training["best_val_accuracy"] is None:
-        return f"Final fit: {FINAL_FIT}. {epochs} epochs: {ended}. The model has the weights of epoch {kept}."
+        return f"Final fit: {FINAL_FIT}. {ended} {kept}"
     return (
-        f"{epochs} epochs: {ended}. Epoch {best} was best, with val accuracy {training['best_val_accuracy']:.4f} and "
-        f"val loss {training['best_val_loss']:.4f}. The model has the weights of epoch {kept}. The shaded area is the "
-        f"gap between train and val; at the best epoch it is {training['gap_at_best']:+.4f}."
+        f"{ended} Epoch {best} was best, with val accuracy {training['best_val_accuracy']:.4f} and val loss "
+        f"{training['best_val_loss']:.4f}. {kept} The gap between train and val (shaded) is "
+        f"{training['gap_at_best']:+.4f} at the best epoch."
     )
 
 
@@ -73,8 +75,8 @@ def _time(found: Results) -> dict[str, Any]:
     return {
         "caption": (
             f"{training['images_per_second']:,.0f} images a second in training, {training['gflop_per_second']:,.0f} "
-            f"GFLOP a second on {training['threads']} cores in {training['precision']}; {training['pflop']:.4g} "
-            "PFLOP in total."
+            f"GFLOP a second on {counted(training['threads'], 'core')} in {training['precision']}; "
+            f"{training['pflop']:.4g} PFLOP in total."
         ),
         "rows": [[name, duration(value), percent(value / seconds) if seconds else ""] for name, value in rows],
         "charts": [drawn],

@@ -8,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from convtrack import files
+from convtrack.errors import counted
 from convtrack.evaluation import bounds
 from convtrack.pages.render import render
 from convtrack.params.evaluate import Evaluate
@@ -114,7 +115,7 @@ def sheet_style(images: Sheet) -> dict[str, Any]:
 
 def _confusion(found: Results, matrix: Confusion) -> dict[str, Any]:
     wrong = int((found.labels != found.predicted).sum())
-    caption = f"{wrong:,} of {len(found.labels):,} test images are wrong."
+    caption = f"{wrong:,} of {counted(len(found.labels), 'test image')} {'is' if wrong == 1 else 'are'} wrong."
     caption += " Rows are actual classes, columns are predicted ones."
     if len(matrix.drawn) < len(found.classes):
         caption += f" Only the {len(matrix.drawn)} most confused of {len(found.classes):,} classes are shown."

@@ -7,6 +7,7 @@ from typing import Any
 
 import pandas as pd
 
+from convtrack.errors import counted
 from convtrack.report import tables
 from convtrack.report.names import shown
 from convtrack.report.results import Results
@@ -25,7 +26,7 @@ def head(found: Results, numbers: dict[str, Any], dataset: dict[str, Any], run: 
     source = shown(str(dataset["source"]["name"]), 60)
     return {
         "title": f"{source}: {accuracy}",
-        "headline": f"Test accuracy {accuracy} on {numbers['images']:,} images of {source}",
+        "headline": f"Test accuracy {accuracy} on {counted(numbers['images'], 'image')} of {source}",
         "lead": [f"95 % confidence interval: {low} to {high}. {chance(found.per_class)}"],
         "tiles": _tiles(numbers, found.training),
         "ids": _ids(dataset, run, found.training),

@@ -11,6 +11,7 @@ from rich.table import Table
 from rich.text import Text
 
 from convtrack import files
+from convtrack.errors import counted
 from convtrack.evaluation import bounds
 from convtrack.report.names import shown
 from convtrack.report.results import read_pairs
@@ -48,7 +49,7 @@ def remarks(metrics: dict[str, Any]) -> dict[str, str]:
     """What stands beside each test metric: its meaning and its interval. metrics: content of files.EVALUATION."""
     ends = {"accuracy": [metrics["accuracy_low"], metrics["accuracy_high"]], **metrics.get("intervals", {})}
     words = {name: [f"95% interval {low:.4f} to {high:.4f}"] for name, (low, high) in ends.items()}
-    words["accuracy"].append(f"{metrics['images']:,} test images")
+    words["accuracy"].append(counted(metrics["images"], "test image"))
     for name, meaning in REMARKS.items():
         words.setdefault(name, []).append(meaning)
     return {name: ", ".join(each) for name, each in words.items()}

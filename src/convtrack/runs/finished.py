@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from convtrack import files
-from convtrack.errors import DataError, StorageError
+from convtrack.errors import DataError, StorageError, counted
 from convtrack.evaluation import bounds
 
 Kind = Literal["workspace", "revision", "mlflow"]
@@ -88,7 +88,7 @@ def from_folder(folder: Path, reasons: Mapping[Path, str], *, name: str, again: 
     numbers = _document(folder, files.METRICS, name, again) | _document(folder, files.EVALUATION, name, again)
     images = numbers.get("images")
     if images is not None and "test" in predictions and len(predictions["test"]) != images:
-        there = f"it has {len(predictions['test']):,} of the {images:,} images that evaluate measured"
+        there = f"it has {len(predictions['test']):,} of the {counted(images, 'image')} that evaluate measured"
         raise DataError(f"{files.PREDICTIONS} of {name} is damaged: {there}", again)
     return FinishedRun(
         name=name,
@@ -130,7 +130,9 @@ def _predictions(folder: Path, path: Path, name: str, again: str) -> pd.DataFram
     if len(table) and not pd.api.types.is_integer_dtype(table["index"]):  # without rows, it has no type
         raise DataError(f"{path} of {name} is damaged: images without an index", again)
     if broken := int(np.sum(~np.isfinite(values).all(axis=1))):
-        raise DataError(f"{path} of {name} has probabilities that are not numbers, for {broken} images", again)
+        raise DataError(
+            f"{path} of {name} has probabilities that are not numbers, for {counted(broken, 'image')}", again
+        )
     return table
 
 

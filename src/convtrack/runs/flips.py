@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from convtrack import files
-from convtrack.errors import StorageError
+from convtrack.errors import StorageError, counted
 from convtrack.report import confusion, sheet
 from convtrack.report.names import shown, shown_file
 from convtrack.report.page import sheet_style
@@ -178,7 +178,8 @@ def _matrix(
         }
 
     rows = [{**head, "cells": [cell(row, column) for column in range(len(names))]} for row, head in enumerate(heads)]
-    caption = f"{int((first.predicted != other.predicted).sum()):,} of {len(labels):,} images have another prediction."
+    count = int((first.predicted != other.predicted).sum())
+    caption = f"{count:,} of {counted(len(labels), 'image')} {'has' if count == 1 else 'have'} another prediction."
     if len(drawn) < len(classes):
         caption += f" Only the {len(drawn)} most confused of {len(classes):,} classes are shown."
     shown_in = moved[moved["rank"] < IN_A_CELL].sort_values("rank", kind="stable")

@@ -6,7 +6,7 @@ import dataclasses
 import math
 from typing import Any
 
-from convtrack.errors import listed
+from convtrack.errors import counted, listed
 from convtrack.evaluation.statistics import Difference, p_words
 from convtrack.runs.code import SourceDifference
 from convtrack.runs.comparison import Comparison, Measured, Pair
@@ -124,7 +124,7 @@ def _source(one: SourceDifference) -> str:
         return "same"
     added, removed = (sum(getattr(file, kind) or 0 for file in one.changed) for kind in ("added", "removed"))
     names = listed([file.path.removeprefix("src/convtrack/") for file in one.changed], at_most=3)
-    return f"{added:,} lines added, {removed:,} removed: {names}"
+    return f"{counted(added, 'line')} added, {removed:,} removed: {names}"
 
 
 def _measured(one: Measured | None) -> str:
@@ -162,7 +162,7 @@ def _difference(pair: Pair) -> list[str]:
     if found.only_a is not None and found.only_b is not None:
         return [
             *lines,
-            f"Only {pair.a} is right on {found.only_a:,} images, only {pair.b} on {found.only_b:,}; "
+            f"Only {pair.a} is right on {counted(found.only_a, 'image')}, only {pair.b} on {found.only_b:,}; "
             f"exact McNemar test {p_words(found.p)}",
         ]
     return [*lines, f"Independent samples; Fisher's exact test {p_words(found.p)}"]

@@ -17,7 +17,7 @@ from rich.progress import track
 from convtrack import files
 from convtrack.datasets.arrays import ArrayWriter, block_count, blocks, write_array
 from convtrack.datasets.split import held_out
-from convtrack.errors import DataError, listed
+from convtrack.errors import DataError, counted, listed
 from convtrack.files import Arrays, Split
 from convtrack.params.data import Preprocess
 
@@ -79,7 +79,9 @@ def run(preprocess: Preprocess) -> None:
     """Convert files.RAW to files.PROCESSED; prints the size of each split and the number of duplicates."""
     dataset = prepare(files.RAW, files.PROCESSED, preprocess)
     console = Console(markup=False, highlight=False, soft_wrap=True)
-    console.print(", ".join(f"{split}: {sum(counts.values()):,} images" for split, counts in dataset["counts"].items()))
+    console.print(
+        ", ".join(f"{split}: {counted(sum(counts.values()), 'image')}" for split, counts in dataset["counts"].items())
+    )
     if not preprocess.val_fraction:
         console.print("final fit (preprocess.val_fraction: 0): train has all training images, and nothing is validated")
     if any(dataset["duplicates"].values()):

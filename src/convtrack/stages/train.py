@@ -12,7 +12,7 @@ import tensorflow as tf
 from rich.console import Console
 
 from convtrack import files, models
-from convtrack.errors import ConfigError, TrainingError
+from convtrack.errors import ConfigError, TrainingError, counted
 from convtrack.files import Arrays
 from convtrack.models import graph, whitening
 from convtrack.models.flops import training_flops
@@ -72,7 +72,7 @@ def run(
     # DVC deletes the outputs of an earlier training, too
     for old in (files.MODEL, files.TRAINING, files.HISTORY):
         old.unlink(missing_ok=True)
-    _say(f"{model.name} on {cores} cores in {precision}: {why}")
+    _say(f"{model.name} on {counted(cores, 'core')} in {precision}: {why}")
     folder, strategy = checkpoints(model, train), devices.strategy()
     with strategy.scope():
         network, result = fit(
@@ -162,7 +162,7 @@ def fit(
                 break
     if not stop.best:
         raise TrainingError(
-            f"the val loss was not finite in any of the {len(history.rows)} epochs, so there is no best epoch. "
+            f"the val loss was not finite in any of {counted(len(history.rows), 'epoch')}, so there is no best epoch. "
             f"{files.HISTORY} has their metrics; no model was written",
             "lower train.optimizer.learning_rate, or set train.precision: float32",
         )

@@ -6,7 +6,7 @@ from typing import Any
 
 from optuna.trial import FrozenTrial
 
-from convtrack.errors import ConfigError
+from convtrack.errors import ConfigError, counted
 from convtrack.params import dotted, schema
 from convtrack.params.editor import edit, put_all
 from convtrack.study import fingerprint, results
@@ -25,7 +25,7 @@ def pick(found: Found, number: int | None, confirmed: int | None = None) -> Froz
         return _best(found) if confirmed is None else found.trials[confirmed]
     if number >= len(found.trials):
         raise ConfigError(
-            f"study {found.name} has no trial {number}; it has {len(found.trials)} trials from 0 on", show
+            f"study {found.name} has no trial {number}; it has {counted(len(found.trials), 'trial')} from 0 on", show
         )
     trial = found.trials[number]
     if trial.state not in results.FINISHED:

@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import optuna
 from optuna.trial import TrialState
 
-from convtrack.errors import ConfigError
+from convtrack.errors import ConfigError, counted
 from convtrack.evaluation.statistics import SIGNIFICANT, MeanDifference, holm, mean_verdict, welch
 from convtrack.params import schema
 from convtrack.study import fingerprint, optuna_internals, results, storage
@@ -66,7 +66,8 @@ class Confirmation:
     def sentences(self) -> list[str]:
         """Which trial to apply, and why."""
         if self.unfinished:
-            return [f"{self.unfinished} trainings of its confirmation are unfinished; convtrack study confirm resumes"]
+            left = counted(self.unfinished, "training")
+            return [f"unfinished in its confirmation: {left}; convtrack study confirm resumes"]
         if self.chosen is None:
             return ["trial 0 diverged or failed with every seed, so nothing is confirmed"]
         best, *others = self.accuracies

@@ -12,7 +12,7 @@ import optuna
 from optuna.exceptions import DuplicatedStudyError, ExperimentalWarning
 from optuna.storages import BaseStorage
 
-from convtrack.errors import ConfigError
+from convtrack.errors import ConfigError, counted
 from convtrack.params.schema import Params
 from convtrack.study import fingerprint, results, storage
 from convtrack.study.cluster import Cluster, ClusterWorkers
@@ -64,9 +64,9 @@ class Session:
         pruner = settings.pruner if can_prune(settings) else "none (objectives)"
         say(f"study {self.name}: sampler {settings.sampler}, pruner {pruner}, in {self.shown}")
         if trials is not None and finished >= trials:
-            say(f"it already has {finished} finished trials; --trials {finished + trials} would add more")
+            say(f"it already has {counted(finished, 'finished trial')}; --trials {finished + trials} would add more")
         if workers and workers > usable_cores():
-            say(f"{workers} workers share {usable_cores()} cores, so each trial is slower than alone")
+            say(f"{workers} workers share {counted(usable_cores(), 'core')}, so each trial is slower than alone")
 
     def search(self, record: Record, *, trials: int | None, timeout: float | None, workers: Workers) -> None:
         """Search until the study has `trials` finished trials, and print the result; see `run.Search`."""

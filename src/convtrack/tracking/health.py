@@ -10,7 +10,7 @@ import sqlite3
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convtrack.errors import TrackingError
+from convtrack.errors import TrackingError, counted
 from convtrack.redact import redacted_uri
 from convtrack.tracking import store
 
@@ -78,7 +78,7 @@ def state() -> str:
         experiments = store.connect().search_experiments()
     except Exception as error:  # drivers raise their own
         raise trouble(error) from error
-    return f"{shown}, {len(experiments)} experiments"
+    return f"{shown}, {counted(len(experiments), 'experiment')}"
 
 
 def trouble(error: Exception) -> TrackingError:

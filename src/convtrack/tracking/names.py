@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from convtrack import files
+from convtrack.errors import counted
 from convtrack.params import dotted
 from convtrack.params.schema import Params
 from convtrack.tracking.changes import Changes
@@ -113,7 +114,7 @@ def _made_up(experiment: str) -> bool:
 
 def description(params: Params, trial: TrialLink | None, changes: Changes, experiment: str) -> str:
     """The note at the top of the run's page (Markdown) while it trains."""
-    epochs = "1 epoch" if params.train.epochs == 1 else f"{params.train.epochs} epochs"
+    epochs = counted(params.train.epochs, "epoch")
     limit = "" if params.is_final_fit else "up to "
     lines = [f"`{params.model.name}` on `{params.data.name}`, {limit}{epochs}."]
     if params.is_final_fit:
@@ -132,7 +133,7 @@ def headline(metrics: dict[str, Any]) -> str:
     """The accuracy on test in words (Markdown). metrics: the content of evaluation.json."""
     low, high = (_percent(metrics[f"accuracy_{end}"]) for end in ("low", "high"))
     averaged = f", {_percent(metrics['tta_accuracy'])} with test-time augmentation" if "tta_accuracy" in metrics else ""
-    accuracy = f"**Test accuracy {_percent(metrics['accuracy'])}** on {metrics['images']:,} images"
+    accuracy = f"**Test accuracy {_percent(metrics['accuracy'])}** on {counted(metrics['images'], 'image')}"
     return f"{accuracy} (95 % interval: {low} to {high}){averaged}."
 
 
@@ -146,7 +147,7 @@ def details() -> str:
     if not len(pairs):
         return words
     actual, predicted, count, share = pairs.iloc[0]
-    most = f"{_code(actual)} predicted as {_code(predicted)}, {count:,} of {round(count / share):,} images"
+    most = f"{_code(actual)} predicted as {_code(predicted)}, {count:,} of {counted(round(count / share), 'image')}"
     return f"{words} Most confused: {most} ({_percent(share, 1)})."
 
 

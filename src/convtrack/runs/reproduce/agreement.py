@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 
 from convtrack import files
-from convtrack.errors import DataError, listed
+from convtrack.errors import DataError, counted, listed
 from convtrack.runs.document import Block, Lines, Table
 from convtrack.runs.finished import FinishedRun, probability_columns
 
@@ -189,7 +189,7 @@ def _curves(a: pd.DataFrame | None, b: pd.DataFrame | None) -> Part:
 
 
 def _epochs(table: pd.DataFrame) -> str:
-    return "1 epoch" if len(table) == 1 else f"{len(table)} epochs"
+    return counted(len(table), "epoch")
 
 
 def _predictions(a: FinishedRun, b: FinishedRun, split: files.Split) -> Part:
@@ -198,7 +198,7 @@ def _predictions(a: FinishedRun, b: FinishedRun, split: files.Split) -> Part:
         there = [run.missing.get(split, "there") for run in (a, b)]
         return Part("results", name, there[0], there[1], None)
     first, second = a.predictions[split], b.predictions[split]
-    sizes = f"{len(first):,} images", f"{len(second):,} images"
+    sizes = counted(len(first), "image"), counted(len(second), "image")
     if not first[["name", "actual"]].equals(second[["name", "actual"]]):
         return Part("results", name, *sizes, "of other images")
     columns = [column for column in probability_columns(first) if column in second]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import click
 
-from convtrack.errors import ConvtrackError, TrackingError
+from convtrack.errors import ConvtrackError, TrackingError, counted
 from convtrack.redact import redacted_uri
 from convtrack.tracking import health, store
 from convtrack.tracking.outbox.folder import Fill, Outbox, waiting
@@ -186,17 +186,11 @@ def sync() -> str:
     except Exception as error:  # whatever MLflow and its drivers raise
         raise health.trouble(error) from error
     if blocked:
-        raise TrackingError(
-            "\n".join([f"{_counted(len(outbox.runs()), 'run')} still to be sent to {shown}:", *blocked])
-        )
-    done = f"{_counted(sent, 'record')} of {_counted(len(runs), 'run')} sent to {shown}"
+        raise TrackingError("\n".join([f"{counted(len(outbox.runs()), 'run')} still to be sent to {shown}:", *blocked]))
+    done = f"{counted(sent, 'record')} of {counted(len(runs), 'run')} sent to {shown}"
     lines = [done if sent else f"MLflow is up to date ({shown})"]
     for uri, count in waiting().items():
         here = "another process is sending them"
         why = here if uri == store.portable_uri() else f"set MLFLOW_TRACKING_URI={uri} and sync again"
-        lines.append(f"{_counted(count, 'run')} still to be sent to {uri}: {why}")
+        lines.append(f"{counted(count, 'run')} still to be sent to {uri}: {why}")
     return "\n".join(lines)
-
-
-def _counted(count: int, noun: str) -> str:
-    return f"{count} {noun}" if count == 1 else f"{count} {noun}s"
