@@ -25,7 +25,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture(scope="module")
 def clone(make_clone: Callable[[Path], Clone], tmp_path_factory: pytest.TempPathFactory) -> Clone:
-    """A clone with a first run, committed, and experiments: a wider network, another seed, and a final fit.
+    """A clone with a first run, committed, and experiments: a wider network, and another seed.
 
     The source that the first run had was committed only after it.
     """
@@ -38,7 +38,6 @@ def clone(make_clone: Callable[[Path], Clone], tmp_path_factory: pytest.TempPath
     clone.run("git", "commit", "-qm", "first results")
     clone.run("dvc", "exp", "run", "--temp", "-n", "wider", "-S", "model.filters=[8,8]")
     clone.run("dvc", "exp", "run", "--temp", "-n", "another-seed", "-S", "train.seed=1")
-    clone.run("dvc", "exp", "run", "--temp", "-n", "final", "-S", "preprocess.val_fraction=0", "-S", "train.epochs=1")
     return clone
 
 
@@ -175,28 +174,10 @@ def test_a_run_with_uncommitted_changes_is_made_again_bit_for_bit(
     assert (kept / files.MODEL).is_file()
 
 
-def test_a_final_fit_says_so_everywhere_and_is_made_again_bit_for_bit(
-    clone: Clone, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
-) -> None:
-    said = clone.run("convtrack", "compare", "wider", "final", "--split", "val", expect=1)
-    assert "final has no predictions on val: it was trained on train and val together" in said
-    assert compared(clone, "wider", "final")["pairs"][0]["paired"]
-    table = clone.run("dvc", "exp", "show", "--csv")
-    columns, *rows = [line.split(",") for line in table.splitlines() if "," in line]
-    (row,) = (dict(zip(columns, row, strict=False)) for row in rows if "final" in row)
-    assert row["val_accuracy"] == ""
-    clone.run("dvc", "plots", "diff", "HEAD", "final", "-o", str(tmp_path / "plots"))
-    assert (tmp_path / "plots/index.html").is_file()
-    monkeypatch.setitem(clone.environment, "TMPDIR", str(tmp_path))
-    found = reproduced(clone, "final")
-    assert found["identical"], found
-    assert not list(tmp_path.glob("convtrack-*"))
-
-
 def test_a_rerun_that_is_stopped_leaves_nothing(clone: Clone, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(clone.environment, "TMPDIR", str(tmp_path))
     before = state(clone)
-    clone.stop(signal.SIGINT, "convtrack", "reproduce", "final", expect=130)
+    clone.stop(signal.SIGINT, "convtrack", "reproduce", "wider", expect=130)
     assert state(clone) == before
     assert not list(tmp_path.glob("convtrack-*"))
 

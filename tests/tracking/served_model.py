@@ -42,8 +42,8 @@ def logged(folder: Path) -> Iterator[Path]:
 
 
 @contextlib.contextmanager
-def served(model: Path) -> Iterator[str]:
-    """The address of `mlflow models serve`."""
+def served(model: Path | str) -> Iterator[str]:
+    """The address of `mlflow models serve` for a model, by its folder or its name."""
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PATH", f"{Path(sys.executable).parent}:{os.environ['PATH']}")  # it starts uvicorn by its name
         command = ("models", "serve", "-m", str(model), "--env-manager", "local")
