@@ -75,6 +75,24 @@ def test_damaged_json_is_refused(server: str, body: bytes) -> None:
     is_answered(server, body)
 
 
+@given(body=changed([f"image\n{text(picture)}\n".encode() for picture in PICTURES]))
+@fuzzed
+def test_a_damaged_table_is_refused(server: str, body: bytes) -> None:
+    status, answer = post(server, body, "text/csv")
+    assert status in {200, 400}, answer
+    found = json.loads(answer)
+    if "stack_trace" in found:  # MLflow's own, of reading the table
+        assert found["message"].startswith("Failed to parse input as a Pandas DataFrame")
+
+
+@given(kind=st.text(st.characters(codec="ascii", exclude_categories=["Cc"]), max_size=30), body=forms)
+@fuzzed
+def test_a_body_of_another_type_is_refused(server: str, kind: str, body: object) -> None:
+    status, answer = post(server, body, f"image/{kind}")
+    assert status == 415
+    assert "Traceback" not in answer
+
+
 def test_after_all_that_a_picture_is_still_classified(server: str) -> None:
     status, answer = post(server, GOOD)
     assert status == 200

@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import http.client
 import json
 import os
 import sys
-import urllib.error
-import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -51,15 +50,14 @@ def served(model: Path | str) -> Iterator[str]:
             yield address
 
 
-def post(address: str, body: object, kind: str = "application/json") -> tuple[int, str]:
-    """The status and the text of the answer to a body, which is bytes or becomes JSON."""
+def post(address: str, body: object, kind: str | None = "application/json") -> tuple[int, str]:
+    """The status and the text of the answer to a body, which is bytes or becomes JSON. kind: its Content-Type."""
     content = body if isinstance(body, bytes) else json.dumps(body).encode()
-    request = urllib.request.Request(f"{address}/invocations", content, {"Content-Type": kind})
-    try:
-        with urllib.request.urlopen(request, timeout=60) as answer:
-            return answer.status, answer.read().decode()
-    except urllib.error.HTTPError as error:
-        return error.code, error.read().decode()
+    connection = http.client.HTTPConnection(address.removeprefix("http://"), timeout=60)
+    with contextlib.closing(connection):
+        connection.request("POST", "/invocations", content, {} if kind is None else {"Content-Type": kind})
+        answer = connection.getresponse()
+        return answer.status, answer.read().decode()
 
 
 def text(picture: bytes) -> str:

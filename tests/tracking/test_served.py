@@ -155,6 +155,18 @@ def test_bad_input_gets_a_400_that_says_what_is_wrong_with_it(server: str, body:
     assert len(answer) < 1100  # the picture is not repeated
 
 
+def test_what_mlflows_own_server_cannot_parse_is_answered_by_it(server: str) -> None:
+    """A limit that docs/models.md states, since the model gets none of these."""
+    status, answer = post(server, b'image\n"', "text/csv")
+    assert (status, "stack_trace" in json.loads(answer)) == (400, True)
+    for body, kind in (
+        (b"[" * 100_000, "application/json"),
+        (b'{"inputs": [%s]}' % (b"9" * 5000), "application/json"),
+        (b"{}", None),
+    ):
+        assert post(server, body, kind) == (500, "Internal Server Error")
+
+
 @pytest.mark.parametrize(
     "body",
     [
