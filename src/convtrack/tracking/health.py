@@ -7,10 +7,11 @@ import os
 import re
 import shlex
 import sqlite3
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from convtrack.errors import TrackingError, counted
+from convtrack.errors import ConvtrackError, TrackingError, counted
 from convtrack.redact import redacted_uri
 from convtrack.tracking import store
 
@@ -74,11 +75,19 @@ def state() -> str:
     shown = redacted_uri(store.uri())
     if not store.exists():
         return f"{shown}, made by the first run"
+    with answering():
+        return f"{shown}, {counted(len(store.connect().search_experiments()), 'experiment')}"
+
+
+@contextlib.contextmanager
+def answering() -> Iterator[None]:
+    """Turn what MLflow and its drivers raise into a TrackingError; errors of ours stay as they are."""
     try:
-        experiments = store.connect().search_experiments()
+        yield
+    except ConvtrackError:
+        raise
     except Exception as error:  # drivers raise their own
         raise trouble(error) from error
-    return f"{shown}, {counted(len(experiments), 'experiment')}"
 
 
 def trouble(error: Exception) -> TrackingError:

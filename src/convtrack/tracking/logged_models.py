@@ -6,7 +6,7 @@ from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING
 
 from convtrack import files
-from convtrack.errors import ConvtrackError, DataError
+from convtrack.errors import DataError
 from convtrack.redact import redacted_uri
 from convtrack.tracking import health, reading, store, views
 from convtrack.tracking.reading import RecordedRun
@@ -112,7 +112,7 @@ def keras_file(of: RecordedRun | str, folder: Path) -> Path:
     """
     from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
-    try:
+    with health.answering():
         client = store.connect()
         location = _location(client, of)
         artifacts = get_artifact_repository(location, tracking_uri=store.uri())
@@ -125,10 +125,6 @@ def keras_file(of: RecordedRun | str, folder: Path) -> Path:
                     found.append(entry.path)
         if len(found) == 1:
             return Path(artifacts.download_artifacts(found[0], str(folder)))
-    except ConvtrackError:
-        raise
-    except Exception as error:  # drivers raise their own
-        raise health.trouble(error) from error
     what = ", ".join(sorted(found)) if found else f"no {files.MODEL.suffix} file"
     raise DataError(
         f"the model of {of} in {redacted_uri(store.uri())} should have one {files.MODEL.suffix} file. It has {what}",

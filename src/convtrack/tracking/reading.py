@@ -61,15 +61,11 @@ def find(name: str) -> list[RecordedRun]:
     """
     if not store.exists():
         return []
-    try:
+    with health.answering():
         client = store.connect()
         if name.startswith(MODELS):
             return _of_model(client, name)
         found = {run.info.run_id: run for filter_ in _filters(name) for run in _search(client, filter_)}
-    except TrackingError:
-        raise
-    except Exception as error:  # drivers raise their own
-        raise health.trouble(error) from error
     return sorted(map(_recorded, found.values()), key=lambda run: run.started, reverse=True)
 
 
@@ -89,10 +85,8 @@ def named_by(document: dict[str, Any]) -> RecordedRun | None:
         return found
     if not own or not store.exists():
         return None
-    try:
+    with health.answering():
         found_runs = _search(store.connect(), f"tags.`{TAG}` = '{own}'")
-    except Exception as error:
-        raise health.trouble(error) from error
     return _recorded(found_runs[0]) if found_runs else None
 
 
@@ -109,10 +103,8 @@ def like(params: dict[str, str]) -> list[RecordedRun]:
     if not store.exists():
         return []
     # values may hold any character, and a filter has room for few: compared here
-    try:
+    with health.answering():
         found = [_recorded(run) for run in _search(store.connect(), "attributes.status = 'FINISHED'")]
-    except Exception as error:
-        raise health.trouble(error) from error
     return [run for run in found if params.items() <= run.params.items() and run.tags.get("study.state") != "pruned"]
 
 
@@ -121,7 +113,7 @@ def download(run: RecordedRun, folder: Path) -> None:
 
     Files that the run does not have are left out. Raises TrackingError where the store or its artifacts do not answer.
     """
-    try:
+    with health.answering():
         client = store.connect()
         there = {entry.path for part in (None, "reports") for entry in client.list_artifacts(run.run_id, part)}
         targets = {name: path for path, name in ARTIFACTS.items()}
@@ -133,8 +125,6 @@ def download(run: RecordedRun, folder: Path) -> None:
                 (folder / target).parent.mkdir(parents=True, exist_ok=True)
                 downloaded = Path(client.download_artifacts(run.run_id, name, str(folder)))
                 downloaded.replace(folder / target)
-    except Exception as error:
-        raise health.trouble(error) from error
 
 
 def patch(run: RecordedRun) -> bytes:
@@ -149,15 +139,13 @@ def card(run: RecordedRun) -> str:
 
 def artifact(run: RecordedRun, name: str) -> bytes | None:
     """The content of an artifact of a run; None where it has none of this name. Raises TrackingError."""
-    try:
+    with health.answering():
         client = store.connect()
         folder = str(Path(name).parent) if "/" in name else None
         if name not in {entry.path for entry in client.list_artifacts(run.run_id, folder)}:
             return None
         with tempfile.TemporaryDirectory(prefix="convtrack-") as temporary:
             return Path(client.download_artifacts(run.run_id, name, temporary)).read_bytes()
-    except Exception as error:
-        raise health.trouble(error) from error
 
 
 def _of_model(client: MlflowClient, uri: str) -> list[RecordedRun]:

@@ -7,14 +7,12 @@ next command finishes the exchange.
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
-from convtrack.errors import ConfigError, ConvtrackError, TrackingError, shown
+from convtrack.errors import ConfigError, TrackingError, shown
 from convtrack.redact import redacted_uri
 from convtrack.tracking import health, store
 
@@ -57,14 +55,14 @@ class Registry:
         if not store.exists():
             raise TrackingError(f"{redacted_uri(store.uri())} is not there yet: no run was recorded", "dvc repro")
         self.name = name
-        with _answering():
+        with health.answering():
             self._client = store.connect()
 
     def by_alias(self, alias: str) -> Version | None:
         """The version with this alias; None where the model or the alias is not there."""
         from mlflow.exceptions import MlflowException
 
-        with _answering():
+        with health.answering():
             try:
                 return _version(self._client.get_model_version_by_alias(self.name, alias))
             except MlflowException as error:
@@ -81,7 +79,7 @@ class Registry:
         from mlflow.exceptions import MlflowException
 
         tags = {key: value[:LONGEST] for key, value in tags.items()}
-        with _answering():
+        with health.answering():
             model = self._model(run_id)
             found = [one for one in self._client.search_model_versions(f"run_id = '{run_id}'") if one.name == self.name]
             if found:
@@ -109,7 +107,7 @@ class Registry:
 
     def exchange(self, new: Version, old: Version | None, kind: Kind) -> bool:
         """Make `new` the champion and `old`, the present one, the previous; False where `old` no longer is champion."""
-        with _answering():
+        with health.answering():
             if old is not None:
                 self._client.set_model_version_tag(self.name, new.number, UNFINISHED, f"{kind} {old.number}")
             elif UNFINISHED in new.tags:  # of an attempt that was interrupted
@@ -127,7 +125,7 @@ class Registry:
         kind, _, number = champion.tags.get(UNFINISHED, "").partition(" ")
         if not number:
             return None
-        with _answering():
+        with health.answering():
             self._end(champion.number, number)
         return "rollback" if kind == "rollback" else "promotion"
 
@@ -138,7 +136,7 @@ class Registry:
     def _model(self, run_id: str) -> LoggedModel:
         from mlflow.entities import LoggedModelStatus
 
-        with _answering():
+        with health.answering():
             experiment = self._client.get_run(run_id).info.experiment_id
             found = list(self._client.search_logged_models([experiment], f"source_run_id = '{run_id}'"))
         ready = [one for one in found if one.status == LoggedModelStatus.READY]
@@ -171,13 +169,3 @@ def _check_place() -> None:
 
 def _version(found: ModelVersion) -> Version:
     return Version(found.name, str(found.version), found.run_id or "", dict(found.tags))
-
-
-@contextlib.contextmanager
-def _answering() -> Iterator[None]:
-    try:
-        yield
-    except ConvtrackError:
-        raise
-    except Exception as error:  # drivers raise their own
-        raise health.trouble(error) from error

@@ -175,16 +175,12 @@ def sync() -> str:
     replay = Replay(outbox)
     shown, sent = redacted_uri(store.uri()), 0
     runs, blocked = outbox.runs(), dict[str, None]()
-    try:
+    with health.answering():
         for run in runs:
             try:
                 sent += replay.send(run)
             except health.BlockedError as error:
                 blocked[str(error)] = None
-    except ConvtrackError:
-        raise
-    except Exception as error:  # whatever MLflow and its drivers raise
-        raise health.trouble(error) from error
     if blocked:
         raise TrackingError("\n".join([f"{counted(len(outbox.runs()), 'run')} still to be sent to {shown}:", *blocked]))
     done = f"{counted(sent, 'record')} of {counted(len(runs), 'run')} sent to {shown}"
