@@ -12,11 +12,7 @@ import pytest
 from convtrack.params import schema
 from convtrack.study import folders, workers
 from convtrack.study.folders import Spec
-from convtrack.study.workers import Ended, LocalWorkers, oom_kills, why_it_ended
-
-
-def ended(exit_code: int, *, why: str = "", out_of_memory: bool = False) -> Ended:
-    return Ended(0, exit_code, why, out_of_memory)
+from convtrack.study.workers import Ended, LocalWorkers, why_it_ended
 
 
 def wait(local: LocalWorkers) -> Ended:
@@ -55,21 +51,13 @@ def test_each_trial_has_threads_for_its_share_of_the_cores(
     assert folders.read_spec(workplace / folders.trial_folder("none", 0)).cores == cores
 
 
-def test_the_kernels_count_of_processes_killed_for_memory_is_read(tmp_path: Path) -> None:
-    counters = tmp_path / "vmstat"
-    counters.write_text("nr_free_pages 1\noom_kill 3\nswap_ra 0\n")
-    assert oom_kills(counters) == 3
-    assert oom_kills(tmp_path / "elsewhere") == 0
-
-
 @pytest.mark.parametrize(
     ("end", "expected"),
     [
-        (ended(-signal.SIGKILL, out_of_memory=True), "out of memory: the kernel killed its process"),
-        (ended(-signal.SIGKILL), "ended by SIGKILL"),
-        (ended(-signal.SIGSEGV), "ended by SIGSEGV"),
-        (ended(3), "exit code 3"),
-        (ended(-signal.SIGKILL, why="too slow"), "too slow"),
+        (Ended(0, -signal.SIGKILL), "ended by SIGKILL, as the kernel does without memory; last"),
+        (Ended(0, -signal.SIGSEGV), "ended by SIGSEGV; last"),
+        (Ended(0, 3), "exit code 3"),
+        (Ended(0, -signal.SIGKILL, "too slow"), "too slow"),
     ],
 )
 def test_the_reason_names_who_ended_the_process(end: Ended, expected: str) -> None:

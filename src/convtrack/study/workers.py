@@ -28,13 +28,12 @@ STOPPED, NO_ROOM, UNREACHABLE = 128 + signal.SIGTERM, os.EX_TEMPFAIL, os.EX_UNAV
 class Ended:
     """How the process of a trial ended. `exit_code` is negative after a signal; `why` says why we ended it.
 
-    `out_of_memory`: the kernel killed a process meanwhile for lack of memory. `lost`: its machine went away.
+    `lost`: its machine went away.
     """
 
     number: int
     exit_code: int
     why: str = ""
-    out_of_memory: bool = False
     lost: bool = False
 
 
@@ -56,7 +55,6 @@ class _Worker:
     spec: Spec
     process: subprocess.Popen[bytes]
     began: float
-    oom_kills: int
     why: str = ""
     kill_at: float = float("inf")
 
@@ -100,7 +98,7 @@ class LocalWorkers:
                 stderr=subprocess.STDOUT,
                 start_new_session=True,  # Ctrl-C is for the study, which then stops its trials
             )
-        self._workers[spec.number] = _Worker(spec, process, time.monotonic(), oom_kills())
+        self._workers[spec.number] = _Worker(spec, process, time.monotonic())
 
     def ended(self) -> list[Ended]:
         """The trials that ended since the last call. Also stops those that take too long."""
@@ -131,24 +129,13 @@ class LocalWorkers:
         kill_group(worker.process.pid)  # processes that it may have started
         if worker.process.stdin:
             worker.process.stdin.close()
-        out_of_memory = oom_kills() > worker.oom_kills
-        return Ended(worker.spec.number, worker.process.returncode, worker.why, out_of_memory)
-
-
-def oom_kills(counters: Path = Path("/proc/vmstat")) -> int:
-    """How many processes the kernel has killed for lack of memory since it started, 0 if unknown."""
-    try:
-        lines = counters.read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) for line in lines if line.startswith("oom_kill ")), 0)
+        return Ended(worker.spec.number, worker.process.returncode, worker.why)
 
 
 def why_it_ended(ended: Ended, last_line: str) -> str:
     """The reason for a trial that left no result; `last_line` is that of its log."""
     reason = ended.why or f"its process ended with exit code {ended.exit_code}"
-    if ended.exit_code == -signal.SIGKILL and ended.out_of_memory and not ended.why:
-        reason = "out of memory: the kernel killed its process"
-    elif ended.exit_code < 0 and not ended.why:
-        reason = f"its process was ended by {signal.Signals(-ended.exit_code).name}"
+    if ended.exit_code < 0 and not ended.why:
+        name = signal.Signals(-ended.exit_code).name
+        reason = f"its process was ended by {name}{', as the kernel does without memory' * (name == 'SIGKILL')}"
     return f"{reason}; last line of its log: {last_line}" if last_line else reason
