@@ -38,6 +38,11 @@ def redacted(text: str, *uris: str) -> str:
     return _SECRET.sub(rf"\g<1>{HIDDEN}", text)
 
 
+def in_one_line(text: str, *uris: str) -> str:
+    """The beginning of `text`, such as an error message, on one line and `redacted`."""
+    return " ".join(redacted(text, *uris).split())[:300]
+
+
 def has_password(uri: str) -> bool:
     """Whether `uri` contains a password, after the user name or in the query."""
     _, user_info, rest = _split(uri)

@@ -24,6 +24,7 @@ from convtrack.system.processes import this_process
 
 from .searched import empty, searched
 
+ROOT = Path(__file__).parent.parent.parent
 AUTHOR = ["-c", "user.name=test", "-c", "user.email=test@localhost"]
 
 
@@ -147,7 +148,7 @@ def test_a_command_that_reads_makes_no_storage(
         assert sqlalchemy.inspect(connection).get_table_names() == []
 
 
-def test_studies_of_the_journal_that_was_before_are_named_and_copied_by_what_is_said(
+def test_studies_of_the_journal_that_was_before_are_named_and_copied_as_documented(
     workplace: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (workplace / ".convtrack").mkdir()
@@ -157,7 +158,9 @@ def test_studies_of_the_journal_that_was_before_are_named_and_copied_by_what_is_
         convtrack_study("show")
     said = capsys.readouterr().err
     assert ".convtrack/study.journal has studies of an earlier version" in said
-    command = said[said.index("python -c") : said.index("Then remove")]
+    page = (ROOT / "docs/decisions/study-storage.md").read_text()
+    assert "docs/decisions/study-storage.md says how" in said
+    command = page[page.index("python -c") : page.rindex("```")]
     subprocess.run(command, shell=True, check=True, env=os.environ | {"PATH": str(Path(sys.executable).parent)})
     convtrack_study("show")
     copied = results.read(results.load(kept.study_name, storage.open_storage(None))).trials

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import contextlib
 import os
 import socket
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +17,7 @@ from convtrack import files
 from convtrack.errors import ConfigError, ConvtrackError, StorageError
 from convtrack.params import schema
 from convtrack.params.schema import Params
-from convtrack.redact import redacted, redacted_uri
+from convtrack.redact import in_one_line, redacted_uri
 from convtrack.study import folders
 from convtrack.study.folders import Spec
 from convtrack.study.storage import VARIABLE
@@ -59,7 +58,7 @@ class ClusterWorkers:
         self._ray = _connect(cluster.address)
         self._count, self._cluster, self.root = count, cluster, root
         forwarded = {key: value for key, value in os.environ.items() if key.startswith(FORWARDED) and key != VARIABLE}
-        self._task = {"params": params, "storage": storage, "root": str(root), "environment": forwarded}
+        self._task = {"params": params, "storage": storage, "root": root, "environment": forwarded}
         self._remote = self._ray.remote(work).options(
             num_cpus=cluster.cpus, num_gpus=cluster.gpus, max_retries=0, name="convtrack trial"
         )
@@ -86,7 +85,7 @@ class ClusterWorkers:
     def start(self, spec: Spec, content: dict[str, Any]) -> None:
         """Submit a trial with `content` as its params.yaml."""
         self._folders[spec.number] = self.root / folders.trial_folder(spec.study, spec.number)
-        self._tasks[spec.number] = self._remote.remote(asdict(spec), content, self._cluster.cpus, **self._task)
+        self._tasks[spec.number] = self._remote.remote(spec, content, self._cluster.cpus, **self._task)
 
     def ended(self) -> list[Ended]:
         """The trials that ended since the last call. Their logs are in their folders here, too."""
@@ -115,39 +114,37 @@ class ClusterWorkers:
         except TaskCancelledError:
             return Ended(number, STOPPED)
         except RayError as error:  # of the machine, or of Ray on it: the trial can run elsewhere
-            return Ended(number, STOPPED, _in_short(error, ""), lost=True)
+            return Ended(number, STOPPED, in_one_line(str(error)), lost=True)
         if not path.exists():  # the trial ran on another machine
             with files.atomic_write(path) as temporary:
                 temporary.write_bytes(log)
-        return Ended(**ended)
+        return ended
 
 
 def work(
-    spec: dict[str, Any],
+    spec: Spec,
     content: dict[str, Any],
     cpus: int,
     *,
     params: Params,
     storage: str,
-    root: str,
+    root: Path,
     environment: dict[str, str],
-) -> tuple[dict[str, Any], bytes]:
-    """Run a trial on one machine of the cluster until its process has ended; returns an `Ended` and the log.
+) -> tuple[Ended, bytes]:
+    """Run a trial on one machine of the cluster until its process has ended; returns how, and the log.
 
     The process ends with the task, however that ends: it reads from a pipe of the task.
     """
-    number, folder = int(spec["number"]), Path(root) / folders.trial_folder(spec["study"], spec["number"])
     os.environ.update(environment)
     try:
-        _fetch_data(Path(root))
+        _fetch_data(root)
     except ConvtrackError as error:
-        return asdict(Ended(number, 1, f"{socket.gethostname()}: {error.message}")), b""
-    local = LocalWorkers(1, params, storage, Path(root), cpus)
-    local.start(Spec(**spec), content)
-    ended = asdict(_wait(local, number))
-    with contextlib.suppress(OSError):
-        return ended, (folder / folders.LOG).read_bytes()[-LONGEST_LOG:]
-    return ended, b""
+        return Ended(spec.number, 1, f"{socket.gethostname()}: {error.message}"), b""
+    local = LocalWorkers(1, params, storage, root, cpus)
+    local.start(spec, content)
+    ended = _wait(local, spec.number)
+    log = root / folders.trial_folder(spec.study, spec.number) / folders.LOG
+    return ended, log.read_bytes()[-LONGEST_LOG:] if log.exists() else b""
 
 
 def _wait(local: LocalWorkers, number: int) -> Ended:
@@ -191,11 +188,7 @@ def _connect(address: str) -> Any:
         ray.init(address=address, logging_level="ERROR", log_to_driver=False, namespace="convtrack")
     except (OSError, RuntimeError, ValueError) as error:
         raise StorageError(
-            f"the Ray cluster {redacted_uri(address)} does not answer: {_in_short(error, address)}",
+            f"the Ray cluster {redacted_uri(address)} does not answer: {in_one_line(str(error), address)}",
             "ray start --head on one machine and ray start --address=HOST:6379 on the others, see docs/scaling.md",
         ) from None
     return ray
-
-
-def _in_short(error: Exception, address: str) -> str:
-    return " ".join(redacted(str(error), address).split())[:300]

@@ -24,7 +24,7 @@ from sqlalchemy.exc import ArgumentError, NoSuchModuleError, OperationalError, S
 
 from convtrack import errors, files
 from convtrack.errors import ConfigError, ConvtrackError, StorageError
-from convtrack.redact import redacted, redacted_uri
+from convtrack.redact import in_one_line, redacted_uri
 from convtrack.study.optuna_internals import Database
 
 FILE = files.STATE / "study.db"
@@ -38,12 +38,6 @@ HEARTBEAT, GRACE = 30, 120  # seconds between heartbeats of a trial, and without
 SQLITE = "sqlite:///path/to/study.db"
 KNOWN = f"{SQLITE}, postgresql+psycopg://user@host/database, mysql+pymysql://user@host/database or grpc://host:port"
 MEND = "correct study.storage or CONVTRACK_STUDY_STORAGE"
-COPY = """\
-python -c 'import optuna
-from optuna.storages import JournalStorage, journal
-old = JournalStorage(journal.JournalFileBackend("{old}"))
-for name in optuna.get_all_study_names(old):
-    optuna.copy_study(from_study_name=name, from_storage=old, to_storage="{new}")'"""
 
 
 class UnreachableError(StorageError):
@@ -78,12 +72,8 @@ def open_storage(url: str | None, *, create: bool = True) -> BaseStorage:
     if chosen.startswith("grpc://"):
         return _server(chosen)
     if chosen == _sqlite(FILE) and JOURNAL.exists():
-        command = COPY.format(old=JOURNAL.absolute(), new=chosen)
-        click.echo(
-            f"convtrack: {JOURNAL} has studies of an earlier version, which are ignored. To copy them, run\n"
-            f"{command}\nThen remove or rename it.",
-            err=True,
-        )
+        said = f"convtrack: {JOURNAL} has studies of an earlier version, which are ignored"
+        click.echo(f"{said}; docs/decisions/study-storage.md says how to copy them", err=True)
     parsed = _parsed(chosen)
     if parsed.get_backend_name() != "sqlite":
         return _database(parsed, create=create)
@@ -114,8 +104,7 @@ def identity(study: optuna.Study) -> str:
 def cause_of(error: BaseException) -> str:
     """The database's own message in one line; Optuna's talks of a commit, whatever the cause."""
     cause = error.__cause__ or error
-    said = redacted(str(getattr(cause, "orig", cause)), os.environ.get(VARIABLE, ""))
-    return " ".join(said.split())[:300]
+    return in_one_line(str(getattr(cause, "orig", cause)), os.environ.get(VARIABLE, ""))
 
 
 @contextlib.contextmanager
@@ -180,7 +169,7 @@ def _database(url: URL, *, create: bool) -> BaseStorage:
 def _problem(url: URL, error: Exception) -> ConvtrackError:
     """The error of ours for one of SQLAlchemy, a driver or Optuna."""
     where, secret = _hidden(url), url.render_as_string(hide_password=False)
-    said = " ".join(redacted(str(getattr(error, "orig", error)), secret).split())
+    said = in_one_line(str(getattr(error, "orig", error)), secret)
     if isinstance(error, ImportError | NoSuchModuleError):
         return StorageError(
             f"{url.drivername} in study.storage needs a package that is not installed: {error.__cause__ or error}",

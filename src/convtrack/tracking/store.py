@@ -14,7 +14,7 @@ from filelock import FileLock
 
 from convtrack import files
 from convtrack.errors import TrackingError
-from convtrack.redact import redacted, redacted_uri
+from convtrack.redact import in_one_line, redacted_uri
 from convtrack.tracking import sqlite
 from convtrack.tracking.records import ExperimentId
 
@@ -88,7 +88,7 @@ def _sqlite(path: Path) -> str:
 
 def in_short(error: Exception) -> str:
     """An error on one line, without passwords."""
-    return f"{type(error).__name__}: {' '.join(redacted(str(error), uri()).split())[:300]}"
+    return f"{type(error).__name__}: {in_one_line(str(error), uri())}"
 
 
 def exists() -> bool:
