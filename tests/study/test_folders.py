@@ -51,24 +51,19 @@ def test_values_survive_the_file_bit_for_bit(workplace: Path) -> None:
     assert schema.load(folder / schema.PARAMS_FILE).train.optimizer.learning_rate == 1.0000000000000002e-05
 
 
-def test_an_interrupted_trial_keeps_its_checkpoints_and_no_old_result(workplace: Path) -> None:
+def test_an_interrupted_trial_keeps_its_checkpoints(workplace: Path) -> None:
     folder = prepared(workplace)
     checkpoint = folder / files.STATE / "checkpoints/x.npz"
     checkpoint.parent.mkdir(parents=True)
     checkpoint.touch()
-    files.write_json(folder / folders.RESULT, {"state": "complete"})
-    assert folders.read_result(folder, "one") == {"state": "complete"}
     prepared(workplace)
     assert checkpoint.exists()
-    assert folders.read_result(folder, "one") is None
     folders.remove_checkpoints(folder)
     assert not checkpoint.exists()
 
 
-def test_what_a_deleted_study_of_the_same_name_left_is_no_result_and_goes(workplace: Path) -> None:
+def test_what_a_deleted_study_of_the_same_name_left_goes(workplace: Path) -> None:
     folder = prepared(workplace, "deleted")
-    files.write_json(folder / folders.RESULT, {"state": "complete"})
-    assert folders.read_result(folder, "one") is None
     (folder / files.STATE).mkdir()
     prepared(workplace)
     assert not (folder / files.STATE).exists()

@@ -15,10 +15,7 @@ import pytest
 import sqlalchemy
 from optuna.trial import TrialState
 
-from convtrack import files
-from convtrack.params import schema
-from convtrack.study import folders, optuna_internals, reporting, storage
-from convtrack.study.folders import Spec
+from convtrack.study import optuna_internals, reporting, storage
 from convtrack.system import processes
 
 
@@ -77,18 +74,9 @@ def states(study: optuna.Study) -> list[str]:
     return [trial.state.name for trial in study.trials]
 
 
-def write_result(trial: optuna.Trial, study_id: str, **result: Any) -> None:
-    folder = Path.cwd() / folders.trial_folder("mine", trial.number)
-    folders.prepare(
-        folder, Spec("mine", study_id, trial._trial_id, trial.number, None), schema.read_yaml(schema.PARAMS_FILE)
-    )
-    whole = {"state": "complete", "reason": "", "values": [0.5], "attributes": {"seconds": 2.0}} | result
-    files.write_json(folder / folders.RESULT, whole)
-
-
 def test_a_trial_whose_command_is_dead_waits_with_its_values(study: optuna.Study) -> None:
     trial = asked(study, dead())
-    assert reporting.reclaim(study, Path.cwd(), []).waiting == [0]
+    assert reporting.reclaim(study, []).waiting == [0]
     assert states(study) == ["WAITING"]
     again = study.ask()
     assert again.number == 0
@@ -97,13 +85,13 @@ def test_a_trial_whose_command_is_dead_waits_with_its_values(study: optuna.Study
 
 def test_a_trial_of_which_nobody_said_who_asked_waits_too(study: optuna.Study) -> None:
     asked(study, None)
-    assert reporting.reclaim(study, Path.cwd(), []).waiting == [0]
+    assert reporting.reclaim(study, []).waiting == [0]
 
 
 def test_the_trials_of_a_living_command_are_left_alone(study: optuna.Study, other: subprocess.Popen[bytes]) -> None:
     asked(study, processes.describe(other.pid))
     asked(study, processes.this_process())
-    assert reporting.reclaim(study, Path.cwd(), [1]).elsewhere == [0]
+    assert reporting.reclaim(study, [1]).elsewhere == [0]
     assert states(study) == ["RUNNING", "RUNNING"]
 
 
@@ -112,27 +100,30 @@ def test_a_trial_that_outlives_its_command_is_ended(
 ) -> None:
     monkeypatch.setattr(reporting, "PATIENCE", 0.2)
     asked(study, dead()).set_user_attr("process", processes.describe(other.pid))
-    assert reporting.reclaim(study, Path.cwd(), []).waiting == [0]
+    assert reporting.reclaim(study, []).waiting == [0]
     assert other.wait() < 0
 
 
-def test_a_result_that_was_not_reported_is_reported(study: optuna.Study) -> None:
-    write_result(asked(study, dead()), "one")
-    assert reporting.reclaim(study, Path.cwd(), []).reported == [0]
-    assert states(study) == ["COMPLETE"]
-    assert study.trials[0].values == [0.5]
+def test_a_trial_that_ends_while_it_is_waited_for_has_ended(
+    study: optuna.Study, other: subprocess.Popen[bytes], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked(study, dead()).set_user_attr("process", processes.describe(other.pid))
+    end = processes.end
+
+    def report_and_end(process: dict[str, Any], _: float) -> None:
+        reporting.report(study, study.trials[0], "complete", "", values=[0.5], attributes={"seconds": 2.0})
+        end(process, 0)
+
+    monkeypatch.setattr(processes, "end", report_and_end)
+    assert reporting.reclaim(study, []).ended == [0]
+    assert (study.trials[0].state, study.trials[0].values) == (TrialState.COMPLETE, [0.5])
     assert study.trials[0].user_attrs["seconds"] == 2.0
-
-
-def test_a_result_of_a_deleted_study_is_not(study: optuna.Study) -> None:
-    write_result(asked(study, dead()), "another")
-    assert reporting.reclaim(study, Path.cwd(), []).waiting == [0]
 
 
 def test_a_trial_that_takes_its_command_with_it_again_and_again_fails(study: optuna.Study) -> None:
     for _ in range(reporting.MOST_LOSSES):
         asked(study, dead()).set_user_attr("process", dead())
-        reporting.reclaim(study, Path.cwd(), [])
+        reporting.reclaim(study, [])
     assert states(study) == ["FAIL"]
     assert "command was killed, for the 5th time" in study.trials[0].user_attrs["reason"]
 
@@ -140,7 +131,7 @@ def test_a_trial_that_takes_its_command_with_it_again_and_again_fails(study: opt
 def test_a_trial_whose_process_had_not_begun_is_never_taken_for_the_cause(study: optuna.Study) -> None:
     for _ in range(2 * reporting.MOST_LOSSES):
         asked(study, dead()).set_user_attr("process", None)
-        reporting.reclaim(study, Path.cwd(), [])
+        reporting.reclaim(study, [])
     assert states(study) == ["WAITING"]
 
 
@@ -148,22 +139,22 @@ def test_a_trial_of_another_machine_waits_once_its_command_is_silent_with_its_re
     trial = asked(study, abroad())
     trial.set_user_attr("process", abroad())
     trial.report(0.25, 50)
-    assert reporting.reclaim(study, Path.cwd(), []).elsewhere == [0]
+    assert reporting.reclaim(study, []).elsewhere == [0]
     silence(study)
-    assert reporting.reclaim(study, Path.cwd(), []).waiting == [0]
+    assert reporting.reclaim(study, []).waiting == [0]
     waiting = study.trials[0]
     assert (waiting.state, waiting.intermediate_values) == (TrialState.WAITING, {50: 0.25})
     assert "sent no heartbeat" in waiting.user_attrs["reason"]
     assert waiting.user_attrs["lost"] == 1
     again = asked(study, processes.this_process())
     assert (again.number, again.params) == (0, trial.params)
-    reporting.report(study, study.trials[0], {"state": "complete", "reason": "", "values": [0.5], "attributes": {}})
+    reporting.report(study, study.trials[0], "complete", "", values=[0.5])
     assert study.trials[0].user_attrs["reason"] == ""
 
 
 def test_other_hosts_are_taken_for_dead_when_it_is_said_so(study: optuna.Study) -> None:
     asked(study, abroad())
-    assert reporting.reclaim(study, Path.cwd(), [], other_hosts=True).waiting == [0]
+    assert reporting.reclaim(study, [], other_hosts=True).waiting == [0]
 
 
 def test_a_trial_is_not_taken_for_dead_by_its_heartbeat_while_its_command_lives(
@@ -173,8 +164,8 @@ def test_a_trial_is_not_taken_for_dead_by_its_heartbeat_while_its_command_lives(
     asked(study, processes.describe(other.pid))
     asked(study, dead())
     silence(study)
-    found = reporting.reclaim(study, Path.cwd(), [0])
-    assert (found.elsewhere, found.waiting, found.reported) == ([1], [2], [])
+    found = reporting.reclaim(study, [0])
+    assert (found.elsewhere, found.waiting, found.ended) == ([1], [2], [])
     assert states(study) == ["RUNNING", "RUNNING", "WAITING"]
 
 
@@ -186,7 +177,7 @@ def test_who_asks_and_has_not_signed_yet_is_waited_for(study: optuna.Study, monk
     silence(study)
     assert trial.number == 0
     monkeypatch.setattr(time, "sleep", lambda _: sign(study))
-    assert reporting.reclaim(study, Path.cwd(), []).elsewhere == [0]
+    assert reporting.reclaim(study, []).elsewhere == [0]
 
 
 def sign(study: optuna.Study) -> None:
@@ -254,14 +245,14 @@ def test_heartbeats_go_on_after_a_database_that_refused_them(
             connection.execute(sqlalchemy.text("ALTER TABLE away RENAME TO trial_heartbeats"))
         while optuna_internals.silent(study):
             time.sleep(0.01)
-    assert reporting.reclaim(study, Path.cwd(), []).elsewhere == [0]
+    assert reporting.reclaim(study, []).elsewhere == [0]
 
 
 def test_the_first_report_counts(study: optuna.Study) -> None:
     trial = asked(study, dead())
     frozen = study.trials[0]
-    reporting.report(study, frozen, {"state": "pruned", "reason": "behind", "values": None, "attributes": {}})
-    reporting.report(study, frozen, {"state": "failed", "reason": "dead", "values": None, "attributes": {}})
+    reporting.report(study, frozen, "pruned", "behind")
+    reporting.report(study, frozen, "failed", "dead")
     reporting.requeue(study, frozen)
     assert study.trials[trial.number].state == TrialState.PRUNED
     assert study.trials[0].user_attrs["reason"] == "behind"

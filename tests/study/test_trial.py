@@ -17,10 +17,10 @@ from optuna.trial import TrialState
 from convtrack import files
 from convtrack.errors import ConfigError, StorageError
 from convtrack.params import schema
-from convtrack.study import folders, optuna_internals, reporting, results, storage
+from convtrack.study import optuna_internals, reporting, results, storage
 from convtrack.study.folders import Spec
 from convtrack.study.storage import is_disk_full
-from convtrack.study.trial import Outcome, Trial, _interrupted_or_failed, exit_codes, measure
+from convtrack.study.trial import Outcome, Trial, exit_codes, interrupted_or_failed, measure
 from convtrack.study.workers import NO_ROOM, UNREACHABLE
 from convtrack.system.interruption import Interruption
 from convtrack.system.processes import this_process
@@ -58,20 +58,18 @@ def test_a_trial_that_another_command_has_by_now_is_neither_begun_nor_reported(w
     study.ask()
     trial.report(Outcome("complete", "", [0.5], {"seconds": 1.0}))
     assert study.trials[0].state == TrialState.RUNNING
-    assert not folders.RESULT.exists()
     with pytest.raises(StorageError, match="another command has trial 0"):
         Trial(params, spec, Interruption(""))
     Trial(params, replace(spec, claim=optuna_internals.claim(study.trials[0])), Interruption("")).report(
         Outcome("complete", "", [0.75])
     )
     assert study.trials[0].value == 0.75
-    assert folders.RESULT.exists()
 
 
 def test_a_trial_that_lost_the_database_is_interrupted_and_not_failed(capsys: pytest.CaptureFixture[str]) -> None:
     gone = optuna.exceptions.StorageInternalError("An exception is raised during the commit.")
     gone.__cause__ = OSError("server closed the connection unexpectedly")
-    outcome = _interrupted_or_failed(gone)
+    outcome = interrupted_or_failed(gone)
     assert (outcome.state, outcome.exit_code) == ("interrupted", UNREACHABLE)
     assert "server closed the connection" in outcome.reason
 

@@ -6,7 +6,6 @@
   data           a link to the repository's
   trial.log      the output of its process
   models/        history.csv, and the model if the trial is among the best
-  result.json    how it ended; written before the result is reported
 """
 
 from __future__ import annotations
@@ -24,7 +23,7 @@ from convtrack.errors import StorageError
 from convtrack.params.schema import PARAMS_FILE
 
 STUDIES = files.STATE / "studies"
-SPEC, RESULT, LOG = Path("trial.json"), Path("result.json"), Path("trial.log")
+SPEC, LOG = Path("trial.json"), Path("trial.log")
 
 
 @dataclass(frozen=True)
@@ -55,7 +54,6 @@ def prepare(folder: Path, spec: Spec, content: dict[str, Any]) -> None:
     """
     if folder.exists() and _study_id(folder) != spec.study_id:
         shutil.rmtree(folder)
-    (folder / RESULT).unlink(missing_ok=True)
     with files.atomic_write(folder / PARAMS_FILE) as temporary:
         YAML().dump(content, temporary)
     data = folder / files.PROCESSED.parts[0]
@@ -68,14 +66,6 @@ def prepare(folder: Path, spec: Spec, content: dict[str, Any]) -> None:
 def read_spec(folder: Path) -> Spec:
     """Raises StorageError."""
     return Spec(**files.read_json(folder / SPEC))
-
-
-def read_result(folder: Path, study_id: str) -> dict[str, Any] | None:
-    """The result that the trial's process wrote, None if there is none of this study."""
-    try:
-        return files.read_json(folder / RESULT) if _study_id(folder) == study_id else None
-    except StorageError:
-        return None
 
 
 def remove_checkpoints(folder: Path) -> None:

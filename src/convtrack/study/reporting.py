@@ -41,10 +41,10 @@ class Record(Protocol):
 
 @dataclass
 class Reclaimed:
-    """Numbers of trials: returned to the queue, reported, run by another command, or on hosts that cannot be seen."""
+    """Numbers of trials: returned to the queue, ended, run by another command, or on hosts that cannot be seen."""
 
     waiting: list[int] = field(default_factory=list)
-    reported: list[int] = field(default_factory=list)
+    ended: list[int] = field(default_factory=list)
     elsewhere: list[int] = field(default_factory=list)
     unknown: list[int] = field(default_factory=list)
 
@@ -56,26 +56,24 @@ def load(name: str, storage: optuna.storages.BaseStorage, pruner: optuna.pruners
     return optuna.load_study(study_name=name, storage=storage, sampler=sampler, pruner=pruner)
 
 
-def result_of(study: optuna.Study, trial: FrozenTrial, root: Path) -> dict[str, Any] | None:
-    """The result that the process of `trial` left in its folder, None if there is none."""
-    return folders.read_result(root / folders.trial_folder(study.study_name, trial.number), study.user_attrs["id"])
-
-
-def report(study: optuna.Study, trial: FrozenTrial, result: dict[str, Any]) -> None:
-    """End `trial` with `result`: state (a key of `results.STATES`), values or None, reason, attributes."""
-    attributes = result["attributes"] | {"reason": result["reason"][:LONGEST_REASON]}
-    if not attributes["reason"] and "reason" not in trial.user_attrs:  # an empty one replaces that of an interruption
-        del attributes["reason"]
+def report(
+    study: optuna.Study,
+    trial: FrozenTrial,
+    state: str,
+    reason: str,
+    *,
+    values: list[float] | None = None,
+    attributes: dict[str, Any] | None = None,
+) -> None:
+    """End `trial` in `state` (a key of `results.STATES`), unless it has ended."""
+    told = dict(attributes or {})
+    if reason or "reason" in trial.user_attrs:  # an empty one replaces that of an interruption
+        told["reason"] = reason[:LONGEST_REASON]
     storage = optuna_internals.storage_of(study)
     with contextlib.suppress(optuna.exceptions.UpdateFinishedTrialError):
-        for name, value in attributes.items():
+        for name, value in told.items():
             storage.set_trial_user_attr(optuna_internals.trial_id(trial), name, value)
-        study.tell(trial.number, result["values"], results.STATES[result["state"]], skip_if_finished=True)
-
-
-def failed(reason: str) -> dict[str, Any]:
-    """The result of a trial that could not write its own."""
-    return {"state": "failed", "reason": reason, "values": None, "attributes": {}}
+        study.tell(trial.number, values, results.STATES[state], skip_if_finished=True)
 
 
 def requeue(study: optuna.Study, trial: FrozenTrial, reason: str = "", **attributes: Any) -> bool:
@@ -88,13 +86,13 @@ def requeue(study: optuna.Study, trial: FrozenTrial, reason: str = "", **attribu
     return optuna_internals.update_held(study, trial, attributes, TrialState.WAITING)
 
 
-def lost(study: optuna.Study, trial: FrozenTrial, reason: str) -> dict[str, Any] | None:
-    """Return a trial to the queue that something else interrupted; a result instead if this happened too often."""
+def lost(study: optuna.Study, trial: FrozenTrial, reason: str) -> str:
+    """Return a trial to the queue that something else interrupted; the reason to fail it if this happens too often."""
     count = trial.user_attrs.get("lost", 0) + 1
     if count >= MOST_LOSSES:
-        return failed(f"{reason}, for the {count}th time during this trial")
+        return f"{reason}, for the {count}th time during this trial"
     requeue(study, trial, reason, lost=count)
-    return None
+    return ""
 
 
 def record_unsettled(record: Record, trials: list[FrozenTrial], running: Container[int] = ()) -> None:
@@ -131,7 +129,7 @@ def signature(trial: FrozenTrial) -> dict[str, Any]:
     return {"command": processes.this_process() | {"claim": optuna_internals.claim(trial)}}
 
 
-def reclaim(study: optuna.Study, root: Path, mine: list[int], *, other_hosts: bool = False) -> Reclaimed:
+def reclaim(study: optuna.Study, mine: list[int], *, other_hosts: bool = False) -> Reclaimed:
     """Settle every running trial of `study` that is not `mine` and whose command is dead.
 
     A trial that outlives its command gets PATIENCE to end. The commands of other hosts are dead if the database had no
@@ -145,7 +143,7 @@ def reclaim(study: optuna.Study, root: Path, mine: list[int], *, other_hosts: bo
         if alive is None and (other_hosts or optuna_internals.trial_id(trial) in silent):
             alive = False
         if alive is False:
-            (found.reported if _end(study, trial, root) else found.waiting).append(trial.number)
+            (found.ended if _end(study, trial) else found.waiting).append(trial.number)
         elif alive or optuna_internals.has_heartbeat(study):
             found.elsewhere.append(trial.number)
         else:
@@ -179,7 +177,7 @@ def _alive(trial: FrozenTrial, unsigned: set[str]) -> bool | None:
     return processes.alive(trial.user_attrs["command"])
 
 
-def _end(study: optuna.Study, trial: FrozenTrial, root: Path) -> bool:
+def _end(study: optuna.Study, trial: FrozenTrial) -> bool:
     """Settle a trial whose command is dead; returns whether it has ended."""
     process, command = (trial.user_attrs.get(name) or {} for name in ("process", "command"))
     if process and processes.alive(process):
@@ -187,14 +185,11 @@ def _end(study: optuna.Study, trial: FrozenTrial, root: Path) -> bool:
     reason = "its study command was killed"
     if _is_signed(trial) and processes.alive(command) is None:
         reason = f"its study command on {command['host']} sent no heartbeat"
-    result = result_of(study, trial, root)
-    if result is None and process:
-        result = lost(study, trial, reason)
-    elif result is None:  # a trial that had not begun cannot be the cause
+    if not process:  # a trial that had not begun cannot be the cause
         requeue(study, trial, reason)
-    if result is not None:
-        report(study, trial, result)
-    return result is not None
+    elif failure := lost(study, trial, reason):
+        report(study, trial, "failed", failure)
+    return study.get_trials(deepcopy=False)[trial.number].state.is_finished()
 
 
 @contextlib.contextmanager
@@ -231,11 +226,11 @@ def clean(study: optuna.Study, record: Record, *, other_hosts: bool) -> list[str
     With `other_hosts`, those of other hosts are taken for dead. Returns what was done, one line each.
     """
     reader = load(study.study_name, optuna_internals.storage_of(study), optuna.pruners.NopPruner())
-    found = reclaim(reader, Path.cwd(), [], other_hosts=other_hosts)
+    found = reclaim(reader, [], other_hosts=other_hosts)
     record_unsettled(record, reader.get_trials(deepcopy=False))
     said = {
         "returned to the queue": found.waiting,
-        "had ended, now reported": found.reported,
+        "have ended": found.ended,
         "running": found.elsewhere,
         "on hosts that cannot be seen from here; --other-hosts takes them for dead": found.unknown,
     }

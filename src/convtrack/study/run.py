@@ -10,7 +10,6 @@ import contextlib
 import time
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import optuna
@@ -137,7 +136,7 @@ class Search:
         try:
             schema.parse(content, f"trial {trial.number}")
         except ConfigError as error:
-            reporting.report(self._reader, claimed, reporting.failed(error.message))
+            reporting.report(self._reader, claimed, "failed", error.message)
             self._ended(self._frozen(trial.number))
             return True
         ours = (self.study.study_name, identity(self.study), inner, trial.number, None)
@@ -164,24 +163,23 @@ class Search:
                 return
             why = "its process lost the study's database" if ended.exit_code == UNREACHABLE else ""
             why = "" if stopping else f"its machine was lost ({ended.why})" if ended.lost else why
-            result = reporting.result_of(self._reader, trial, Path())
-            result = result or self._without_result(trial, ended, why, stopping=stopping)
-            if result is None:
+            failure = self._failure(trial, ended, why, stopping=stopping)
+            if not failure:
                 self.record.trial_ended(trial.number, reporting.INTERRUPTED, why, None)
                 return
-            reporting.report(self._reader, trial, result)
+            reporting.report(self._reader, trial, "failed", failure)
         self._ended(self._frozen(ended.number))
 
-    def _without_result(self, trial: FrozenTrial, ended: Ended, why: str, *, stopping: bool) -> dict[str, Any] | None:
-        """The result of a trial whose process left none, None if it waits; `why` names an interruption by others."""
+    def _failure(self, trial: FrozenTrial, ended: Ended, why: str, *, stopping: bool) -> str:
+        """Why a trial failed that reported no end, empty if it waits; `why` names an interruption by others."""
         said = folders.last_line(folders.trial_folder(self.study.study_name, trial.number))
         if why:
             return reporting.lost(self._reader, trial, why)
         if not stopping and ended.exit_code != NO_ROOM:
-            return reporting.failed(why_it_ended(ended, said))
+            return why_it_ended(ended, said)
         reporting.requeue(self._reader, trial)
         if stopping:
-            return None
+            return ""
         raise StorageError(
             f"trial {trial.number} found the disk full ({said}). Nothing is lost, and the trial waits",
             "free disk space and run the same command again",
@@ -208,9 +206,9 @@ class Search:
             )
 
     def _reclaim(self) -> None:
-        found = reporting.reclaim(self._reader, Path.cwd(), self.workers.running)
+        found = reporting.reclaim(self._reader, self.workers.running)
         self._reclaimed = time.monotonic()
-        for number in found.reported:
+        for number in found.ended:
             self._ended(self._frozen(number))
         reporting.record_unsettled(self.record, self.study.get_trials(deepcopy=False), self.workers.running)
         if found.waiting:

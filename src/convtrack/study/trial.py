@@ -21,7 +21,7 @@ from optuna.trial import TrialState
 from convtrack import files
 from convtrack.errors import ConvtrackError, DataError, StorageError, TrainingError
 from convtrack.params.schema import Params
-from convtrack.redact import redacted
+from convtrack.redact import in_one_line, redacted
 from convtrack.study import fingerprint, folders, optuna_internals, reporting, results
 from convtrack.study.folders import Spec
 from convtrack.study.sampling import WHOLE, can_prune, make_pruner
@@ -40,10 +40,6 @@ LATENCY_RUNS = 30
 
 class _Taken(BaseException):
     """Another command has the trial. Not an Exception: nothing went wrong, and nothing should catch it."""
-
-
-class _Worse(Exception):  # noqa: N818 (it is no error)
-    """The trial is pruned."""
 
 
 @dataclass(frozen=True)
@@ -90,26 +86,23 @@ class Trial:
             return self._train(on_epoch)
         except (_Taken, SystemExit, KeyboardInterrupt):
             return Outcome("interrupted", "stopped; the study resumes it", exit_code=STOPPED)
-        except _Worse as pruned:
+        except optuna.TrialPruned as pruned:
             return Outcome("pruned", str(pruned))
         except TrainingError as error:
             # samplers learn from pruned trials that the loss diverges here; several objectives allow no pruning
             return Outcome("pruned" if len(self.params.study.objectives) == 1 else "failed", error.message)
         except Exception as error:
-            return _interrupted_or_failed(error)
+            return interrupted_or_failed(error)
 
     def report(self, outcome: Outcome) -> None:
-        """Write result.json, then tell Optuna. Nothing is written for an interrupted trial, which has not ended."""
+        """Tell Optuna. Nothing is told of an interrupted trial, which has not ended."""
         if outcome.state == "interrupted" or self._is_taken():
             return
-        result = {
-            "state": outcome.state,
-            "reason": outcome.reason,
-            "values": outcome.values,
-            "attributes": {name: outcome.training[name] for name in ATTRIBUTES if name in outcome.training},
-        }
-        files.write_json(folders.RESULT, result)
-        reporting.report(self._study, self._storage.get_trial(self.spec.trial_id), result)
+        attributes = {name: outcome.training[name] for name in ATTRIBUTES if name in outcome.training}
+        trial = self._storage.get_trial(self.spec.trial_id)
+        reporting.report(
+            self._study, trial, outcome.state, outcome.reason, values=outcome.values, attributes=attributes
+        )
         folders.remove_checkpoints(Path())
 
     def is_among_the_best(self) -> bool:
@@ -138,7 +131,7 @@ class Trial:
                 on_epoch(row)
                 worse = self._report(row, epochs)
             if worse:
-                raise _Worse(f"after epoch {int(row['epoch'])} of {epochs}: {worse}")
+                raise optuna.TrialPruned(f"after epoch {int(row['epoch'])} of {epochs}: {worse}")
 
         with self.interruption.immediate():
             training = train.run(
@@ -201,17 +194,23 @@ def _latency(network: keras.Model) -> float:
     return round(1000 * statistics.median(times), 3)
 
 
+def _innocent(error: Exception) -> int:
+    """The exit code for an error that is not the trial's: no room on the disk, no answer of the study; else 0."""
+    if isinstance(error, UnreachableError | StorageInternalError):
+        return UNREACHABLE
+    return NO_ROOM if is_disk_full(error) else 0
+
+
 @contextlib.contextmanager
 def exit_codes() -> Iterator[None]:
     """End the process with NO_ROOM if the disk is full, with UNREACHABLE if the study cannot be reached."""
     try:
         yield
     except Exception as error:
-        unreachable = isinstance(error, UnreachableError | StorageInternalError)
-        if not unreachable and not is_disk_full(error):
+        if not (code := _innocent(error)):
             raise
         _log(error)
-        leave(UNREACHABLE if unreachable else NO_ROOM)
+        leave(code)
 
 
 def leave(code: int) -> NoReturn:
@@ -224,17 +223,15 @@ def leave(code: int) -> NoReturn:
 
 def _log(error: Exception) -> None:
     with contextlib.suppress(OSError):  # the log may be on the full disk
-        click.echo(f"convtrack: {error}", err=True)
+        click.echo(f"convtrack: {_without_secrets(str(error))}", err=True)
 
 
-def _interrupted_or_failed(error: Exception) -> Outcome:
+def interrupted_or_failed(error: Exception) -> Outcome:
     """A full disk or a lost database interrupts the trial, which resumes from its last checkpoint."""
-    if is_disk_full(error):
+    if code := _innocent(error):
         _log(error)
-        return Outcome("interrupted", f"the disk is full: {error}", exit_code=NO_ROOM)
+        return Outcome("interrupted", cause_of(error), exit_code=code)
     sys.stderr.write(_without_secrets(traceback.format_exc()))
-    if isinstance(error, StorageInternalError):
-        return Outcome("interrupted", f"the study cannot be reached: {cause_of(error)}", exit_code=UNREACHABLE)
     return Outcome("failed", _reason(error))
 
 
@@ -244,7 +241,7 @@ def _reason(error: Exception) -> str:
     if isinstance(error, ConvtrackError):
         return error.message
     out_of_memory = isinstance(error, MemoryError | tf.errors.ResourceExhaustedError)
-    said = " ".join(_without_secrets(str(error)).split())[:300]
+    said = in_one_line(_without_secrets(str(error)))
     return f"{'out of memory' if out_of_memory else type(error).__name__}: {said}"
 
 
