@@ -20,10 +20,9 @@ from convtrack import files
 from convtrack.params import schema
 from convtrack.params.schema import Params
 from convtrack.runs import FinishedRun, load
-from tests.tracking.registered import BEST, FAIR, GOOD, recorded_run
+from tests.tracking.registered import BEST, FAIR, GOOD, RESULT, recorded_run
 
 ROOT = Path(__file__).parent.parent.parent
-RESULT = {"epochs_run": 2, "best_epoch": 1, "stopped_epoch": None, "precision": "float32", "seconds": 3.5}
 
 
 @pytest.fixture(scope="session", autouse=True)

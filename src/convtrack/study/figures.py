@@ -23,6 +23,7 @@ from optuna.storages import InMemoryStorage
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
+from convtrack.errors import escaped
 from convtrack.study import results
 from convtrack.study.results import Found
 
@@ -89,7 +90,8 @@ def _history(found: Found, single: list[optuna.Study]) -> Iterator[go.Figure]:
         drawn = visualization.plot_optimization_history(study, target_name=_objectives(found)[index])
         reported = found.objectives[index] == results.followed(found.objectives)
         for state, symbol in (("pruned", "circle-open"), ("failed", "x")) if reported else ():
-            last = [(trial, values[-1]) for trial in found.of(state) if (values := _reported(trial))]
+            curves = [(trial, filter(math.isfinite, results.curve(trial).values())) for trial in found.of(state)]
+            last = [(trial, values[-1]) for trial, curve in curves if (values := list(curve))]
             drawn.add_scatter(
                 x=[trial.number for trial, _ in last],
                 y=[value for _, value in last],
@@ -100,10 +102,6 @@ def _history(found: Found, single: list[optuna.Study]) -> Iterator[go.Figure]:
                 hoverinfo="text",
             )
         yield _styled(drawn, 340)
-
-
-def _reported(trial: FrozenTrial) -> list[float]:
-    return [value for value in results.curve(trial).values() if math.isfinite(value)]
 
 
 def _learning_curves(found: Found) -> Iterator[go.Figure]:
@@ -220,7 +218,7 @@ def _finite(found: Found) -> list[FrozenTrial]:
 
 def _escaped(text: str) -> str:
     """`text` without anything that plotly reads as markup."""
-    return html.escape(results.printable(text), quote=False)
+    return html.escape(escaped(text), quote=False)
 
 
 def _styled(drawn: go.Figure, height: int) -> go.Figure:

@@ -14,7 +14,7 @@ import optuna
 from optuna.study import StudyDirection
 from optuna.trial import FrozenTrial, TrialState
 
-from convtrack.errors import ConfigError
+from convtrack.errors import ConfigError, escaped
 
 # in the order in which they are shown
 STATES = {
@@ -214,12 +214,7 @@ def short(value: Any) -> str:
     """A value of a parameter or an objective with at most four significant digits."""
     if isinstance(value, bool) or value is None:
         return "null" if value is None else str(value).lower()
-    return f"{value:.4g}" if isinstance(value, float) else printable(str(value))
-
-
-def printable(text: str) -> str:
-    """`text` without line breaks and terminal codes."""
-    return "".join(letter if letter.isprintable() else "\N{REPLACEMENT CHARACTER}" for letter in text)
+    return f"{value:.4g}" if isinstance(value, float) else escaped(str(value))
 
 
 def labels(paths: Sequence[str]) -> dict[str, str]:

@@ -145,19 +145,14 @@ def _mismatch(
     study: optuna.Study, params: Params, before: dict[str, Any] | None, now: dict[str, Any], *, allow_change: bool
 ) -> str:
     """Why the study cannot continue, or nothing."""
+    name, allowed = study.study_name, "--allow-change continues it all the same"
     has, wanted = [one.name.lower() for one in study.directions], directions(params.study)
     if has != wanted:
         objectives = ", ".join(params.study.objectives)
-        return f"study {study.study_name} is to {', '.join(has)}; {objectives} in study.objectives: {', '.join(wanted)}"
-    allowed = "--allow-change continues it all the same"
+        return f"study {name} is to {', '.join(has)}; {objectives} in study.objectives: {', '.join(wanted)}"
     if before is None:
-        unknown = study.get_trials(deepcopy=False) and not allow_change
-        what = (
-            f"study {study.study_name} has trials that were not made by convtrack and may not be comparable; {allowed}"
-        )
-        return what if unknown else ""
+        said = f"study {name} has trials that were not made by convtrack and may not be comparable; {allowed}"
+        return said if study.get_trials(deepcopy=False) and not allow_change else ""
     lines = fingerprint.obstacles(before, now) if allow_change else fingerprint.differences(before, now)
     what = "which Optuna does not allow" if allow_change else f"{allowed} if Optuna can"
-    return (
-        f"study {study.study_name} was started with other settings; {what}:\n  " + "\n  ".join(lines) if lines else ""
-    )
+    return "\n  ".join([f"study {name} was started with other settings; {what}:", *lines]) if lines else ""

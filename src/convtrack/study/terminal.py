@@ -15,6 +15,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
+from convtrack.errors import escaped
 from convtrack.study import results
 from convtrack.study.results import Found, clock
 
@@ -123,7 +124,7 @@ def summary(found: Found, storage: str, notes: Sequence[str]) -> RenderableType:
     `storage` is its address as `optuna --storage` takes it, without a password; `notes` are about the best trials.
     """
     counts = ", ".join(f"{count} {state}" for state, count in results.counts(found.trials).items() if count)
-    head = Text(no_wrap=True, overflow="ignore").append(f"{results.printable(found.name)}\n", style="bold")
+    head = Text(no_wrap=True, overflow="ignore").append(f"{escaped(found.name)}\n", style="bold")
     head.append(f"  {found.aim}\n  trials: {counts or 'none yet'}; {found.spent} of training (h:mm:ss)\n")
     head.append(f"  storage: {storage}\n")
     best: list[RenderableType] = [_best(found), *map(Text, notes)] if found.best else []
@@ -158,7 +159,7 @@ def _failures(found: Found) -> list[Text]:
     for trial in found.of("failed"):
         numbers.setdefault(results.reason(trial) or "no reason given", []).append(trial.number)
     often = sorted(numbers.items(), key=lambda item: -len(item[1]))[:MOST_REASONS]
-    lines = [Text(f"  {len(which)}x, first trial {which[0]}: {results.printable(why)}") for why, which in often]
+    lines = [Text(f"  {len(which)}x, first trial {which[0]}: {escaped(why)}") for why, which in often]
     return [Text("\nFailed", style="bold"), *lines] if lines else []
 
 
