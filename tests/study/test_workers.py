@@ -54,7 +54,7 @@ def test_each_trial_has_threads_for_its_share_of_the_cores(
 @pytest.mark.parametrize(
     ("end", "expected"),
     [
-        (Ended(0, -signal.SIGKILL), "ended by SIGKILL, as the kernel does without memory; last"),
+        (Ended(0, -signal.SIGKILL), "ended by SIGKILL (out of memory?); last"),
         (Ended(0, -signal.SIGSEGV), "ended by SIGSEGV; last"),
         (Ended(0, 3), "exit code 3"),
         (Ended(0, -signal.SIGKILL, "too slow"), "too slow"),

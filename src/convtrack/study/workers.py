@@ -137,5 +137,5 @@ def why_it_ended(ended: Ended, last_line: str) -> str:
     reason = ended.why or f"its process ended with exit code {ended.exit_code}"
     if ended.exit_code < 0 and not ended.why:
         name = signal.Signals(-ended.exit_code).name
-        reason = f"its process was ended by {name}{', as the kernel does without memory' * (name == 'SIGKILL')}"
+        reason = f"its process was ended by {name}{' (out of memory?)' if name == 'SIGKILL' else ''}"
     return f"{reason}; last line of its log: {last_line}" if last_line else reason
