@@ -21,7 +21,7 @@ from convtrack.study.apply import pick
 from convtrack.study.folders import Spec
 from convtrack.study.run import Search
 from convtrack.study.session import Session
-from convtrack.study.terminal import View, confirmed
+from convtrack.study.terminal import View
 from convtrack.study.workers import Ended
 
 from .test_commands_at_once import FIXED, Nobody
@@ -184,7 +184,7 @@ def test_the_table_has_the_means_and_the_next_command(made: Session) -> None:
     found = confirmation.read(made.study)
     assert found is not None
     console = Console(file=io.StringIO(), width=160)
-    console.print(confirmed(made.name, found), highlight=False)
+    console.print(confirmation.shown(made.name, found), highlight=False)
     assert isinstance(console.file, io.StringIO)
     shown = console.file.getvalue()
     assert "0.8400 ± 0.0027" in shown

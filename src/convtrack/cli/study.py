@@ -122,7 +122,7 @@ def confirm(name: str | None, top: int, seeds: int, place: Place) -> None:
     known = _opened(name)[1]
     from rich.console import Console
 
-    from convtrack.study import confirmation, terminal
+    from convtrack.study import confirmation
 
     hint = "set these parameters to what they were: the trials are trained again with the rest of params.yaml"
     searched = _session(known.study_name, hint=hint)
@@ -132,7 +132,7 @@ def confirm(name: str | None, top: int, seeds: int, place: Place) -> None:
     click.echo(f"convtrack: study {queued.name} has {ended} of {counted(len(trials), 'training')}", err=True)
     _search(queued, place, len(trials), None)
     if found := confirmation.read(known):
-        Console().print(terminal.confirmed(known.study_name, found), highlight=False)
+        Console().print(confirmation.shown(known.study_name, found), highlight=False)
 
 
 @study.command()

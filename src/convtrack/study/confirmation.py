@@ -15,6 +15,9 @@ from dataclasses import dataclass
 
 import optuna
 from optuna.trial import TrialState
+from rich.console import Group, RenderableType
+from rich.table import Table
+from rich.text import Text
 
 from convtrack.errors import ConfigError, counted
 from convtrack.evaluation.statistics import SIGNIFICANT, MeanDifference, holm, mean_verdict, welch
@@ -156,6 +159,17 @@ def read(study: optuna.Study) -> Confirmation | None:
     known = {pair: p for pair, p in p_values.items() if p == p}  # noqa: PLR0124 (not NaN)
     unfinished = sum(not trial.state.is_finished() for trial in trials)
     return Confirmation(accuracies, dict(zip(known, holm(list(known.values())), strict=True)), lost, unfinished)
+
+
+def shown(name: str, found: Confirmation) -> RenderableType:
+    """What a confirmation of study `name` has found, for the terminal, and what to do next."""
+    head, *rows = found.table()
+    table = Table(*head, title=f"{name}, trained with new seeds", title_justify="left", title_style="bold")
+    for row in rows:
+        table.add_row(*map(Text, row))
+    method = "p: Welch's test, corrected for the number of pairs (Holm)"
+    commands = f"\nNext\n  convtrack study apply {shlex.quote(name)}    # write its values into params.yaml"
+    return Group(table, *map(Text, found.sentences()), Text(method, "dim"), Text(commands if found.chosen else ""))
 
 
 def notes(study: optuna.Study, found: Found) -> list[str]:

@@ -6,7 +6,6 @@ import shlex
 import time
 from collections.abc import Sequence
 from types import TracebackType
-from typing import TYPE_CHECKING
 
 from optuna.trial import FrozenTrial, TrialState
 from rich import box
@@ -18,9 +17,6 @@ from rich.text import Text
 from convtrack.errors import escaped
 from convtrack.study import results
 from convtrack.study.results import Found, clock
-
-if TYPE_CHECKING:
-    from convtrack.study.confirmation import Confirmation
 
 BARS = "▁▂▃▄▅▆▇█"
 LONGEST_CURVE = 24  # bars
@@ -129,17 +125,6 @@ def summary(found: Found, storage: str, notes: Sequence[str]) -> RenderableType:
     head.append(f"  storage: {storage}\n")
     best: list[RenderableType] = [_best(found), *map(Text, notes)] if found.best else []
     return Group(head, *best, *_failures(found), _next(found, storage))
-
-
-def confirmed(name: str, found: Confirmation) -> RenderableType:
-    """What a confirmation of study `name` has found, and what to do next."""
-    head, *rows = found.table()
-    table = Table(*head, title=f"{name}, trained with new seeds", title_justify="left", title_style="bold")
-    for row in rows:
-        table.add_row(*map(Text, row))
-    method = "p: Welch's test, corrected for the number of pairs (Holm)"
-    commands = f"\nNext\n  convtrack study apply {shlex.quote(name)}    # write its values into params.yaml"
-    return Group(table, *map(Text, found.sentences()), Text(method, "dim"), Text(commands if found.chosen else ""))
 
 
 def _best(found: Found) -> Table:
