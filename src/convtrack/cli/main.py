@@ -66,7 +66,7 @@ def cli() -> None:
       convtrack preset use fast                  switch to another network and recipe
       dvc repro                                  run the stages that a change affects
       dvc exp run --temp -S model.dropout=0.4    try a value without changing params.yaml
-      dvc exp show --only-changed --drop models  compare experiments
+      dvc exp show --only-changed --drop models  list experiments with what differs
       convtrack compare workspace dropout        tell whether a run is better by more than chance
       convtrack promote workspace                make it the champion, if it is the best
       convtrack study run --trials 20            search the parameters of study.space

@@ -42,7 +42,7 @@ def run() -> None:
     console.print(tables.summary())
     console.print(f"\nThe report is {files.PAGE}; all numbers and pictures are in {files.METRICS.parent}. Next:")
     for command, purpose in next_commands().items():
-        console.print(f"  {command:55} {purpose}", highlight=False, soft_wrap=True)
+        console.print(f"  {command}\n      {purpose}", highlight=False, soft_wrap=True)
 
 
 def next_commands() -> dict[str, str]:
@@ -55,7 +55,8 @@ def next_commands() -> dict[str, str]:
     return (keep if status.stdout else {}) | {
         "make ui": "browse curves, confusion, data and code of every run in MLflow",
         f"{prefix}dvc exp run --temp -n dropout -S model.dropout=0.2": "try a value; params.yaml explains them all",
-        f"{prefix}dvc exp show --only-changed --drop models": "compare experiments",
+        f"{prefix}dvc exp show --only-changed --drop models": "list experiments with what differs",
+        f"{prefix}convtrack compare workspace dropout": "learn whether one is better by more than chance",
     }
 
 
