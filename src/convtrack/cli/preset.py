@@ -26,8 +26,9 @@ def list_() -> None:
     go_to_root()
     from convtrack.params import presets
 
-    for name, description in presets.descriptions().items():
-        click.echo(f"{name:12} {description}")
+    formatter = click.HelpFormatter()
+    formatter.write_dl(list(presets.descriptions().items()))
+    click.echo(formatter.getvalue(), nl=False)
 
 
 @preset.command()
