@@ -33,7 +33,7 @@ def test_the_first_run_is_champion_and_only_a_better_one_takes_its_place(
 ) -> None:
     fair = record(FAIR)
     (said,) = promote.promote(load("workspace"), name)
-    assert said == f"models:/{name}@champion is version 1 now, workspace: there was no champion"
+    assert said == f"models:/{name}@champion is now version 1, from workspace: there was no champion"
     assert aliases(mlflow_client, name) == {"champion": 1}
     first = mlflow_client.get_model_version(name, "1")
     assert first.run_id == fair
@@ -50,7 +50,7 @@ def test_the_first_run_is_champion_and_only_a_better_one_takes_its_place(
 
     good = record(GOOD)
     said, back, looks = promote.promote(load(good[:12]), name)
-    assert f"models:/{name}@champion is version 2 now, {good[:12]}: {good[:12]} is better: +12.5 points" in said
+    assert f"models:/{name}@champion is now version 2, from {good[:12]}: {good[:12]} is better: +12.5 points" in said
     assert f"convtrack promote --rollback --name '{name}'" in back or f"--name {name} goes back" in back
     assert looks.startswith("Pairs of runs compared on these test images so far: ")
     assert aliases(mlflow_client, name) == {"champion": 2, "previous": 1}

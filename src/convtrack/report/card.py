@@ -111,7 +111,7 @@ def render(
         metrics=_metrics(numbers, training, val),
         baseline=summary.chance(per_class),
         worst=worst,
-        worst_caption=f"The {len(worst)} classes of which it recognises the smallest part.",
+        worst_caption=f"The {len(worst)} classes with the lowest recall.",
         pairs=_pairs(),
         model=Markup(data),
         made=_made(run, training),

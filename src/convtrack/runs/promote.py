@@ -229,7 +229,7 @@ def _description(run: FinishedRun, record: RecordedRun) -> str:
 
 def _done(version: Version, run: FinishedRun, champion: Version | None, decision: Decision) -> list[str]:
     why = decision.reason if decision.better else f"forced, although {decision.reason}"
-    lines = [f"models:/{version.name}@{CHAMPION} is {version} now, {run.name}: {why}"]
+    lines = [f"models:/{version.name}@{CHAMPION} is now {version}, from {run.name}: {why}"]
     if champion:
         back = f"convtrack promote --rollback --name {shlex.quote(version.name)} goes back"
         lines.append(f"models:/{version.name}@{PREVIOUS} is {champion}; {back}")
