@@ -100,8 +100,7 @@ def test_requirements_are_those_that_are_imported_pinned(folder: Path) -> None:
             if isinstance(node, ast.Import | ast.ImportFrom):
                 found = [node.module or ""] if isinstance(node, ast.ImportFrom) else [each.name for each in node.names]
                 imported |= {name.partition(".")[0] for name in found}
-    # Keras imports TensorFlow
-    assert imported - set(sys.stdlib_module_names) == set(names) - {"tensorflow", "pillow"} | {"PIL"}
+    assert imported - set(sys.stdlib_module_names) == set(names) - {"pillow"} | {"PIL"}
 
 
 def test_the_decoder_is_that_of_download(folder: Path) -> None:

@@ -32,6 +32,7 @@ from mlflow.protos.databricks_pb2 import INTERNAL_ERROR, INVALID_PARAMETER_VALUE
 from mlflow.pyfunc import PythonModel
 
 BATCH = 256  # images that the network gets at once
+SERVING = "_MLFLOW_IS_IN_SERVING_ENVIRONMENT"  # MLflow's server sets it
 COLUMN = "image"
 TAKES = "bytes of an image file, their base64 text, or uint8 pixels (height, width, channels)"
 
@@ -61,45 +62,53 @@ class PictureClassifier(PythonModel):
     def load_context(self, context: Any) -> None:
         """Load the network. The first prediction is made here, since it takes much longer than later ones."""
         import keras
+        import tensorflow as tf
 
         warnings.filterwarnings("ignore", module=r"PIL\.")  # what Pillow could read in spite of
         self.images = _module("convtrack_served_images", context.artifacts["images"])
         with zipfile.ZipFile(context.artifacts["model"]) as archive:
             about = json.loads(archive.read("metadata.json"))["convtrack"]
         self.classes, self.shape = about["classes"], tuple(about["image_shape"])
-        self.network = keras.saving.load_model(context.artifacts["model"], compile=False, safe_mode=True)
-        for count in (1, 2):  # the second size makes the graph one for all sizes
-            self.probabilities(np.zeros((count, *self.shape), dtype=np.uint8))
+        self.columns = ["label", "probability", *(f"probability_{name}" for name in self.classes)]
+        network = keras.saving.load_model(context.artifacts["model"], compile=False, safe_mode=True)
+        takes = tf.TensorSpec((None, *self.shape), tf.uint8)
+        self.network = tf.function(lambda images: network(images, training=False), input_signature=[takes])
+        self.probabilities(np.zeros((1, *self.shape), dtype=np.uint8))
 
     # the input may be an array, too; with no hint at all, MLflow warns each time it loads the model
-    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> pd.DataFrame:
+    def predict(self, context: Any, model_input: pd.DataFrame, params: Any = None) -> Any:
         """A row for each picture: label, probability, and `probability_CLASS` for each class.
+
+        A table, or in MLflow's server a list of dictionaries, which become the same JSON.
 
         Raises MlflowException, INVALID_PARAMETER_VALUE for input that is wrong.
         """
         try:
-            return self._table(_pictures(model_input))
+            probabilities = self._classified(_pictures(model_input))
         except MlflowException:
             raise
         except Exception as error:
             # MLflow's server would send any other exception with its stack trace
             logging.getLogger(__name__).exception("a prediction failed")
             raise MlflowException(f"the model failed: {type(error).__name__}", error_code=INTERNAL_ERROR) from error
+        best = probabilities.argmax(axis=1)
+        labels, highest = [self.classes[number] for number in best], probabilities.max(axis=1)
+        if os.environ.get(SERVING):  # the rows of the answer at once: a table takes longer than the network
+            values = zip(labels, highest.tolist(), probabilities.tolist(), strict=True)
+            return [dict(zip(self.columns, (label, high, *each), strict=True)) for label, high, each in values]
+        return pd.DataFrame(dict(zip(self.columns, (labels, highest, *probabilities.T), strict=True)))
 
     def probabilities(self, images: np.ndarray) -> np.ndarray:
         """float32 (n, classes) for uint8 `images` (n, height, width, channels)."""
-        return np.asarray(self.network.predict_on_batch(images), dtype=np.float32)
+        return np.asarray(self.network(images), dtype=np.float32)
 
-    def _table(self, pictures: Any) -> pd.DataFrame:
+    def _classified(self, pictures: Any) -> np.ndarray:
+        """float32 (n, classes)."""
         parts = []
         for start in range(0, len(pictures), BATCH):
             batch = enumerate(pictures[start : start + BATCH], start)
             parts.append(self.probabilities(np.stack([self._pixels(number, picture) for number, picture in batch])))
-        probabilities = np.concatenate(parts)
-        columns: dict[str, Any] = {"label": [self.classes[best] for best in probabilities.argmax(axis=1)]}
-        columns["probability"] = probabilities.max(axis=1)
-        columns |= {f"probability_{name}": probabilities[:, number] for number, name in enumerate(self.classes)}
-        return pd.DataFrame(columns)
+        return np.concatenate(parts)
 
     def _pixels(self, number: int, picture: Any) -> np.ndarray:
         """uint8 (height, width, channels) as the network takes them, by the code of download."""
