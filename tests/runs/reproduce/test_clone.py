@@ -13,10 +13,12 @@ import pytest
 from dvc.repo import Repo
 
 from convtrack import files
+from convtrack.errors import StorageError
 from convtrack.runs.finished import Code
 from convtrack.runs.reproduce import clone
 from convtrack.runs.reproduce.origin import Origin
 from convtrack.tracking import provenance
+from tests.limits import files_of_at_most
 from tests.runs.results import run
 
 PARAMS = b"data:\n  name: digits\ntrain:\n  epochs: 6\n"
@@ -144,3 +146,11 @@ def test_a_commit_that_is_gone_and_data_that_nobody_has(make: Make, tmp_path: Pa
     assert problems[0].startswith("commit ffffffff is not in this repository; git fetch --all")
     assert "is neither in DVC's cache nor in a remote" in problems[1]
     assert len(problems) == 2
+
+
+def test_a_folder_without_room_for_the_checkout_is_named(make: Make, tmp_path: Path) -> None:
+    origin = make()
+    (tmp_path / "again").mkdir()
+    with files_of_at_most(300), pytest.raises(StorageError, match="cannot be checked out in .*/again/") as error:
+        clone.make(origin, tmp_path / "again")
+    assert "TMPDIR" in error.value.hint

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from convtrack import files
-from convtrack.errors import ConvtrackError
+from convtrack.errors import ConvtrackError, StorageError
 from convtrack.params import schema
 from convtrack.params.schema import PARAMS_FILE
 from convtrack.runs.code import SOURCE
@@ -32,7 +32,7 @@ def make(origin: Origin, folder: Path) -> tuple[Path, list[str]]:
     """Check the run's code and data out below the empty `folder`.
 
     Returns the folder of its dvc.yaml, and what cannot be had, each with the next step; if that is empty, the stages
-    train and evaluate can run there.
+    train and evaluate can run there. Raises StorageError where `folder` has no room.
     """
     here, top = Git(Path.cwd()), folder / "repository"
     project = top
@@ -81,18 +81,28 @@ def _check_out(here: Git, top: Path, code: Code) -> str:
         return f"commit {short} is not in this repository; git fetch --all, or ask who made the run to push it"
     top.mkdir()
     git = _own_git(top)
-    git("-c", "init.templateDir=", "init", "--quiet", ".")
-    objects = here("rev-parse", "--path-format=absolute", "--git-path", "objects")
-    _write(top / ".git/objects/info/alternates", objects)
-    _write(top / ".git/info/exclude", b"/.venv\n.venv\n")  # a link here, which a rule for folders does not cover
-    git("-c", "core.hooksPath=/dev/null", "checkout", "--quiet", "--detach", code.commit)
+    try:
+        git("-c", "init.templateDir=", "init", "--quiet", ".")
+        objects = here("rev-parse", "--path-format=absolute", "--git-path", "objects")
+        _write(top / ".git/objects/info/alternates", objects)
+        _write(top / ".git/info/exclude", b"/.venv\n.venv\n")  # a link here, which a rule for folders does not cover
+        git("-c", "core.hooksPath=/dev/null", "checkout", "--quiet", "--detach", code.commit)
+    except subprocess.CalledProcessError as error:
+        raise StorageError(
+            f"commit {short} cannot be checked out in {top}: {_said(error)}",
+            "make room there (`df -h` shows where), or name another folder by TMPDIR",
+        ) from error
     if code.patch:
         try:
             git("apply", "--whitespace=nowarn", "-", given=code.patch)
         except subprocess.CalledProcessError as error:
-            said = " ".join(error.stderr.decode(errors="replace").split())[:200]
-            return f"its uncommitted changes cannot be applied to commit {short}: {said}; name another run"
+            return f"its uncommitted changes cannot be applied to commit {short}: {_said(error)}; name another run"
     return ""
+
+
+def _said(error: subprocess.CalledProcessError) -> str:
+    """What git printed, or how it ended."""
+    return " ".join(error.stderr.decode(errors="replace").split())[:200] or f"git ended with code {error.returncode}"
 
 
 def _own_git(top: Path) -> Git:

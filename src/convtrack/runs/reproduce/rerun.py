@@ -39,7 +39,8 @@ def reproduce(name: str, *, keep: bool = False, quiet: bool = False) -> Agreemen
         found = origin.find(name, folder)
         commit = f"commit {found.run.code.commit[:8]}" + (" and uncommitted changes" if found.run.code.patch else "")
         click.echo(f"{name}: {commit}, in {folder}", err=True)
-        project, problems = clone.make(found, folder)
+        with files.storage_errors(folder):
+            project, problems = clone.make(found, folder)
         if problems:
             lines = "\n".join(f"  {problem}" for problem in problems)
             raise DataError(f"{name} cannot be reproduced. Nothing was run:\n{lines}")
