@@ -189,9 +189,14 @@ def test_a_store_that_is_away_a_registry_elsewhere_and_a_wrong_name_are_errors(
         promote.promote(run, name)
     monkeypatch.delenv("MLFLOW_REGISTRY_URI")
     monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
-    for command in (lambda: promote.promote(run, name), lambda: promote.rollback(name)):
-        with pytest.raises(TrackingError, match="http://127.0.0.1:9 does not answer: nothing listens there"):
+    for command in (
+        lambda: promote.promote(run, name),
+        lambda: promote.promote(load("workspace"), name),
+        lambda: promote.rollback(name),
+    ):
+        with pytest.raises(TrackingError, match="http://127.0.0.1:9 does not answer: nothing listens there") as error:
             command()
+        assert "start that server" in error.value.hint
     monkeypatch.setenv("MLFLOW_TRACKING_URI", f"sqlite:///{tmp_path / 'none.db'}")
     with pytest.raises(TrackingError, match="is not there yet"):
         promote.rollback(name)

@@ -17,7 +17,7 @@ from convtrack.report import card
 from convtrack.runs import comparison, history, recorded
 from convtrack.runs.comparison import Comparison, Pair
 from convtrack.runs.finished import FinishedRun
-from convtrack.tracking import reading
+from convtrack.tracking import health, reading
 from convtrack.tracking.reading import RecordedRun
 from convtrack.tracking.registry import CHAMPION, LONGEST, PREVIOUS, Registry, Version
 
@@ -131,6 +131,7 @@ def _recorded(run: FinishedRun) -> RecordedRun:
     if found:
         why = f"run {found.run_id} has no test accuracy yet"
     else:
+        health.state()  # a store that does not answer has an error of its own
         why = next((note.partition("unknown: ")[2] for note in run.notes if "unknown: " in note), "it was deleted")
     raise TrackingError(
         f"MLflow has no complete record of {run.name}: {why}",
