@@ -47,8 +47,12 @@ class Classifier:
         if not path.is_file():
             created = "dvc repro creates it" if path == files.MODEL else "name a .keras file that convtrack wrote"
             raise StorageError(f"the model {escaped(str(path))} is missing", created)
-        about = files.read_about(path)
-        network = files.load_model(path)
+        try:
+            about, network = files.read_about(path), files.load_model(path)
+        except StorageError as error:
+            if path == files.MODEL:
+                raise
+            raise StorageError(error.message, "copy it again, or name another model") from error
         takes, gives = network.input_shape[1:], network.output_shape[-1]
         if takes != about.image_shape or gives != len(about.classes):
             raise DataError(
