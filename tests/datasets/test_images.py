@@ -172,7 +172,7 @@ def test_resizing_gives_a_square():
 
 
 def test_an_image_of_four_hundred_million_pixels_is_refused_by_its_header():
-    with pytest.raises(UnreadableImageError, match=r"400000000 pixels.*allowed: 64,000,000"):
+    with pytest.raises(UnreadableImageError, match=r"^400,000,000 pixels \(allowed: 64,000,000\)"):
         decode(BytesIO(png_of(20_000, 20_000, 8, 2, b"")))
     with pytest.raises(UnreadableImageError, match=r"9,000 x 9,000 pixels \(allowed: 64,000,000 in all\)"):
         decode(BytesIO(png_of(9_000, 9_000, 8, 2, b"")))

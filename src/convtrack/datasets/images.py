@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from typing import BinaryIO
@@ -109,7 +110,8 @@ def _explained() -> Iterator[None]:
     except UnidentifiedImageError:
         raise UnreadableImageError(f"not a {READ} file") from None
     except Image.DecompressionBombError as error:
-        raise UnreadableImageError(f"{error} (allowed: {MAX_PIXELS:,} pixels)") from None
+        pixels = int(re.findall(r"\d+", str(error))[0])  # Pillow says its own limit, too
+        raise UnreadableImageError(f"{pixels:,} pixels (allowed: {MAX_PIXELS:,})") from None
     except Exception as error:  # broken files raise anything: struct.error, SyntaxError, KeyError, …
         raise UnreadableImageError(f"broken: {' '.join(str(error).split()) or type(error).__name__}") from error
 
