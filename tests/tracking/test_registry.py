@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 from mlflow import MlflowClient
+from mlflow.entities import LoggedModelStatus
 
 from convtrack import files
 from convtrack.errors import ConfigError, RefusedError, TrackingError
@@ -167,6 +169,11 @@ def test_a_run_without_a_complete_model_or_evaluation_is_refused_with_the_next_s
     assert "convtrack tracking sync" in error.value.hint
     add_model(mlflow_client, run_id, tmp_path, ready=False)
     with pytest.raises(TrackingError, match="has an incomplete model"):
+        promote.promote(load("workspace"), name)
+    (complete,) = mlflow_client.search_logged_models(["1"], f"source_run_id = '{run_id}'")
+    mlflow_client.finalize_logged_model(complete.model_id, LoggedModelStatus.READY)
+    shutil.rmtree(complete.artifact_location)
+    with pytest.raises(TrackingError, match=f"the files of the model of MLflow's run {run_id} are gone from"):
         promote.promote(load("workspace"), name)
     run = load("workspace")
     mlflow_client.delete_run(run_id)

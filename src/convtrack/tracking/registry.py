@@ -71,8 +71,18 @@ class Registry:
                 return None
 
     def model_of(self, run_id: str) -> str:
-        """MLflow's id of the complete model of a run. Raises TrackingError where it has none."""
-        return str(self._model(run_id).model_id)
+        """MLflow's id of the complete model of a run. Raises TrackingError where it has none, or its files are gone."""
+        from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
+
+        model = self._model(run_id)
+        with _answering():
+            artifacts = get_artifact_repository(model.artifact_location, tracking_uri=store.uri())
+            if artifacts.list_artifacts():
+                return str(model.model_id)
+        raise TrackingError(
+            f"the files of the model of MLflow's run {run_id} are gone from {redacted_uri(model.artifact_location)}",
+            "put them back from a copy, or name another run",
+        )
 
     def add(self, run_id: str, tags: dict[str, str], description: str) -> Version:
         """The version of a run, with these tags and this description; it is made where there is none yet."""
