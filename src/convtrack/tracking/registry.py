@@ -75,7 +75,7 @@ class Registry:
         from mlflow.store.artifact.artifact_repository_registry import get_artifact_repository
 
         model = self._model(run_id)
-        with _answering():
+        with health.answering():
             artifacts = get_artifact_repository(model.artifact_location, tracking_uri=store.uri())
             if artifacts.list_artifacts():
                 return str(model.model_id)
