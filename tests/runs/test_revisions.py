@@ -4,8 +4,9 @@ from pathlib import Path
 import pytest
 from dvc.repo import Repo
 
-from convtrack.errors import ConfigError
+from convtrack.errors import ConfigError, StorageError
 from convtrack.runs import revisions
+from tests.limits import files_of_at_most
 
 
 def git(*arguments: str) -> str:
@@ -64,3 +65,12 @@ def test_a_folder_without_git_or_dvc_has_no_revisions(tmp_path: Path, monkeypatc
     Repo.init(no_scm=True).close()
     assert revisions.find("main") is None
     assert revisions.experiments() == []
+
+
+def test_a_full_disk_is_said(repository: str, tmp_path: Path) -> None:
+    (tmp_path / "long").write_text("long" * 30_000)
+    revision = commit("long")
+    with files_of_at_most(1), pytest.raises(StorageError, match="DVC cannot write what it remembers of files"):
+        revisions.find("main")
+    with files_of_at_most(100_000), pytest.raises(StorageError, match="copy/long cannot be written"):
+        revisions.download(revision, [Path("long")], tmp_path / "copy")

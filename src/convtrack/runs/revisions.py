@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 import tempfile
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
@@ -10,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from convtrack import files
-from convtrack.errors import ConfigError
+from convtrack.errors import ConfigError, StorageError
 from convtrack.runs import finished, lock, recorded
 from convtrack.runs.finished import Code, FinishedRun
 
@@ -69,12 +70,25 @@ def _git() -> Iterator[Any]:
     from dvc.scm import NoSCM
 
     try:
-        repo = Repo()
+        with _room_for_dvc():
+            repo = Repo()
     except NotDvcRepoError:
         yield None
         return
     with repo:
         yield None if isinstance(repo.scm, NoSCM) else repo.scm
+
+
+@contextlib.contextmanager
+def _room_for_dvc() -> Iterator[None]:
+    """Even where DVC only reads, it writes to databases of its own."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        raise StorageError(
+            f"DVC cannot write what it remembers of files: {error}",
+            "make room (`df -h` shows where), then run the same command again",
+        ) from error
 
 
 def load(revision: Revision, name: str) -> FinishedRun:
@@ -104,17 +118,21 @@ def load(revision: Revision, name: str) -> FinishedRun:
 
 
 def download(commit: str, paths: Iterable[Path], folder: Path) -> list[Path]:
-    """Put files of a commit into `folder`, outs from the cache or the remote; returns those that could not be had."""
+    """Put files of a commit into `folder`, outs from the cache or the remote; returns those that could not be had.
+
+    Raises StorageError where there is no room.
+    """
     from dvc.api import DVCFileSystem
     from dvc.exceptions import DvcException
 
     absent = []
-    with contextlib.closing(DVCFileSystem(str(Path.cwd()), rev=commit)) as source:
+    with _room_for_dvc(), contextlib.closing(DVCFileSystem(str(Path.cwd()), rev=commit)) as source:
         for path in paths:
             target = folder / path
             target.parent.mkdir(parents=True, exist_ok=True)
             try:
-                source.get_file(str(path), str(target))
+                with files.storage_errors(target):
+                    source.get_file(str(path), str(target))
             except (OSError, DvcException):
                 target.unlink(missing_ok=True)
                 absent.append(path)
