@@ -8,7 +8,7 @@ from typing import Any
 import mlflow
 import pytest
 
-from convtrack.errors import DataError
+from convtrack.errors import DataError, TrackingError
 from convtrack.params.schema import Params
 from convtrack.tracking import logged_models, reading
 from convtrack.tracking.reading import RecordedRun
@@ -71,3 +71,15 @@ def test_a_model_without_one_keras_file_is_refused(
         logged_models.keras_file(run, tmp_path)
     assert "should have one .keras file" in error.value.message
     assert found in error.value.message
+
+
+def test_an_unknown_alias_and_a_registry_that_is_away_are_errors_with_the_next_step(
+    run: RecordedRun, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(TrackingError, match="has no models:/nobody@champion"):
+        logged_models.keras_file("models:/nobody@champion", tmp_path)
+    monkeypatch.setenv("MLFLOW_TRACKING_URI", "http://127.0.0.1:9")
+    for of in (run, "models:/nobody@champion"):
+        with pytest.raises(TrackingError, match="http://127.0.0.1:9 does not answer: nothing listens there") as error:
+            logged_models.keras_file(of, tmp_path)
+        assert "start that server" in error.value.hint
