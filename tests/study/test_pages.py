@@ -117,6 +117,11 @@ def test_few_trials_have_no_importances(trials: int) -> None:
     assert ("plot-timeline-0" in drawn(text)) == (trials > 0)
 
 
+def test_one_trial_has_nothing_to_compare_in_slices() -> None:
+    assert "Slices" not in figures_of(searched(empty(), 1))
+    assert "Slices" in figures_of(searched(empty(), 9))
+
+
 def test_a_study_of_failures_alone_is_a_page_too() -> None:
     study = empty()
     for _ in range(3):

@@ -134,7 +134,8 @@ def _parallel_coordinates(found: Found, study: optuna.Study) -> Iterator[go.Figu
 
 
 def _slices(found: Found, single: list[optuna.Study]) -> Iterator[go.Figure]:
-    names = _parameters(found, _finite(found))[:MOST_SLICES]
+    complete = _finite(found)
+    names = _parameters(found, complete)[:MOST_SLICES] if len(complete) > 1 else []
     for study, objective in zip(single, _objectives(found), strict=True):
         for first in range(0, len(names), SLICES_IN_A_ROW):
             some = names[first : first + SLICES_IN_A_ROW]

@@ -152,7 +152,7 @@ def _next(found: Found, storage: str) -> Text:
     name, address = shlex.quote(found.name), shlex.quote(storage)
     which = f" --trial {found.best[0].number}" if len(found.objectives) > 1 and found.best else ""
     rows = [(f"convtrack study apply {name}{which}", "write its values into params.yaml")] if found.best else []
-    if found.best and len(found.objectives) == 1:
+    if len(found.objectives) == 1 and any(trial.number for trial in found.of("complete")):  # others than trial 0
         rows.insert(0, (f"convtrack study confirm {name}", "train the best trials with new seeds"))
     rows += [
         (f"convtrack study report {name}", "write all of this as one page"),
