@@ -53,6 +53,13 @@ def test_the_numbers_are_those_of_the_files() -> None:
 
 
 @pytest.mark.usefixtures("cats_and_dogs")
+def test_images_of_a_folder_are_called_your_own() -> None:
+    dataset = files.read_json(files.PROCESSED / files.DATASET)
+    files.write_json(files.PROCESSED / files.DATASET, dataset | {"source": {"name": "image_folder"}})
+    assert "Test accuracy 66.67 % on 6 images of your own" in written().words
+
+
+@pytest.mark.usefixtures("cats_and_dogs")
 def test_the_epochs_and_the_time_are_those_of_the_training() -> None:
     found = written()
     assert any("stopped early in epoch 3. Epoch 2 was best, with val accuracy 0.7500" in text for text in found.words)

@@ -95,7 +95,7 @@ def test_three_runs_are_a_table_with_corrected_p_values() -> None:
     assert [pair.p for pair in found.pairs] == statistics.holm([pair.found.p for pair in found.pairs])
     text = printed(found)
     assert "p (Holm)" in text
-    assert "b less a" in text
+    assert "b minus a" in text
     assert "b and a: b is better" in text
     assert "c and a: no difference that 120 images can show" in text
 

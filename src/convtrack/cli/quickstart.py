@@ -54,7 +54,7 @@ def next_commands() -> dict[str, str]:
     keep = {f"git add {results} && git commit -m baseline": "keep this result as the baseline for comparisons"}
     return (keep if status.stdout else {}) | {
         "make ui": "browse curves, confusion, data and code of every run in MLflow",
-        f"{prefix}dvc exp run --temp -n dropout -S model.dropout=0.2": "try a value; params.yaml explains them all",
+        f"{prefix}dvc exp run --temp -n dropout -S model.dropout=0.4": "try a value; params.yaml explains them all",
         f"{prefix}dvc exp show --only-changed --drop models": "list experiments with what differs",
         f"{prefix}convtrack compare workspace dropout": "learn whether one is better by more than chance",
     }

@@ -23,9 +23,10 @@ def percent(value: float, digits: int = 1) -> str:
 def head(found: Results, numbers: dict[str, Any], dataset: dict[str, Any], run: dict[str, Any]) -> dict[str, Any]:
     """The headline, the tiles, the ids and the parameters; the arguments as in `page.page`."""
     accuracy, low, high = (percent(numbers[name], 2) for name in ("accuracy", "accuracy_low", "accuracy_high"))
-    source = shown(str(dataset["source"]["name"]), 60)
+    source = str(dataset["source"]["name"])
+    source = "your own" if source == "image_folder" else shown(source, 60)
     return {
-        "title": f"{source}: {accuracy}",
+        "title": f"Test accuracy {accuracy}, {source}",
         "headline": f"Test accuracy {accuracy} on {counted(numbers['images'], 'image')} of {source}",
         "lead": [f"95 % confidence interval: {low} to {high}. {chance(found.per_class)}"],
         "tiles": _tiles(numbers, found.training),

@@ -140,7 +140,7 @@ def _pairs(comparison: Comparison) -> list[Block]:
         return [Lines(_difference(pair)), Lines([f"Result: {pair.verdict}"], strong=True)]
     rows = [
         [
-            f"{pair.b} less {pair.a}",
+            f"{pair.b} minus {pair.a}",
             f"{100 * pair.found.difference:+.1f}",
             f"{100 * pair.found.low:.1f} to {100 * pair.found.high:.1f}",
             *(ABSENT if count is None else f"{count:,}" for count in (pair.found.only_b, pair.found.only_a)),
@@ -158,7 +158,7 @@ def _pairs(comparison: Comparison) -> list[Block]:
 def _difference(pair: Pair) -> list[str]:
     found: Difference = pair.found
     points, low, high = (100 * value for value in (found.difference, found.low, found.high))
-    lines = [f"Accuracy of {pair.b} less {pair.a}: {points:+.1f} points, 95% interval {low:.1f} to {high:.1f}"]
+    lines = [f"Accuracy of {pair.b} minus that of {pair.a}: {points:+.1f} points, 95% interval {low:.1f} to {high:.1f}"]
     if found.only_a is not None and found.only_b is not None:
         return [
             *lines,
