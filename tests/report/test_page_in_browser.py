@@ -34,7 +34,9 @@ ready(() => {
   const unsorted = text("#matrix tbody th");
   click(document.querySelector('nav [data-to="time"]'));
   const scrolled = window.scrollY > 0;
-  done({cell, size, right, counts, fractions, sorted, columns, unsorted, scrolled});
+  const names = text(".tiles dt"), values = text(".tiles dd:not(.remark)");
+  const tiles = Object.fromEntries(names.map((name, index) => [name, values[index]]));
+  done({tiles, cell, size, right, counts, fractions, sorted, columns, unsorted, scrolled});
 });
 </script>"""
 
@@ -56,8 +58,13 @@ def written(write_results: Callable[..., None]) -> str:
 pytestmark = needs_browser
 
 
-def test_a_cell_shows_its_images_and_the_matrix_can_be_sorted(opened: Callable[..., Any], written: str) -> None:
+def test_numbers_are_those_of_evaluate_and_clicks_show_images_and_sort_the_matrix(
+    opened: Callable[..., Any], written: str
+) -> None:
     found = opened(written, CLICKS)
+    numbers = files.read_json(files.EVALUATION)
+    for name in ("accuracy", "loss", "top2_accuracy", "macro_f1", "calibration_error"):
+        assert found["tiles"][f"test {name.replace('_', ' ')}"] == f"{numbers[name]:.4f}"
     assert found["cell"] == ["cat & dog predicted as 猫: 2 of 10 (20.0 %)", "4.png", "1.png"]
     assert found["size"] == 64
     assert len(found["right"]) == 8

@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from convtrack.evaluation.metrics import wilson
 from convtrack.runs import comparison, page
 from tests.browser import check_look, each_look, needs_axe, needs_browser
 from tests.runs.results import run, write_images
@@ -28,7 +29,9 @@ ready(() => {
   const size = document.querySelector(".cell .image div").getBoundingClientRect().width;
   click(document.querySelector('nav [data-to="time"]'));
   const fits = document.documentElement.scrollWidth <= innerWidth;
-  done({matrix, first, cell, size, fits, scrolled: window.scrollY > 0});
+  const cells = (row) => [...row.children].map((cell) => cell.textContent.trim());
+  const rows = [...document.querySelectorAll("#summary ~ * tr")].map(cells);
+  done({rows, matrix, first, cell, size, fits, scrolled: window.scrollY > 0});
 });
 </script>"""
 
@@ -47,8 +50,13 @@ def written(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
 
 
 @pytest.mark.parametrize("width", [390, 1400])
-def test_a_cell_shows_the_images_that_moved(width: int, opened: Callable[..., Any], written: str) -> None:
+def test_numbers_are_those_of_the_runs_and_a_click_shows_the_images_that_moved(
+    width: int, opened: Callable[..., Any], written: str
+) -> None:
     found = opened(written, CLICKS, width=width)
+    intervals = [(right, *wilson(right, 12)) for right in (9, 10)]
+    values = [f"{right / 12:.4f} ({low:.4f} to {high:.4f})" for right, low, high in intervals]
+    assert ["test accuracy", *values] in found["rows"]
     assert found["matrix"] == ["±0", "±0", "\N{MINUS SIGN}1", "+1"]
     assert found["first"] == [f"{CLASSES[0]} predicted as cat & dog: 1 by a, 1 by <b>", "0.png", "10.png"]
     assert found["cell"] == [f"cat & dog predicted as {CLASSES[0]}: 2 by a, 1 by <b>", "1.png", "11.png", "9.png"]
