@@ -56,7 +56,7 @@ if [ "$(.venv/bin/uv --version 2>/dev/null | cut -d' ' -f2)" != "$uv" ]; then
 fi
 
 pass_pip_settings_to_uv
-say "installing the packages of requirements.lock, verified by their hashes (about 3.5 GB on disk)"
+say "installing the packages of requirements.lock, verified by their hashes (about 4 GB on disk)"
 export VIRTUAL_ENV="$PWD/.venv"
 again=""
 # an interrupted installation may have left incomplete packages
