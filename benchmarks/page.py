@@ -185,6 +185,23 @@ def single(name: str, shown: dict[str, str]) -> Callable[[dict[str, Record]], li
     return lambda records: [*table(*shown_of(records[name], shown)), "", caption(records[name])]
 
 
+def ranks(records: dict[str, Record]) -> list[str]:
+    """The rank correlation of val accuracy with that at the end, by the percentage of the epochs that are done."""
+    found = {name: about["correlations"] for name, about in records["rank_correlation"]["searches"].items()}
+    percents = [percent for percent in next(iter(found.values())) if int(percent) <= 70]
+    rows = [[name, *(f"{values[percent]:.2f}" for percent in percents)] for name, values in found.items()]
+    return table(["images", *(f"{percent} %" for percent in percents)], rows)
+
+
+def pruning(records: dict[str, Record]) -> list[str]:
+    """What each pruner saves and loses by its first rung, without the rungs that say the same as their neighbours."""
+    names = ("images", "pruner", "epochs trained, %", "best stopped, %", "accuracy lost", "with half of all epochs")
+    record = records["rank_correlation"]
+    columns, rows = shown_of(record, {name: name for name in names})
+    return [*table(columns, [row for row in rows if not SIMILAR.search(row[1])]), "", caption(record)]
+
+
+SIMILAR = re.compile("first rung at [57]0 %|median.*at [1246]0 %")
 TABLES: dict[str, Callable[[dict[str, Record]], list[str]]] = {
     "results": results,
     "validation": validation,
@@ -207,15 +224,8 @@ TABLES: dict[str, Callable[[dict[str, Record]], list[str]]] = {
         "training_step",
         {"setting": "setting", "images a second": "images/s", "ratio": "ratio", "CPU ms an image": "CPU ms per image"},
     ),
-    "rank_correlation": single(
-        "rank_correlation",
-        {
-            "pruner": "pruner",
-            "epochs trained, %": "epochs trained, %",
-            "best stopped, %": "best stopped, %",
-            "accuracy lost": "accuracy lost",
-        },
-    ),
+    "ranks": ranks,
+    "pruning": pruning,
 }
 
 if __name__ == "__main__":

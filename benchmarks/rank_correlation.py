@@ -83,8 +83,8 @@ def replay(content: dict[str, Any], pruner: str, rung: int, trials: list[dict[st
 
     rung: the first one in percent; 0: the pruner's own.
     """
-    sampling.FIRST_RUNG = rung or sampling.FIRST_RUNG
-    settings = schema.parse(content | {"study": content["study"] | {"pruner": pruner}}).study
+    sampling.first_rung = lambda _: rung
+    settings = schema.parse(content | {"study": content["study"] | {"pruner": pruner}})
     study = optuna.create_study(
         direction="maximize", pruner=sampling.make_pruner(settings), study_name=f"replay-{order}"
     )

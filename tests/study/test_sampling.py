@@ -28,7 +28,7 @@ POINTS = 3 * (1 + 3) * 2
 
 
 def study_of(params: Params) -> optuna.Study:
-    return optuna.create_study(directions=directions(params.study), pruner=make_pruner(params.study))
+    return optuna.create_study(directions=directions(params.study), pruner=make_pruner(params))
 
 
 def one_more(study: optuna.Study, params: Params, content: Content) -> dict[str, Any]:
@@ -107,9 +107,18 @@ def curve(study: optuna.Study, values: dict[int, float]) -> int:
     return 100
 
 
-def pruned(pruner: str, content: Content, curves: list[dict[int, float]], objective: str = "val_accuracy") -> list[int]:
+def pruned(
+    pruner: str,
+    content: Content,
+    curves: list[dict[int, float]],
+    objective: str = "val_accuracy",
+    resizing: dict[str, float] | None = None,
+    space: dict[str, Any] | None = None,
+) -> list[int]:
+    """How far each trial of these curves comes; images have their full size from the beginning."""
     changed = copy.deepcopy(content)
-    changed["study"] |= {"pruner": pruner, "objectives": [objective]}
+    changed["study"] |= {"pruner": pruner, "objectives": [objective], "space": space or {}}
+    changed["train"]["progressive_resizing"] = resizing or {"scale": 1.0, "fraction": 0.0}
     study = study_of(schema.parse(changed))
     return [curve(study, values) for values in curves]
 
@@ -124,7 +133,7 @@ def test_none_prunes_nothing(content: Content) -> None:
 @pytest.mark.parametrize("pruner", ["median", "halving"])
 def test_what_is_behind_is_stopped_and_what_is_ahead_is_not(pruner: str, content: Content) -> None:
     better = {percent: value + 0.05 for percent, value in GOOD.items()}
-    assert pruned(pruner, content, [GOOD] * 6 + [BAD, better])[-2:] == [75, 100]  # 50 is too early to tell
+    assert pruned(pruner, content, [GOOD] * 6 + [BAD, better])[-2:] == [50, 100]  # 25 is too early to tell
 
 
 def test_hyperband_lets_some_of_those_behind_go_further(content: Content) -> None:
@@ -135,7 +144,7 @@ def test_hyperband_lets_some_of_those_behind_go_further(content: Content) -> Non
 
 def test_losses_are_pruned_where_they_are_high(content: Content) -> None:
     low, high = {p: 1 - value for p, value in GOOD.items()}, {p: 1 - value for p, value in BAD.items()}
-    assert pruned("halving", content, [low] * 6 + [high], objective="val_loss")[-1] == 75
+    assert pruned("halving", content, [low] * 6 + [high], objective="val_loss")[-1] == 50
 
 
 def test_a_loss_that_is_no_number_is_pruned(content: Content) -> None:
@@ -143,6 +152,34 @@ def test_a_loss_that_is_no_number_is_pruned(content: Content) -> None:
 
 
 def test_schedules_of_other_lengths_are_compared_at_the_same_share(content: Content) -> None:
-    """A trial of three epochs meets its rung after two, and is compared with others after the first from 60 % on."""
-    short = {33: 0.5, 66: 0.85, 100: 0.9}  # better than GOOD at its rung, and ahead of nobody after as many epochs
-    assert pruned("halving", content, [GOOD] * 6 + [short, {33: 0.5, 66: 0.3, 100: 0.9}])[-2:] == [100, 66]
+    """A trial of three epochs meets the first rung after one, which one of four epochs meets after two."""
+    short = {33: 0.75, 66: 0.85, 100: 0.9}  # better than GOOD at its rungs
+    assert pruned("halving", content, [GOOD] * 6 + [short, {33: 0.65, 66: 0.9, 100: 0.9}])[-2:] == [100, 33]
+
+
+HALF = {"scale": 0.75, "fraction": 0.5}
+LATE = {25: 0.1, 50: 0.2, 75: 0.85, 100: 0.95}  # behind while images are small
+
+
+@pytest.mark.parametrize(
+    ("resizing", "space", "expected"),
+    [
+        (None, {}, 50),
+        (HALF, {}, 100),
+        (HALF | {"fraction": 0.0}, {}, 50),
+        (None, {"train.progressive_resizing.scale": {"type": "categorical", "choices": [0.5, 1.0]}}, 50),
+        (HALF | {"scale": 1.0}, {"train.progressive_resizing.scale": {"type": "float", "low": 0.5, "high": 1.0}}, 100),
+        (
+            HALF | {"fraction": 0.0},
+            {"train.progressive_resizing.fraction": {"type": "float", "low": 0.0, "high": 0.5}},
+            100,
+        ),
+        (HALF, {"train.progressive_resizing.fraction": {"type": "categorical", "choices": [0.0, 0.6]}}, 100),
+    ],
+)
+def test_no_trial_is_stopped_before_images_have_their_full_size(
+    content: Content, resizing: dict[str, float] | None, space: dict[str, Any], expected: int
+) -> None:
+    for pruner in ("median", "halving", "hyperband"):
+        assert pruned(pruner, content, [GOOD] * 6 + [LATE], resizing=resizing, space=space)[-1] >= expected
+    assert pruned("halving", content, [GOOD] * 6 + [LATE], resizing=resizing, space=space)[-1] == expected

@@ -54,7 +54,7 @@ class Search:
         self.workers, self.record, self.view = workers, record, view
         self._total = float("inf") if trials is None else trials
         self._deadline = time.monotonic() + (float("inf") if timeout is None else timeout)
-        self._reader = reporting.load(study.study_name, optuna_internals.storage_of(study), make_pruner(params.study))
+        self._reader = reporting.load(study.study_name, optuna_internals.storage_of(study), make_pruner(params))
         self.study.sampler = make_sampler(params.study, 0)  # `exhausted` asks it
         self._looked = self._reclaimed = float("-inf")
         self._unknown: list[int] = []  # running trials of other hosts that may be dead

@@ -10,11 +10,14 @@ import optuna
 from optuna.exceptions import ExperimentalWarning
 from optuna.trial import FrozenTrial, TrialState
 
-from convtrack.params.study import Study
+from convtrack.params.schema import Params
+from convtrack.params.study import CategoricalEntry, Study
 from convtrack.study import optuna_internals
 from convtrack.study.results import CANDIDATE, EACH_EPOCH
 
-FIRST_RUNG, WHOLE = 60, 100  # percent of a trial's own epochs, see docs/decisions/pruning.md
+FIRST_RUNG, WHOLE = 30, 100  # percent of a trial's own epochs, see docs/decisions/pruning.md
+AT_FULL_SIZE = 10  # percent of the epochs that images have had their full size at the first rung
+RESIZING = "train.progressive_resizing"
 
 
 def directions(study: Study) -> list[Literal["minimize", "maximize"]]:
@@ -49,17 +52,37 @@ def can_prune(study: Study) -> bool:
     return len(study.objectives) == 1 and study.objectives[0] in EACH_EPOCH
 
 
-def make_pruner(study: Study) -> optuna.pruners.BasePruner:
+def first_rung(params: Params) -> int:
+    """The percentage of a trial's epochs from which the order of trials is close to that at their end.
+
+    Not before images have their full size. Where a study searches how long they are reduced, the longest counts, so
+    that all trials are compared at the same percentage.
+    """
+    resizing, space = params.train.progressive_resizing, params.study.space
+    if resizing.scale == 1 and f"{RESIZING}.scale" not in space:
+        return FIRST_RUNG
+    match space.get(f"{RESIZING}.fraction"):
+        case None:
+            fraction = resizing.fraction
+        case CategoricalEntry(choices=choices):
+            fraction = max(choices)
+        case entry:
+            fraction = entry.high
+    return max(FIRST_RUNG, min(round(WHOLE * fraction) + AT_FULL_SIZE, WHOLE))
+
+
+def make_pruner(params: Params) -> optuna.pruners.BasePruner:
     """The pruner. Steps are percents of a trial's epochs, so that schedules are compared at the same place."""
-    match study.pruner if can_prune(study) else "none":
+    match params.study.pruner if can_prune(params.study) else "none":
         case "none":
             return optuna.pruners.NopPruner()
         case "median":
-            return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=FIRST_RUNG)
+            return optuna.pruners.MedianPruner(n_startup_trials=5, n_warmup_steps=first_rung(params))
         case "halving":
-            return optuna.pruners.SuccessiveHalvingPruner(min_resource=FIRST_RUNG, reduction_factor=2)
+            return optuna.pruners.SuccessiveHalvingPruner(min_resource=first_rung(params), reduction_factor=2)
         case "hyperband":
-            return optuna.pruners.HyperbandPruner(min_resource=WHOLE // 2, max_resource=WHOLE, reduction_factor=2)
+            first = max(WHOLE // 2, first_rung(params))
+            return optuna.pruners.HyperbandPruner(min_resource=first, max_resource=WHOLE, reduction_factor=2)
 
 
 class _Stoppable(optuna.Study):

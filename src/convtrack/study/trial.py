@@ -65,7 +65,7 @@ class Trial:
     def __init__(self, params: Params, spec: Spec, interruption: Interruption) -> None:
         self.params, self.spec, self.interruption = params, spec, interruption
         self._storage = open_storage(params.study.storage, create=False)
-        self._study = reporting.load(spec.study, self._storage, make_pruner(params.study))
+        self._study = reporting.load(spec.study, self._storage, make_pruner(params))
         self._trial = optuna.trial.Trial(self._study, spec.trial_id)
         self._claimed = self._storage.get_trial(spec.trial_id)
         if self._claimed.state != TrialState.RUNNING:
