@@ -85,7 +85,7 @@ def logging_models(params: Params, monkeypatch: pytest.MonkeyPatch) -> Params:
 
 
 HEADLINE = "**Test accuracy 50.00 %** on 2 images (95 % interval: 9.00 % to 91.00 %)."
-DETAILS = "Val 75.00 %. Best epoch 1 of 2. Most confused: `cat` predicted as `dog`, 1 of 1 images (100.0 %)."
+DETAILS = "Val 75.00 %. Best epoch 1 of 2. Most confused: `cat` predicted as `dog`, 1 of 1 image (100.0 %)."
 
 
 def test_an_evaluation_puts_its_result_above_the_description_and_a_later_one_replaces_it(
