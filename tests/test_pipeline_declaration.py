@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import functools
 import inspect
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -172,3 +173,9 @@ def test_dvc_watches_data_path_where_inspect_puts_its_link() -> None:
     from convtrack.stages.inspect import WATCHED
 
     assert f"{WATCHED}/${{data.path}}" in outs("inspect")
+
+
+@pytest.mark.parametrize("path", ["data/images/train/cat/1.png", "data/pets.tar", "data/pets.tar.gz", "data/pets.zip"])
+def test_your_images_are_no_uncommitted_changes_of_the_code(path: str) -> None:
+    # too large to be kept with a run, they would make its code unknown to `convtrack compare` and `reproduce`
+    subprocess.run(["git", "check-ignore", "--quiet", path], cwd=ROOT, check=True)
