@@ -194,14 +194,19 @@ def ranks(records: dict[str, Record]) -> list[str]:
 
 
 def pruning(records: dict[str, Record]) -> list[str]:
-    """What each pruner saves and loses by its first rung, without the rungs that say the same as their neighbours."""
-    names = ("images", "pruner", "epochs trained, %", "best stopped, %", "accuracy lost", "with half of all epochs")
+    """What each pruner saves and loses, side by side for the sizes of images; not every first rung is shown."""
     record = records["rank_correlation"]
-    columns, rows = shown_of(record, {name: name for name in names})
-    return [*table(columns, [row for row in rows if not SIMILAR.search(row[1])]), "", caption(record)]
+    columns = ("epochs trained, %", "best stopped, %", "accuracy lost")
+    found: dict[str, list[str]] = {}
+    for row in record["table"]["rows"]:
+        cells = dict(zip(record["table"]["columns"], row, strict=True))
+        if not OMITTED.search(cells["pruner"]):
+            found.setdefault(cells["pruner"].replace("first rung at ", ""), []).extend(cells[name] for name in columns)
+    headings = [f"{name.removesuffix(', %')} ({size})" for size in ("resized", "full") for name in columns]
+    return [*table(["pruner", *headings], [[name, *cells] for name, cells in found.items()]), "", caption(record)]
 
 
-SIMILAR = re.compile("first rung at [57]0 %|median.*at [1246]0 %")
+OMITTED = re.compile("none|first rung at [57]0 %|median.*at [1246]0 %")
 TABLES: dict[str, Callable[[dict[str, Record]], list[str]]] = {
     "results": results,
     "validation": validation,
