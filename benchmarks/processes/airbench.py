@@ -5,7 +5,8 @@ Prints seconds (of the training, without evaluation), test_accuracy, tta_accurac
 
 The program is written for CUDA. Its names are given other meanings here: half is float32, with bfloat16 by autocast,
 `cuda` is the CPU, `compile` does nothing, torchvision is the one transformation that the program uses, and its clock is
-this machine's. The current folder gets the images as the program reads them.
+this machine's. The covariance that whitens stays float32, or its eigenvalues become negative. The current folder gets
+the images as the program reads them.
 """
 
 from __future__ import annotations
@@ -111,10 +112,13 @@ def keep(variables: dict[str, Any], is_final_entry: bool) -> None:
 
 run = program["main"]
 run.__globals__["print_training_details"] = keep
-model = program["CifarNet"]().to(memory_format=torch.channels_last)
+network = program["CifarNet"]
+network.init_whiten = torch.autocast("cpu", enabled=False)(network.init_whiten)
+model = network().to(memory_format=torch.channels_last)
 flops = forward_flops(model)
-bfloat16 = torch.autocast("cpu", torch.bfloat16) if settings["precision"] == "bfloat16" else contextlib.nullcontext()
-with bfloat16:
+# a cache would keep the first weights until the end of the block, which is that of the training
+bfloat16 = torch.autocast("cpu", torch.bfloat16, cache_enabled=False)
+with bfloat16 if settings["precision"] == "bfloat16" else contextlib.nullcontext():
     tta = run(0, model)
 *epochs, _ = entries
 size = epochs[-1]["batch_size"]
