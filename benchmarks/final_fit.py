@@ -154,9 +154,9 @@ def theirs(seed: int, settings: dict[str, Any], torch: str, data: Path) -> Run:
 def row(runs: list[Run], base: list[Run]) -> list[str]:
     """A row of the table: the runs of one side, one for each seed; `base` are airbench's.
 
-    The ratio is that of trainings with the same seed, which ran one after the other.
+    Seconds and their ratio are those of the seeds that both have, whose trainings ran one after the other.
     """
-    seconds = statistics.median(run["seconds"] for run in runs)
+    seconds = statistics.median(run["seconds"] for run in runs[: len(base) or None])
     accuracies = [run["test_accuracy"] for run in runs]
     deviation = f" ± {statistics.stdev(accuracies):.4f}" if len(accuracies) > 1 else ""
     ratio = harness.middle(a["seconds"] / b["seconds"] for a, b in zip(runs, base, strict=False)) if base else None
