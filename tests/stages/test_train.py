@@ -198,7 +198,7 @@ def test_a_val_loss_that_is_never_finite_is_said_with_the_next_step(capsys):
     black, white = np.zeros_like(train.images), np.full_like(val.images, 255)
     # black becomes 0, and white so bright that its logits are more than float32 holds
     dataset = {"classes": ["dark", "bright"], "image_shape": [8, 8, 3], "mean": [0.0] * 3, "std": [4e-39] * 3}
-    with pytest.raises(TrainingError, match="not finite in any of the 3 epochs"):
+    with pytest.raises(TrainingError, match="not finite in any epoch"):
         stage.fit(
             Arrays(black, train.labels),
             Arrays(white, val.labels),

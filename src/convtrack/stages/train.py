@@ -162,7 +162,7 @@ def fit(
                 break
     if not stop.best:
         raise TrainingError(
-            f"the val loss was not finite in any of {counted(len(history.rows), 'epoch')}, so there is no best epoch. "
+            "the val loss was not finite in any epoch, so there is no best epoch. "
             f"{files.HISTORY} has their metrics; no model was written",
             "lower train.optimizer.learning_rate, or set train.precision: float32",
         )
