@@ -79,6 +79,7 @@ def test_a_study_does_what_is_asked_for_and_goes_on(clone: Clone) -> None:
     assert len(list((clone.path / "mlartifacts/models").glob("*/artifacts/*"))) > 0
 
 
+@pytest.mark.slow
 def test_the_best_trial_is_confirmed_with_new_seeds_and_nothing_is_trained_twice(clone: Clone) -> None:
     clone.change({"train.epochs": 1})
     run(clone, "seeds", 2)
