@@ -206,7 +206,7 @@ def pruning(records: dict[str, Record]) -> list[str]:
     return [*table(["pruner", *headings], [[name, *cells] for name, cells in found.items()]), "", caption(record)]
 
 
-OMITTED = re.compile("none|first rung at [57]0 %|median.*at [1246]0 %")
+OMITTED = re.compile("none|median|hyperband|first rung at [57]0 %")
 TABLES: dict[str, Callable[[dict[str, Record]], list[str]]] = {
     "results": results,
     "validation": validation,

@@ -25,8 +25,7 @@ INTRODUCTION = """\
 `make bench` lists the programs behind these figures; `make bench NAME=presets ARGS=--help` shows the options of one.
 Each writes `.convtrack/benchmarks/NAME.json` with every measurement. Published results are in `benchmarks/results/`.
 
-- Alternatives run in turn, each in its own process. The median of the ratios within a turn is shown, since the speed of
-  a shared machine varies more than ratios.
+- Alternatives run in turn, each in its own process. A ratio is the median of those within a turn.
 - Operations are those of convolutions and dense layers. A multiplication and an addition count two; the backward pass
   counts twice the forward pass.
 - Accuracy is on test images without test-time augmentation: mean and standard deviation over seeds. CIFAR-10 here is a
@@ -53,8 +52,8 @@ SECTIONS = (
         "the 2016 script's recipe, with the time that `reference` takes to it. Val accuracy counts, because a stop at "
         "a test accuracy would be chosen by the test images.",
         PRESETS,
-        end="Lines in the picture are val accuracy by epoch, one per seed, on the machine with "
-        "AVX2; marks are test accuracy at the end. Published points are from the official files.\n\n"
+        end="Lines are val accuracy by epoch on the machine with AVX2, marks test accuracy at the end. Published "
+        "points are from the official files.\n\n"
         "![accuracy against operations and against time](images/compute.png)",
     ),
     Section(
@@ -93,8 +92,8 @@ SECTIONS = (
     Section(
         "A final fit",
         "final_fit",
-        "How accurate is a network of train and val together, and what does it cost beside airbench94_muon, whose code "
-        "runs unchanged in PyTorch on the same images and cores?",
+        "How accurate is a network of train and val together, beside airbench94_muon's own code in PyTorch on the same "
+        "images and cores?",
         {
             "side": "side",
             "seeds": "seeds",
