@@ -1,6 +1,6 @@
 """Val accuracy by epoch of random networks of params.yaml's space, with progressive resizing and without.
 
-Takes: four hours; resumes if stopped
+Takes: an hour; resumes if stopped
 
 Trains what trials of a study would train, one after the other, each in its own process: the network of --preset and
 random ones, for --epochs epochs on --images training images of data/processed (made by `dvc repro preprocess`), each
@@ -39,8 +39,8 @@ def main() -> None:
     options.add_argument("--preset", default="sprint", help="where the networks start")
     options.add_argument("--networks", type=harness.positive, default=32)
     options.add_argument("--epochs", type=harness.positive, default=10, help="of a training")
-    options.add_argument("--images", type=harness.positive, default=4_000, help="that a training trains on")
-    options.add_argument("--val", type=harness.positive, default=2_500, help="images that an epoch is evaluated on")
+    options.add_argument("--images", type=harness.positive, default=3_000, help="that a training trains on")
+    options.add_argument("--val", type=harness.positive, default=2_000, help="images that an epoch is evaluated on")
     wanted = options.parse_args()
     optuna.logging.set_verbosity(optuna.logging.WARNING)
     settings = {name: getattr(wanted, name) for name in ("preset", "epochs", "images", "val")}
