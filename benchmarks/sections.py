@@ -52,7 +52,7 @@ SECTIONS = (
         "the 2016 script's recipe, with the time that `reference` takes to it. Val accuracy counts, because a stop at "
         "a test accuracy would be chosen by the test images.",
         PRESETS,
-        end="Lines are val accuracy by epoch on the machine with AVX2, marks test accuracy at the end. Published "
+        end="Lines are val accuracy by epoch on the machine with AVX2, marks test accuracy. Published "
         "points are from the official files.\n\n"
         "![accuracy against operations and against time](images/compute.png)",
     ),
