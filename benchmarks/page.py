@@ -96,6 +96,7 @@ def wrapped(text: str) -> str:
 def shown_of(record: Record, shown: dict[str, str], where: tuple[str, str] | None = None) -> tuple[list[str], Rows]:
     """The headings and rows of a result, those columns alone that are shown and not empty."""
     columns, rows = record["table"]["columns"], record["table"]["rows"]
+    rows = [row for row in rows if row[0] not in record.get("omit", ())]  # shown by a newer result
     if where:
         rows = [row for row in rows if row[columns.index(where[0])] == where[1]]
     shown = shown or {column: column for column in columns}

@@ -49,8 +49,7 @@ SECTIONS = (
         "presets",
         "How long does each preset train, and how accurate is it? Time is that of all epochs with their validation, "
         "without the start of the process. *Times as fast* compares the time to the best val accuracy of `reference`, "
-        "the 2016 script's recipe, with the time that `reference` takes to it. Val accuracy counts, because a stop at "
-        "a test accuracy would be chosen by the test images.",
+        "the 2016 script's recipe, with the time that `reference` takes to it.",
         PRESETS,
         end="Lines are val accuracy by epoch on the machine with AVX2, marks test accuracy. Published "
         "points are from the official files.\n\n"
@@ -65,7 +64,6 @@ SECTIONS = (
         {
             "side": "side",
             "precision": "precision",
-            "batch size": "batch size",
             "images a second": "images/s",
             "ratio": "ratio",
         },
@@ -73,7 +71,7 @@ SECTIONS = (
     Section(
         "With a GPU",
         "gpu",
-        "[How to set it up](../README.md#gpu). TensorFlow has not been tried on a real GPU, nor have several GPUs and "
+        "TensorFlow has not been tried on a GPU, nor have several GPUs and "
         "float16; tests cover the choice of precision and two logical CPUs. What was tried is Keras with other "
         "backends:",
     ),
@@ -81,7 +79,7 @@ SECTIONS = (
         "Overhead of the training loop",
         "overhead",
         "What do history, progress, checkpoints and MLflow cost beside Keras's bare `fit`? The ratio "
-        "varies more than what it measures; trust the share in callbacks.",
+        "varies more than what it measures.",
         {
             "around the loop": "around the loop",
             "ratio": "ratio",

@@ -46,6 +46,16 @@ def test_a_result_that_changes_is_missed_in_the_documents_until_they_are_made_ag
     assert page(copied, "--check").returncode == 0
 
 
+def test_a_row_that_a_result_omits_stays_in_the_result_and_is_not_shown(copied: Path) -> None:
+    result = copied / "benchmarks/results/presets_zen3.json"
+    record = json.loads(result.read_text(encoding="utf-8"))
+    result.write_text(json.dumps(record | {"omit": ["`fast`"]}), encoding="utf-8")
+    assert "| `fast` | 5 | 6 | 685 |" in (copied / "docs/performance.md").read_text(encoding="utf-8")
+    assert page(copied).returncode == 0
+    assert "| `fast` | 5 | 6 | 685 |" not in (copied / "docs/performance.md").read_text(encoding="utf-8")
+    assert "| `sprint` | 5 | 1 | 80 |" in (copied / "docs/performance.md").read_text(encoding="utf-8")
+
+
 def test_a_marked_table_that_nothing_makes_is_named(copied: Path) -> None:
     with (copied / "docs/studies.md").open("a", encoding="utf-8") as file:
         file.write("<!-- table: nothing -->\n<!-- end of table -->\n")
