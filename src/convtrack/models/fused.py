@@ -1,9 +1,10 @@
-"""Faster batch normalisation, GELU and max pooling for training on a CPU.
+"""Faster convolutions, batch normalisation, GELU and max pooling for training on a CPU.
 
-Keras computes the first two with many small operations, each of which reads and writes the whole activation. TensorFlow
-computes the gradient of max pooling in one thread. The layers here compute the same numbers: batch normalisation with
-TensorFlow's fused operation, the others with loops compiled by XLA. With a GPU, GELU and max pooling are Keras's own,
-since XLA would need a CUDA compiler. Saved models have Keras's own layers (`portable`), so they load without convtrack.
+Keras computes batch normalisation and GELU with many small operations, each of which reads and writes the whole
+activation. TensorFlow computes the gradient of max pooling in one thread. The layers here compute the same numbers:
+convolutions of small images as matrix products, batch normalisation with TensorFlow's fused operation, the others with
+loops compiled by XLA. With a GPU, all but batch normalisation are Keras's own, since XLA would need a CUDA compiler.
+Saved models have Keras's own layers (`portable`), so they load without convtrack.
 """
 
 from __future__ import annotations
@@ -16,7 +17,18 @@ import keras
 import tensorflow as tf
 from keras import layers
 
-from convtrack.models import graph
+from convtrack.models import convolution, graph
+
+
+class Conv2D(layers.Conv2D):
+    """Keras's layer for inputs of (n, height, width, channels)."""
+
+    def convolution_op(self, inputs: Any, kernel: Any) -> Any:
+        plain = self.strides == self.dilation_rate == (1, 1) and self.groups == 1 and self.padding == "same"
+        odd = all(side % 2 for side in self.kernel_size)
+        if plain and odd and inputs.dtype in convolution.MOST_PIXELS and _on_a_cpu():
+            return convolution.convolve(inputs, tf.convert_to_tensor(kernel))
+        return super().convolution_op(inputs, kernel)
 
 
 class BatchNormalization(layers.BatchNormalization):
@@ -74,6 +86,8 @@ def portable(network: keras.Model) -> keras.Model:
 
 
 def _keras_own(layer: layers.Layer) -> layers.Layer:
+    if isinstance(layer, Conv2D):
+        return layers.Conv2D.from_config(layer.get_config())
     if isinstance(layer, BatchNormalization):
         return layers.BatchNormalization.from_config(layer.get_config())
     if isinstance(layer, MaxPooling2D):

@@ -26,7 +26,7 @@ def stem(model: Resnet | Vgg, images: Any, mean: Sequence[float], std: Sequence[
 
 def convolution(model: Resnet | Vgg, x: Any, filters: int, size: int, **keywords: Any) -> Any:
     """A zero-padded convolution, initialised as model.initializer says; `keywords` are those of Conv2D."""
-    layer = layers.Conv2D(filters, size, padding="same", **keywords)
+    layer = fused.Conv2D(filters, size, padding="same", **keywords)
     x = layer(x)
     if model.initializer == "dirac":
         layer.kernel.assign(dirac.kernel(layer.kernel.numpy()))
