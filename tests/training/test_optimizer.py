@@ -56,8 +56,14 @@ def convolution(filters=8, channels=3):
     return net, made, *net.trainable_variables
 
 
-def test_muon_takes_orthogonal_steps_with_convolutions_at_their_own_rate():
-    _, made, kernel, bias = convolution()
+@pytest.mark.parametrize("precision", ["float32", "mixed_bfloat16"])
+def test_muon_takes_orthogonal_steps_with_convolutions_at_their_own_rate(precision):
+    keras.config.set_dtype_policy(precision)
+    try:
+        _, made, kernel, bias = convolution()
+    finally:
+        keras.config.set_dtype_policy("float32")
+    assert made.dtype == precision.removeprefix("mixed_")
     before = np.asarray(kernel)
     gradient = np.random.default_rng(0).normal(size=kernel.shape).astype("float32")
     made.apply([gradient, np.ones(8, "float32")])

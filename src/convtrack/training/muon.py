@@ -22,7 +22,7 @@ class Muon(keras.optimizers.Optimizer):
     """Makes the update of each convolution kernel orthogonal, and keeps its Frobenius norm at sqrt(filters).
 
     learning_rate, momentum: of SGD. kernel_ratio, bias_ratio: the learning rates of kernels and biases relative to
-    learning_rate, so that one schedule applies to all.
+    learning_rate, so that one schedule applies to all. dtype: of the matrix products, as of the network's.
     """
 
     def __init__(
@@ -33,10 +33,11 @@ class Muon(keras.optimizers.Optimizer):
         kernel_ratio: float,
         kernel_momentum: float,
         bias_ratio: float,
+        dtype: str = "float32",
         **keywords: Any,
     ) -> None:
         super().__init__(learning_rate, name="muon", **keywords)
-        self.momentum, self.bias_ratio = momentum, bias_ratio
+        self.momentum, self.bias_ratio, self.dtype = momentum, bias_ratio, dtype
         self.kernel_ratio, self.kernel_momentum = kernel_ratio, kernel_momentum
 
     def build(self, variables: list[keras.Variable]) -> None:
@@ -55,31 +56,31 @@ class Muon(keras.optimizers.Optimizer):
         step = gradient + decay * momentum
         if is_kernel:
             norm = math.sqrt(variable.shape[-1]) / _norm(variable)
-            self.assign(variable, variable * norm - rate * self.kernel_ratio * orthogonal(step))
+            self.assign(variable, variable * norm - rate * self.kernel_ratio * orthogonal(step, self.dtype))
         else:
             ratio = self.bias_ratio if len(variable.shape) == 1 else 1
             self.assign_sub(variable, rate * ratio * step)
 
     def get_config(self) -> dict[str, Any]:
-        own = {name: getattr(self, name) for name in ("momentum", "kernel_ratio", "kernel_momentum", "bias_ratio")}
-        return super().get_config() | own
+        names = ("momentum", "kernel_ratio", "kernel_momentum", "bias_ratio", "dtype")
+        return super().get_config() | {name: getattr(self, name) for name in names}
 
 
-def orthogonal(step: Any) -> Any:
+def orthogonal(step: Any, dtype: str = "float32") -> Any:
     """Make a tensor (height, width, in, out), as a matrix (out, in*height*width), approximately orthogonal.
 
-    Uses Newton-Schulz iteration in float32. The singular values are then between about 0.5 and 1.2.
+    Uses Newton-Schulz iteration in `dtype`. The singular values are then between about 0.5 and 1.2.
     """
     height, width, channels, filters = step.shape
     matrix = ops.reshape(step, (height * width * channels, filters))
     wide = filters <= height * width * channels
     matrix = ops.transpose(matrix) if wide else matrix
-    matrix = matrix / (_norm(matrix) + 1e-7)
+    matrix = ops.cast(matrix / (_norm(matrix) + 1e-7), dtype)
     for _ in range(STEPS):
         gram = ops.matmul(matrix, ops.transpose(matrix))
         matrix = A * matrix + ops.matmul(B * gram + C * ops.matmul(gram, gram), matrix)
     matrix = ops.transpose(matrix) if wide else matrix
-    return ops.reshape(matrix, step.shape)
+    return ops.cast(ops.reshape(matrix, step.shape), step.dtype)
 
 
 def _norm(tensor: Any) -> Any:

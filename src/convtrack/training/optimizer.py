@@ -26,12 +26,14 @@ def _sgd(optimizer: train.Sgd, rate: Any) -> keras.Optimizer:
 
 
 def _muon(optimizer: train.Muon, rate: Any) -> keras.Optimizer:
+    in_bfloat16 = keras.config.dtype_policy().compute_dtype == "bfloat16"
     return Muon(
         rate,
         momentum=optimizer.momentum,
         kernel_ratio=optimizer.muon_learning_rate / optimizer.learning_rate,
         kernel_momentum=optimizer.muon_momentum,
         bias_ratio=optimizer.bias_learning_rate / optimizer.learning_rate,
+        dtype="bfloat16" if in_bfloat16 else "float32",
         weight_decay=optimizer.weight_decay or None,
     )
 
@@ -45,7 +47,7 @@ OPTIMIZERS: dict[str, Callable[[Any, Any], keras.Optimizer]] = {
 
 
 def make_optimizer(optimizer: train.Optimizer, rate: Any, network: keras.Model) -> keras.Optimizer:
-    """The optimizer for `network`. rate: learning rate, a number or a schedule.
+    """The optimizer for `network`, for Keras's global dtype policy. rate: learning rate, a number or a schedule.
 
     Weight decay is decoupled (Loshchilov and Hutter, arXiv:1711.05101), multiplied by the learning rate, and not
     applied to biases and batch normalisation.
