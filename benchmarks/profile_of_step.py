@@ -17,7 +17,12 @@ from typing import Any
 
 import harness
 
-KINDS = {"Conv2D": 0, "FusedConv2D": 0, "Conv2DBackpropInput": 1, "Conv2DBackpropFilter": 2}
+LAYER = re.compile(r"/(conv2d|whitening)[^/]*/")
+PARTS = {  # of a convolution, by what the name of an operation has
+    "gradient of its input": re.compile("gradient_of_input|BackpropInput"),
+    "of its weights": re.compile("gradient_of_kernel|BackpropFilter"),
+    "forward": re.compile(""),
+}
 GROUPS = {  # by the name of an operation
     "batch normalisation": re.compile(":.*BatchNorm"),
     "pooling": re.compile(":.*MaxPool"),
@@ -41,19 +46,18 @@ def main() -> None:
 def table(found: dict[str, Any], batch_size: int) -> list[list[str]]:
     """The rows: convolutions in order, then the other groups, then the rest of a step."""
     step = found["step"]
-    parts: dict[str, list[float]] = {}  # milliseconds forward, of the input, of the weights, by the layer's scope
+    parts: dict[str, dict[str, float]] = {}  # milliseconds, by layer and part
     others = dict.fromkeys(GROUPS, 0.0)
     for name, _, milliseconds in sorted(found["operations"], key=lambda operation: operation[1]):
-        scope, _, kind = name.rpartition(":")
-        kind = kind.removeprefix("_MklNative").removeprefix("_")
-        if kind in KINDS:
-            layer = re.sub(r"/(convolution|BiasAdd)(/.*)?$", "", scope).rpartition("/")[2]
-            parts.setdefault(layer, [0.0, 0.0, 0.0])[KINDS[kind]] += milliseconds
+        if layer := LAYER.search(name):
+            part = next(part for part, pattern in PARTS.items() if pattern.search(name))
+            parts.setdefault(layer[0], dict.fromkeys(PARTS, 0.0))[part] += milliseconds
         else:
             for group, pattern in GROUPS.items():
                 others[group] += milliseconds if pattern.search(name) else 0.0
     rows = []
-    for milliseconds, shape in zip(parts.values(), found["convolutions"], strict=True):
+    for times, shape in zip(parts.values(), found["convolutions"], strict=True):
+        milliseconds = [times[part] for part in ("forward", "gradient of its input", "of its weights")]
         high, wide, inputs, filters, height, width = shape
         gflop = 2e-9 * high * wide * inputs * filters * height * width * batch_size
         done = gflop * sum(part > 0 for part in milliseconds)
@@ -62,7 +66,7 @@ def table(found: dict[str, Any], batch_size: int) -> list[list[str]]:
         rows.append([name, *cells, f"{sum(milliseconds) / step:.0%}", f"{1000 * done / sum(milliseconds):.0f}"])
     for group, total in others.items():
         rows.append([group, f"{total:.1f}, all", "", "", f"{total / step:.0%}", ""])
-    rest = step - sum(map(sum, parts.values())) - sum(others.values())
+    rest = step - sum(sum(times.values()) for times in parts.values()) - sum(others.values())
     rows.append(["the rest", f"{rest:.1f}, all", "", "", f"{rest / step:.0%}", ""])
     return [*rows, ["a step", f"{step:.0f}", "", "", "100%", ""]]
 

@@ -30,18 +30,22 @@ def convolve(x: Any, kernel: Any) -> tuple[Any, Callable[[Any], tuple[Any, Any]]
     small, enough = height * width <= most, tf.shape(x)[0] >= IMAGES_PER_PIXEL * height * width
     as_product = tf.logical_and(small, enough) if tf.is_tensor(small) else small and enough
 
+    scope = f"{tf.get_current_name_scope()}/gradient_of".lstrip("/")  # names the layer in a profile
+
     def gradients(gradient: Any) -> tuple[Any, Any]:
         back = {"out_backprop": gradient} | NATIVE
-        of_x = _either(
-            as_product,
-            lambda: _reshaped(tf.matmul(_rows(gradient), _matrix(kernel, height, width), transpose_b=True), x),
-            lambda: tf.raw_ops.Conv2DBackpropInput(input_sizes=tf.shape(x), filter=kernel, **back),
-        )
-        of_kernel = _either(
-            height * width <= most_of_gradient,
-            lambda: _gradient_of_kernel(x, gradient, kernel),
-            lambda: tf.raw_ops.Conv2DBackpropFilter(input=x, filter_sizes=kernel.shape, **back),
-        )
+        with tf.name_scope(f"{scope}_input/"):
+            of_x = _either(
+                as_product,
+                lambda: _reshaped(tf.matmul(_rows(gradient), _matrix(kernel, height, width), transpose_b=True), x),
+                lambda: tf.raw_ops.Conv2DBackpropInput(input_sizes=tf.shape(x), filter=kernel, **back),
+            )
+        with tf.name_scope(f"{scope}_kernel/"):
+            of_kernel = _either(
+                height * width <= most_of_gradient,
+                lambda: _gradient_of_kernel(x, gradient, kernel),
+                lambda: tf.raw_ops.Conv2DBackpropFilter(input=x, filter_sizes=kernel.shape, **back),
+            )
         return tf.ensure_shape(of_x, x.shape), tf.ensure_shape(of_kernel, kernel.shape)
 
     outputs = _either(
