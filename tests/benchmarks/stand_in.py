@@ -1,11 +1,11 @@
-"""A program with the names of airbench94_muon.py: a small network that learns whether images are brighter at the top."""
+"""A program with the names of airbench94_muon.py, whose small network learns whether an image is brighter at the top."""
 
 from __future__ import annotations
 
 import torch
-import torchvision.transforms as T
 from torch import nn
-from torch.nn import functional as F
+from torch.nn import functional
+from torchvision import transforms
 
 
 class CifarNet(nn.Module):
@@ -23,8 +23,8 @@ class CifarNet(nn.Module):
         self.whiten.weight.data[:] = torch.cat((scaled, -scaled))
 
     def forward(self, images):
-        features = F.gelu(F.conv2d(images, self.whiten.weight, self.whiten.bias))
-        return self.head(F.adaptive_avg_pool2d(features, 2).flatten(1))
+        features = functional.gelu(functional.conv2d(images, self.whiten.weight, self.whiten.bias))
+        return self.head(functional.adaptive_avg_pool2d(features, 2).flatten(1))
 
 
 @torch.compile
@@ -35,7 +35,9 @@ def scaled(gradient, rate):
 def load(name):
     content = torch.load(f"cifar10/{name}.pt", map_location=torch.device("cuda"))
     images = (content["images"].half() / 255).permute(0, 3, 1, 2).to(memory_format=torch.channels_last)
-    return T.Normalize(torch.tensor((0.5, 0.5, 0.5)), torch.tensor((0.25, 0.25, 0.25)))(images), content["labels"]
+    return transforms.Normalize(torch.tensor((0.5, 0.5, 0.5)), torch.tensor((0.25, 0.25, 0.25)))(images), content[
+        "labels"
+    ]
 
 
 def print_training_details(variables, is_final_entry):
@@ -48,10 +50,10 @@ def main(run, model):
     start, end = torch.cuda.Event(enable_timing=True), torch.cuda.Event(enable_timing=True)
     time_seconds = 0.0
     model.init_whiten(images)
-    for epoch in range(4):
+    for epoch in range(4):  # noqa: B007 - printed
         start.record()
         for chosen in torch.randperm(len(images)).split(batch_size):
-            F.cross_entropy(model(images[chosen]), labels[chosen]).backward()
+            functional.cross_entropy(model(images[chosen]), labels[chosen]).backward()
             for weight in model.parameters():
                 if weight.grad is not None:
                     weight.data -= scaled(weight.grad, 0.05)

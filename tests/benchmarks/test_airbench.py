@@ -17,7 +17,7 @@ TORCH = ROOT / ".convtrack/benchmarks/torch-venv"
 
 
 def run(folder: Path, precision: str) -> dict[str, Any]:
-    """What the process prints for images that are brighter at the top or at the bottom, with channels that are nearly alike."""
+    """What the process prints for images that are brighter at the top or at the bottom, in all channels."""
     random = np.random.default_rng(0)
     for split, count in (("train", 530), ("test", 100)):
         labels = random.integers(0, 2, count)
@@ -27,7 +27,7 @@ def run(folder: Path, precision: str) -> dict[str, Any]:
         np.save(folder / f"{split}_labels.npy", labels)
     program = Path(__file__).with_name("stand_in.py")
     settings = {"file": str(program), "data": str(folder), "precision": precision, "threads": 1, "seed": 0}
-    command = [TORCH / "bin/python", ROOT / "benchmarks/processes/airbench.py", json.dumps(settings)]
+    command: list[str | Path] = [TORCH / "bin/python", ROOT / "benchmarks/processes/airbench.py", json.dumps(settings)]
     done = subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return json.loads(done.stdout)
