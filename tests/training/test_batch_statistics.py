@@ -72,6 +72,18 @@ def test_they_come_from_the_images_that_the_seed_chose(arrays, monkeypatch):
     assert measured(1) == measured(1) != measured(2)
 
 
+def test_a_model_that_is_not_validated_is_measured_on_more_images(arrays, monkeypatch):
+    seen = []
+    measure = MeasureBatchStatistics(branched(), arrays, seed=0)
+    monkeypatch.setattr(measure, "_network", lambda images: seen.append(len(images)))
+    for name, images in {"LEAST": 4, "MOST": 8, "CHUNK": 10}.items():
+        monkeypatch.setattr(batch_statistics, name, images)
+    measure.on_test_begin()
+    measure.measure(25)
+    measure.measure()  # fewer than it would take
+    assert seen == [4, 9, 8, 8, 10, 10, 10]
+
+
 def test_a_network_without_batch_normalization_is_left_alone(arrays):
     reference = Reference(name="reference", conv_dropout=0.3, dropout=0.5)
     network = models.build(reference, (24, 24, 3), 2, [0.5] * 3, [0.3] * 3)

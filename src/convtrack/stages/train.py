@@ -168,7 +168,7 @@ def fit(
         )
     stop.restore_best(trained)
     if validation is None:
-        statistics.measure()  # else done before each validation
+        statistics.measure()
     if stop.stopped_epoch and train.schedule.name != "constant":
         _say(
             f"stopped early in epoch {stop.stopped_epoch}, before the {train.schedule.name} schedule had lowered the "

@@ -19,6 +19,7 @@ from convtrack.files import Arrays
 # one in ONE_IN images of the train split, within these bounds: docs/decisions/batch-statistics.md
 LEAST, MOST = 500, 1000
 ONE_IN = 45
+WITHOUT_VAL = 10_000  # images for the only measurement of a training that has no val split
 CHUNK = 500  # images per forward pass
 
 
@@ -35,16 +36,15 @@ class MeasureBatchStatistics(keras.callbacks.Callback):
         self._network = _normalizing_by_batch(network) if self._layers else network
 
     def on_test_begin(self, logs: dict[str, Any] | None = None) -> None:
-        self.measure()
+        self.measure(max(LEAST, min(MOST, len(self.arrays.labels) // ONE_IN)))
 
-    def measure(self) -> None:
-        """Measure them now."""
+    def measure(self, images: int = WITHOUT_VAL) -> None:
+        """Measure them now on that many images, or on all if there are fewer."""
         if not self._layers:
             return
         momenta = [layer.momentum for layer in self._layers]
-        chunks = self._chunks()
         try:
-            for done, chosen in enumerate(chunks):
+            for done, chosen in enumerate(self._chunks(images)):
                 for layer in self._layers:
                     layer.momentum = done / (done + 1)  # the moving average is then the mean of all chunks
                 self._network(np.asarray(self.arrays.images[chosen]))
@@ -52,11 +52,10 @@ class MeasureBatchStatistics(keras.callbacks.Callback):
             for layer, momentum in zip(self._layers, momenta, strict=True):
                 layer.momentum = momentum
 
-    def _chunks(self) -> list[np.ndarray]:
+    def _chunks(self, images: int) -> list[np.ndarray]:
         """Indices of the images, in chunks of about equal size."""
         count = len(self.arrays.labels)
-        wanted = min(count, max(LEAST, min(MOST, count // ONE_IN)))
-        chosen = np.random.default_rng(self.seed).choice(count, wanted, replace=False)
+        chosen = np.random.default_rng(self.seed).choice(count, min(count, images), replace=False)
         return [np.sort(chunk) for chunk in np.array_split(chosen, -(-len(chosen) // CHUNK))]
 
 
