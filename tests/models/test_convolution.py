@@ -10,10 +10,9 @@ from keras import layers
 from convtrack.models import convolution, fused
 from convtrack.models.convolution import convolve
 
-KERNELS = [(3, 3), (5, 5), (1, 1), (1, 3)]
 SAME = {"filters": 6, "kernel_size": 3, "padding": "same"}
 # images, height and width: products, too few images for them, only the kernel's gradient by them (in bfloat16), none
-SHAPES = [(144, 3, 3), (64, 2, 2), (16, 1, 1), (32, 2, 1), (3, 2, 2), (4, 7, 5), (2, 8, 8), (2, 9, 8)]
+SHAPES = [(144, 3, 3), (64, 2, 2), (16, 1, 1), (32, 2, 1), (3, 2, 2), (2, 7, 5), (2, 9, 8)]
 
 
 def result(convolve, dtype, shape, kernel, *, any_size=False):
@@ -38,15 +37,17 @@ def tensorflows(images, weights):
     return tf.nn.conv2d(images, weights, 1, "SAME")
 
 
-@pytest.mark.parametrize("any_size", [False, True], ids=["known size", "any size"])
-@pytest.mark.parametrize("kernel", KERNELS)
-@pytest.mark.parametrize("shape", SHAPES)
+@pytest.mark.parametrize(
+    ("kernel", "shape"),
+    [*(((3, 3), shape) for shape in SHAPES), ((5, 5), (64, 2, 2)), ((1, 3), (2, 7, 5)), ((1, 1), (64, 2, 2))],
+)
 @pytest.mark.parametrize(("dtype", "tolerance"), [("float32", 1e-5), ("bfloat16", 0.01)])
-def test_outputs_and_gradients_are_those_of_a_convolution(dtype, tolerance, shape, kernel, any_size):
-    mine, _ = result(convolve, dtype, shape, kernel, any_size=any_size)
+def test_outputs_and_gradients_are_those_of_a_convolution(dtype, tolerance, kernel, shape):
     theirs, _ = result(tensorflows, dtype, shape, kernel)
-    for one, other in zip(mine, theirs, strict=True):
-        assert one == pytest.approx(other, abs=float(tolerance * np.abs(other).max()))
+    for any_size in (False, True):
+        mine, _ = result(convolve, dtype, shape, kernel, any_size=any_size)
+        for one, other in zip(mine, theirs, strict=True):
+            assert one == pytest.approx(other, abs=float(tolerance * np.abs(other).max()))
 
 
 @pytest.mark.parametrize(
