@@ -115,7 +115,8 @@ def caption(record: Record) -> str:
     """What a result depends on: machine, versions, commit, date and command, as far as they are known."""
     date = record["date"][:10] if record["date"] else "date not recorded"
     about = [machine(record), *([] if versions(record) == USUAL else [versions(record)]), commit(record), date]
-    command = f": `{record['command']}`" if record["command"] else ""
+    command = re.sub(r" --out \S+", "", record["command"] or "")
+    command = f": `{command}`" if command else ""
     return wrapped(f"{', '.join(about)}{command}.{' ' + record['note'] if record.get('note') else ''}")
 
 
@@ -207,6 +208,7 @@ def pruning(records: dict[str, Record]) -> list[str]:
     return [*table(["pruner", *headings], [[name, *cells] for name, cells in found.items()]), "", caption(record)]
 
 
+STEP = {"setting": "setting", "images a second": "images/s", "ratio": "ratio", "CPU ms an image": "CPU ms per image"}
 OMITTED = re.compile("none|median|hyperband|first rung at [57]0 %")
 TABLES: dict[str, Callable[[dict[str, Record]], list[str]]] = {
     "results": results,
@@ -226,10 +228,8 @@ TABLES: dict[str, Callable[[dict[str, Record]], list[str]]] = {
         "memory_of_preprocess",
         {"stage": "stage", "images": "images", "images a second": "images/s", "peak MiB": "peak MiB"},
     ),
-    "training_step": single(
-        "training_step",
-        {"setting": "setting", "images a second": "images/s", "ratio": "ratio", "CPU ms an image": "CPU ms per image"},
-    ),
+    "training_step": single("training_step", STEP),
+    "small_images": single("small_images", STEP),
     "ranks": ranks,
     "pruning": pruning,
 }

@@ -17,6 +17,7 @@ SETTINGS: dict[str, dict[str, str]] = {
     "op determinism off": {"BENCH_DETERMINISM": "0"},
     "TensorFlow's own threads": {"BENCH_DETERMINISM": "0", "BENCH_THREADS": "0"},
     "oneDNN off": {"TF_ENABLE_ONEDNN_OPTS": "0"},
+    "small images without products": {"BENCH_PRODUCTS": "0"},
     "Keras's own layers": {"BENCH_FUSED": "0"},
     "XLA": {"BENCH_DETERMINISM": "0", "BENCH_XLA": "1"},
 }

@@ -1,9 +1,9 @@
 """Images per second and CPU milliseconds per image of training steps, under the settings of training_step.py.
 
 Settings: params (the content of a params.yaml), steps, profile. Environment: BENCH_DETERMINISM, BENCH_THREADS,
-BENCH_FUSED and BENCH_XLA. Prints images_per_second and cpu_ms_per_image of the second of two epochs of `steps` steps.
-With `profile` it runs one more epoch and prints TensorFlow's operations as [name, first nanosecond, milliseconds per
-step], and `step`, the milliseconds of a whole step.
+BENCH_PRODUCTS, BENCH_FUSED and BENCH_XLA. Prints images_per_second and cpu_ms_per_image of the second of two epochs of
+`steps` steps. With `profile` it runs one more epoch and prints TensorFlow's operations as [name, first nanosecond,
+milliseconds per step], and `step`, the milliseconds of a whole step.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import tensorflow as tf  # noqa: E402
 
 from convtrack import models  # noqa: E402
 from convtrack.files import Arrays  # noqa: E402
-from convtrack.models import fused  # noqa: E402
+from convtrack.models import convolution, fused  # noqa: E402
 from convtrack.params import schema  # noqa: E402
 from convtrack.params.train import ProgressiveResizing  # noqa: E402
 from convtrack.system.processor import usable_cores  # noqa: E402
@@ -77,6 +77,8 @@ size = params.train.batch_size
 count = settings["steps"] * size
 random = np.random.default_rng(0)
 arrays = Arrays(random.integers(0, 256, (count, 32, 32, 3), dtype=np.uint8), random.integers(0, 10, count))
+if os.environ.get("BENCH_PRODUCTS") == "0":
+    convolution.MOST_PIXELS.clear()
 network = models.build(params.model, (32, 32, 3), 10, [0.5] * 3, [0.25] * 3)
 if os.environ.get("BENCH_FUSED") == "0":
     network = fused.portable(network)

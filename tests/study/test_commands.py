@@ -7,6 +7,7 @@ import os
 import re
 import subprocess
 import sys
+import textwrap
 from collections.abc import Callable
 from pathlib import Path
 
@@ -158,9 +159,9 @@ def test_studies_of_the_journal_that_was_before_are_named_and_copied_as_document
         convtrack_study("show")
     said = capsys.readouterr().err
     assert ".convtrack/study.journal has studies of an earlier version" in said
-    page = (ROOT / "docs/decisions/study-storage.md").read_text()
-    assert "docs/decisions/study-storage.md says how" in said
-    command = page[page.index("python -c") : page.rindex("```")]
+    assert "CHANGELOG.md says how" in said
+    rest, _, _ = (ROOT / "CHANGELOG.md").read_text().partition("python -c")[2].partition("```")
+    command = textwrap.dedent(f"  python -c{rest}")
     subprocess.run(command, shell=True, check=True, env=os.environ | {"PATH": str(Path(sys.executable).parent)})
     convtrack_study("show")
     copied = results.read(results.load(kept.study_name, storage.open_storage(None))).trials

@@ -73,7 +73,7 @@ def open_storage(url: str | None, *, create: bool = True) -> BaseStorage:
         return _server(chosen)
     if chosen == _sqlite(FILE) and JOURNAL.exists():
         said = f"convtrack: {JOURNAL} has studies of an earlier version, which are ignored"
-        click.echo(f"{said}; docs/decisions/study-storage.md says how to copy them", err=True)
+        click.echo(f"{said}; CHANGELOG.md says how to copy them", err=True)
     parsed = _parsed(chosen)
     if parsed.get_backend_name() != "sqlite":
         return _database(parsed, create=create)
