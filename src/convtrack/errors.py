@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import reprlib
 from collections.abc import Sequence
 
@@ -62,11 +63,20 @@ def escaped(name: str) -> str:
     return "".join(c if c.isprintable() else c.encode("unicode_escape").decode() for c in name)
 
 
+_PERMIT = "give yourself permission to read it (its owner can chmod -R u+rX)"
+_TO_READ = {
+    errno.EACCES: _PERMIT,
+    errno.EPERM: _PERMIT,
+    errno.ELOOP: "correct or delete the link, which leads to itself",
+    errno.ENAMETOOLONG: "correct the path in params.yaml",
+}
+
+
 def unreadable(path: object, error: OSError) -> DataError:
     """The DataError for images at `path` that the operating system does not let us read."""
     return DataError(
-        f"{path} cannot be read: {error.strerror}. Nothing was written",
-        "give yourself permission to read it (its owner can chmod -R u+rX), then run the same command again",
+        f"{escaped(str(path))} cannot be read: {error.strerror}. Nothing was written",
+        f"{_TO_READ.get(error.errno or 0, 'repair the disk or the network that it is on')}, then run the same command again",
     )
 
 

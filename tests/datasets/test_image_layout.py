@@ -1,10 +1,11 @@
 """Where image_folder looks for images, through links too, and what it says where there are none."""
 
+import errno
 import os
 
 import pytest
 
-from convtrack.errors import DataError
+from convtrack.errors import DataError, unreadable
 
 from .image_folders import refused, written
 from .samples import as_folder, as_tar, as_zip, drawn, tree
@@ -83,6 +84,29 @@ def test_a_path_with_nothing_there_is_named(tmp_path):
     assert "cannot be read: File name too long" in refused(tmp_path, path="x" * 300)
     (tmp_path / "link").symlink_to("/nowhere")
     assert "data.path: link is a link to /nowhere, which does not exist" in refused(tmp_path, path="link")
+
+
+def test_a_path_that_is_neither_a_file_nor_a_folder_is_named_and_not_waited_for(tmp_path):
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "link").symlink_to("pipe")
+    for path in ("pipe", "link", "/dev/null"):
+        assert refused(tmp_path, path=path).startswith(f"data.path: {path} is neither a file nor a folder")
+
+
+def test_what_cannot_be_read_comes_with_a_step_that_mends_it(tmp_path):
+    (tmp_path / "ring").symlink_to("ring")
+    for path, step in (("ring", "correct or delete the link"), ("x" * 300, "correct the path")):
+        with pytest.raises(DataError, match=f"next: {step}"):
+            written(tmp_path, path=path)
+    assert "next: give yourself permission" in str(unreadable("images", PermissionError(errno.EACCES, "denied")))
+    assert "permission" not in str(unreadable("images", OSError(errno.EIO, "Input/output error")))
+
+
+def test_a_path_is_escaped_in_messages(tmp_path):
+    (tmp_path / "a\u202eb").symlink_to("nowhere")
+    (tmp_path / "c\u202ed").symlink_to("c\u202ed")
+    for path in ("a\u202eb", "c\u202ed", "e\u202ef"):
+        assert f"data.path: {path[0]}\\u202e{path[-1]} " in refused(tmp_path, path=path)
 
 
 def test_a_data_path_with_a_tilde_is_in_the_home_folder(tmp_path, monkeypatch):

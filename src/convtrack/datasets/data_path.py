@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import os
+import stat
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
@@ -21,7 +22,7 @@ def is_url(path: str) -> bool:
 
 
 def find(data_path: str) -> Path:
-    """The directory or file that data.path names. Raises DataError if it does not exist or cannot be read.
+    """The directory or file that data.path names. Raises DataError if it is neither or cannot be read.
 
     `dvc exp run --temp` and `--queue` run stages in a copy of the files in git, without the user's images. So a
     relative path is also looked up in the repository itself, which DVC names in DVC_ROOT.
@@ -29,15 +30,19 @@ def find(data_path: str) -> Path:
     path = expanded(data_path)
     for candidate in (path, Path(os.environ.get("DVC_ROOT", "")) / path):
         try:
-            candidate.stat()
+            mode = candidate.stat().st_mode
         except (FileNotFoundError, NotADirectoryError, ValueError):
             continue
         except OSError as error:
             raise unreadable(f"data.path: {path}", error) from error
-        return candidate
-    problem = f"{data_path} is {_dangling(path)}" if path.is_symlink() else f"{escaped(data_path)} does not exist"
+        if stat.S_ISDIR(mode) or stat.S_ISREG(mode):
+            return candidate
+        problem = "is neither a file nor a folder"  # opening a pipe would block
+        break
+    else:
+        problem = f"is {_dangling(path)}" if path.is_symlink() else "does not exist"
     raise DataError(
-        f"data.path: {problem} (looked in {Path.cwd()}). Nothing was written",
+        f"data.path: {escaped(data_path)} {problem} (looked in {Path.cwd()}). Nothing was written",
         "set data.path in params.yaml to the folder or archive that contains train/<class>/*, or put your images there "
         "(dvc pull, if they are in DVC)",
     )
