@@ -206,7 +206,7 @@ def _last_good_model_kept(
             raise
         files.save_model(files.MODEL, models.with_probabilities(network), about)
         position = _position(done, len(batches))
-        raise TrainingError(f"{error.message}, and {files.MODEL} the model after {position}", error.hint) from error
+        raise TrainingError(f"{error.message}. {files.MODEL} has the model after {position}", error.hint) from error
 
 
 def _resizable(network: keras.Model, model: Model, batches: TrainBatches) -> keras.Model:

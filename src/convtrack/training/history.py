@@ -40,11 +40,12 @@ class History(keras.callbacks.Callback):
         self._trained = time.perf_counter()
         loss = (logs or {})["loss"]
         if not math.isfinite(loss):
-            good = f"epoch {len(self.rows)} was the last good one" if self.rows else "no epoch was completed"
+            good = "no epoch was completed"
+            if self.rows:
+                good = f"epoch {len(self.rows)} was the last good one. {self.path} has the epochs before"
             raise TrainingError(
                 f"the loss became {loss} at step {self._skipped + batch + 1} of epoch {len(self.rows) + 1}, "
-                f"learning rate {float(self.model.optimizer.learning_rate):.3g}; {good}. "
-                f"{self.path} has the epochs before",
+                f"learning rate {float(self.model.optimizer.learning_rate):.3g}; {good}",
                 "lower train.optimizer.learning_rate, or increase train.schedule.warmup",
             )
 
