@@ -13,7 +13,7 @@ import click
 import pytest
 from ruamel.yaml import YAML
 
-from convtrack import runs
+from convtrack import files, runs
 from convtrack.cli import main
 from convtrack.errors import ConfigError
 from convtrack.params import editor, schema
@@ -181,6 +181,13 @@ def test_what_a_preset_has_otherwise_for_digits_is_said(workplace: Path) -> None
     output = convtrack("preset", "use", "best")
     assert "changed from preset best: train.augmentation.flip: none (mirrored images of digits" in output
     assert "changed from preset best: train.batch_size: 128 (digits has few images)" in output
+
+
+def test_a_preset_whose_batches_are_large_for_the_images_comes_with_the_size_to_set(workplace: Path) -> None:
+    editor.edit(lambda params: params["data"].update(name="image_folder"), "the test")
+    dataset = {"source": {"name": "image_folder"}, "counts": {"train": {"owl": 300, "wren": 300}}}
+    files.write_json(files.PROCESSED / files.DATASET, dataset)
+    assert "better set train.batch_size: 32 (600 images in batches of" in convtrack("preset", "use", "best")
 
 
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])

@@ -49,6 +49,7 @@ def test_a_study_does_what_is_asked_for_and_goes_on(clone: Clone) -> None:
     assert states(clone, "plain") == ["COMPLETE", "COMPLETE"]
     assert study(clone, "plain").trials[0].params == {"model.dropout": 0.25}  # what params.yaml held
     assert "2 complete, 0 pruned, 0 failed" in output
+    assert "better set train.batch_size: 128 (digits has few images)" in output
     assert "already" in run(clone, "plain", 2)
     assert len(states(clone, "plain")) == 2
     run(clone, "plain", 3)
