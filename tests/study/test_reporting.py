@@ -239,11 +239,14 @@ def test_heartbeats_go_on_after_a_database_that_refused_them(
     engine = backend_of(study).engine
     with engine.begin() as connection:
         connection.execute(sqlalchemy.text("ALTER TABLE trial_heartbeats RENAME TO away"))
+    before = set(threading.enumerate())
     with reporting.heartbeats(study, lambda: [number]):
+        (beating,) = set(threading.enumerate()) - before
         assert refused.wait(600)
         with engine.begin() as connection:
             connection.execute(sqlalchemy.text("ALTER TABLE away RENAME TO trial_heartbeats"))
         while optuna_internals.silent(study):
+            assert beating.is_alive()
             time.sleep(0.01)
     assert reporting.reclaim(study, []).elsewhere == [0]
 
