@@ -74,9 +74,10 @@ _TO_READ = {
 
 def unreadable(path: object, error: OSError) -> DataError:
     """The DataError for images at `path` that the operating system does not let us read."""
+    step = _TO_READ.get(error.errno or 0, "repair the disk or the network that it is on")
     return DataError(
         f"{escaped(str(path))} cannot be read: {error.strerror}. Nothing was written",
-        f"{_TO_READ.get(error.errno or 0, 'repair the disk or the network that it is on')}, then run the same command again",
+        f"{step}, then run the same command again",
     )
 
 
