@@ -181,6 +181,8 @@ def test_what_a_preset_has_otherwise_for_digits_is_said(workplace: Path) -> None
     output = convtrack("preset", "use", "best")
     assert "changed from preset best: train.augmentation.flip: none (mirrored images of digits" in output
     assert "changed from preset best: train.batch_size: 128 (digits has few images)" in output
+    train = schema.load().train
+    assert (train.augmentation.flip, train.batch_size) == ("none", 128)
 
 
 def test_a_preset_whose_batches_are_large_for_the_images_comes_with_the_size_to_set(workplace: Path) -> None:
