@@ -141,6 +141,9 @@ def test_in_a_clone_the_params_are_those_of_the_training(
     assert by_hand.data.params["train.epochs"] == str(params.train.epochs)
     assert ORIGINAL not in by_hand.data.tags
     files.write_json(files.RUN, trained)
+    for empty in ("stages:\n", "stages: {train: }\n"):
+        Path("dvc.lock").write_text(empty)
+        evaluate(params)
     shutil.move("dvc.lock", "other.lock")
     evaluate(params)
     assert runs(client, trained[TAG])[0].data.params == run.data.params

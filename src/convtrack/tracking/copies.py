@@ -69,16 +69,19 @@ def training(params: Params, folder: Path, trained: int) -> Payload:
 
 def _params(params: Params) -> dict[str, str]:
     """Those of the training, from dvc.lock if it describes this model; else from params.yaml."""
-    lock = provenance.project() / files.LOCK
-    stages = schema.read_yaml(lock).get("stages", {}) if lock.exists() else {}
+    stages = provenance.locked_stages()
     locked: dict[str, Any] = {}
-    if provenance.md5(files.RUN.read_bytes()) in {out.get("md5") for out in stages.get("train", {}).get("outs", [])}:
+    if provenance.md5(files.RUN.read_bytes()) in {out.get("md5") for out in _entry(stages, "train").get("outs", [])}:
         for stage in ("download", "preprocess", "train"):
-            locked |= stages.get(stage, {}).get("params", {}).get(PARAMS_FILE.name, {})
+            locked |= _entry(stages, stage).get("params", {}).get(PARAMS_FILE.name, {})
     try:  # dvc.lock also has parameters of networks and optimizers that were not chosen
         return payloads.parameters(schema.parse(schema.read_yaml(PARAMS_FILE) | locked, str(files.LOCK)))
     except ConfigError:  # dvc.lock is of an earlier version
         return payloads.parameters(params) | payloads.as_params(dict(schema.flatten(locked)))
+
+
+def _entry(stages: dict[str, Any], stage: str) -> dict[str, Any]:
+    return stages.get(stage) or {}
 
 
 def _result() -> dict[str, Any]:

@@ -87,7 +87,7 @@ def dvc() -> dict[str, str]:
         "dvc.exp_name": os.environ.get("DVC_EXP_NAME", ""),
         "dvc.exp_baseline_rev": os.environ.get("DVC_EXP_BASELINE_REV", ""),
     }
-    current, locked = os.environ.get("DVC_STAGE"), _locked_stages()
+    current, locked = os.environ.get("DVC_STAGE"), locked_stages()
     if current in STAGES:  # the lock's entries for this stage and later ones are of an earlier run
         for stage in STAGES[: STAGES.index(current)]:
             tags[f"dvc.stage.{stage}"] = md5(json.dumps(locked.get(stage), sort_keys=True).encode())
@@ -113,7 +113,7 @@ def cpu(cpu_info: Path = processor.CPU_INFO) -> str:
 def data_digest() -> str:
     """DVC's hash of data/processed: from dvc.lock under DVC, else computed the same way ("<md5>.dir")."""
     if os.environ.get("DVC_STAGE"):
-        outs = (_locked_stages().get("preprocess") or {}).get("outs") or []
+        outs = (locked_stages().get("preprocess") or {}).get("outs") or []
         for out in outs:
             if out["path"] == str(files.PROCESSED):
                 return str(out["md5"])
@@ -131,7 +131,7 @@ def digest_of(folder: Path) -> str:
     return md5(json.dumps(entries, sort_keys=True).encode()) + ".dir"
 
 
-def _locked_stages() -> dict[str, Any]:
+def locked_stages() -> dict[str, Any]:
     """The entries of dvc.lock, by stage; none if it has no stages, as after `dvc remove` of the last one."""
     lock = project() / files.LOCK
     stages = schema.read_yaml(lock).get("stages") if lock.exists() else None
