@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import errno
 import os
+import re
 import time
 import uuid
 import warnings
@@ -37,6 +38,8 @@ ANSWER, RETURN, BUSY, CREATION = 10, 60, 120, 2.0
 HEARTBEAT, GRACE = 30, 120  # seconds between heartbeats of a trial, and without one until it counts as dead
 SQLITE = "sqlite:///path/to/study.db"
 KNOWN = f"{SQLITE}, postgresql+psycopg://user@host/database, mysql+pymysql://user@host/database or grpc://host:port"
+# a password with @ in it, of which SQLAlchemy would take one part for the password and show another as the host
+AMBIGUOUS = re.compile(r"[^:]+://[^:/]*:[^@]*@[^?]*@")
 MEND = "correct study.storage or CONVTRACK_STUDY_STORAGE"
 
 
@@ -212,6 +215,11 @@ def _parsed(url: str) -> URL:
     backend = parsed.get_backend_name()
     if backend not in {"sqlite", "postgresql", "mysql", "mariadb"}:
         raise ConfigError(f"study.storage: {parsed.drivername} is not for studies. Allowed: {KNOWN}", MEND)
+    if backend != "sqlite" and AMBIGUOUS.match(url):
+        raise ConfigError(
+            "study.storage: its password has an @ that is not escaped, so where the host begins is unclear",
+            "write @ as %40, / as %2F and % as %25 in the password",
+        )
     # each process would open another file if it were in memory or had options
     if backend == "sqlite" and (parsed.host or parsed.query or parsed.database in {None, "", ":memory:"}):
         raise ConfigError(f"study.storage: sqlite needs a file, and nothing else. Allowed: {SQLITE}", MEND)
