@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+import keras
 import numpy as np
 import pandas as pd
 import pytest
@@ -183,6 +184,13 @@ def test_val_means_the_model_however_slowly_its_averages_move():
     # without label smoothing, as test_loss is
     assert kept["val_loss"] == pytest.approx(metrics.loss(val.labels, probabilities), rel=1e-3)
     assert kept["val_accuracy"] == metrics.accuracy(val.labels, probabilities)
+    # its averages are those of its own weights on the train images
+    network = files.load_model(files.MODEL)
+    (normalization,) = (layer for layer in network.layers if isinstance(layer, keras.layers.BatchNormalization))
+    images = np.asarray(files.read_arrays(files.PROCESSED, "train").images)
+    into = np.asarray(keras.Model(network.input, normalization.input)(images, training=False))
+    assert normalization.moving_mean.numpy() == pytest.approx(into.mean(axis=(0, 1, 2)), abs=1e-3)
+    assert normalization.moving_variance.numpy() == pytest.approx(into.var(axis=(0, 1, 2)), rel=1e-2)
 
 
 @pytest.mark.usefixtures("data")
