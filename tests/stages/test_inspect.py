@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from convtrack import files
+from convtrack.datasets import data_path
 from convtrack.errors import DataError
 from convtrack.stages import inspect
 from tests.datasets.samples import as_folder, as_tar, data, tree
@@ -49,11 +50,19 @@ def test_dvc_watches_the_images_wherever_they_are(path: str, here: Path) -> None
     assert not watched(path).exists()
 
 
-def test_the_same_files_have_the_same_digest_in_whatever_order_they_were_written(here: Path) -> None:
-    files = tree()
+def test_the_same_files_have_the_same_digest_in_whatever_order_they_are_listed(
+    here: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    files, listed = tree(), data_path.members
     as_folder(files, Path("a"))
     as_folder(dict(reversed(files.items())), Path("b"))
-    assert inspect.digest(Path("a")) == inspect.digest(Path("b"))
+    known = inspect.digest(Path("a"))
+    for order in (1, -1):
+        by_name = sorted(listed(Path("a")), key=lambda member: member.name)[::order]
+        monkeypatch.setattr(data_path, "members", lambda _, members=by_name: members)
+        assert inspect.digest(Path("a")) == known
+    monkeypatch.setattr(data_path, "members", listed)
+    assert inspect.digest(Path("b")) == known
     Path("b/train/cat/0.png").rename("b/train/cat/00.png")
     assert inspect.digest(Path("a")) != inspect.digest(Path("b"))
 
