@@ -96,6 +96,9 @@ def test_a_result_that_git_does_not_have_is_to_be_committed_first(workplace: Pat
     for command in (["init", "-q"], ["add", "."], [*author, "commit", "-qm", "start"]):
         subprocess.run(["git", *command], check=True)
     (workplace / "note").touch()  # not of the result
+    ideas = [command for command in quickstart.next_commands() if "dvc exp run" in command]
+    assert ideas
+    assert all("--temp -n " in command for command in ideas)  # another one leaves its value in params.yaml
     assert not any(command.startswith("git") for command in quickstart.next_commands())
     (workplace / "dvc.lock").write_text("schema: '2.0'\n")
     edit(lambda params: params["train"].update(epochs=1), "the test")
