@@ -108,8 +108,6 @@ def availability(data: Data, forms: Sequence[Form], limits: fetch.Limits = fetch
             _own_archive(expanded(data.archive), forms)
         except DataError as error:
             return Availability("", {"data.archive": error.message})
-        except OSError as error:
-            return Availability("", {"data.archive": f"{data.archive} cannot be read: {error.strerror}"})
         return Availability(f"data.archive ({data.archive})", {})
     causes: dict[str, str] = {}
     for _, path in _local(data, forms, causes):
