@@ -261,7 +261,10 @@ def test_uncommitted_changes_are_artifacts_of_the_run_and_in_its_description(
     for command in (["init", "-q"], ["add", "-A"], [*identity, "commit", "-qm", "start"]):
         subprocess.run(["git", *command], check=True)
     monkeypatch.setattr(changes, "LARGEST_FILE", 1000)
-    Path("new.py").write_bytes(b"x = 1\r\ny = 2")
+    # the patch ends with a line of newer.py, whose line break must not be lost
+    new = {Path("new.py"): b"x = 1\r\ny = 2", Path("newer.py"): b"z = 3\n"}
+    for path, content in new.items():
+        path.write_bytes(content)
     Path("large.npy").write_bytes(b"\0" * 1001)
     with training_run(params) as run:
         pass
@@ -271,9 +274,10 @@ def test_uncommitted_changes_are_artifacts_of_the_run_and_in_its_description(
     assert "`large.npy`: 1,001 bytes" in tags["mlflow.note.content"]
     patch = mlflow_client.download_artifacts(run.id, "uncommitted.patch")
     assert "large.npy" in Path(mlflow_client.download_artifacts(run.id, "uncommitted_left_out.txt")).read_text()
-    Path("new.py").unlink()
+    for path in new:
+        path.unlink()
     subprocess.run(["git", "apply", patch], check=True)
-    assert Path("new.py").read_bytes() == b"x = 1\r\ny = 2"
+    assert {path: path.read_bytes() for path in new} == new
 
 
 def test_a_run_in_a_temporary_folder_of_dvc_is_recorded_in_the_repository_it_came_from(
