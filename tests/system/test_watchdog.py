@@ -133,7 +133,7 @@ try:
     print("ready", flush=True)
     while True: time.sleep(0.01)
 finally:
-    print("stopped", flush=True)
+    os.write(1, b"stopped\\n")  # all of it, or nothing
     while sys.argv[1] == "0": time.sleep(0.01)
 """
 
