@@ -223,22 +223,6 @@ def test_a_temporary_experiment_reopens_the_run_in_the_store_here(clone: Clone) 
 
 
 @pytest.mark.slow
-def test_a_value_that_an_experiment_left_in_params_yaml_is_taken_back_as_readme_says(clone: Clone) -> None:
-    clone.run("git", "commit", "-qam", "the baseline", "--allow-empty")
-    assert ran(clone.run("dvc", "repro")) == []
-    params = clone.path / schema.PARAMS_FILE
-    before = params.read_bytes()
-    assert ran(clone.run("dvc", "exp", "run", "-S", "evaluate.calibration_bins=6")) == ["evaluate"]
-    assert schema.load(params).evaluate.calibration_bins == 6
-    back = "git checkout params.yaml dvc.lock && dvc checkout"
-    assert f"leaves the new value in params.yaml; `{back}`" in (clone.path / "README.md").read_text().replace("\n", " ")
-    for command in back.split(" && "):
-        clone.run(*command.split())
-    assert params.read_bytes() == before
-    assert ran(clone.run("dvc", "repro")) == []
-
-
-@pytest.mark.slow
 def test_a_colleague_who_pulls_the_results_and_evaluates_has_a_run_with_the_record_of_the_training(
     clone: Clone, tmp_path: Path
 ) -> None:
@@ -262,3 +246,19 @@ def test_a_colleague_who_pulls_the_results_and_evaluates_has_a_run_with_the_reco
     assert len(client(theirs).get_run(copied.info.run_id).outputs.model_outputs) == 1
     assert theirs.json(files.RUN) == document
     assert ran(theirs.run("dvc", "repro", "--allow-missing")) == []
+
+
+@pytest.mark.slow
+def test_a_value_that_an_experiment_left_in_params_yaml_is_taken_back_as_readme_says(clone: Clone) -> None:
+    clone.run("git", "commit", "-qam", "the baseline", "--allow-empty")
+    assert ran(clone.run("dvc", "repro")) == []
+    params = clone.path / schema.PARAMS_FILE
+    before = params.read_bytes()
+    assert ran(clone.run("dvc", "exp", "run", "-S", "evaluate.calibration_bins=6")) == ["evaluate"]
+    assert schema.load(params).evaluate.calibration_bins == 6
+    back = "git checkout params.yaml dvc.lock && dvc checkout"
+    assert f"leaves the new value in params.yaml; `{back}`" in (clone.path / "README.md").read_text().replace("\n", " ")
+    for command in back.split(" && "):
+        clone.run(*command.split())
+    assert params.read_bytes() == before
+    assert ran(clone.run("dvc", "repro")) == []
