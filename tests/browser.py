@@ -35,8 +35,8 @@ const note = (...words) => { broken.push(words.join(" ")) };
 window.onerror = note; window.alert = note; console.error = note; console.warn = note;
 window.onunhandledrejection = (event) => note(event.reason);
 document.addEventListener("securitypolicyviolation", (event) => note(event.blockedURI));
-// a frame in another process has no size at first
-const ready = (action) => { innerWidth ? action() : setTimeout(() => ready(action), 20) };
+// a frame in another process has no size at first, and lays nothing out until it is drawn
+const ready = (action) => requestAnimationFrame(() => innerWidth ? action() : ready(action));
 const done = (result) => parent.postMessage(JSON.stringify({result, broken}), "*");
 </script>"""
 
