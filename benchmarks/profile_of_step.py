@@ -18,6 +18,7 @@ from typing import Any
 import harness
 
 LAYER = re.compile(r"/(conv2d|whitening)[^/]*/")
+PRODUCT = re.compile("(Conv2D|MatMul)$")  # weights are cast earlier, and in another order
 PARTS = {  # of a convolution, by what the name of an operation has
     "gradient of its input": re.compile("gradient_of_input|BackpropInput"),
     "of its weights": re.compile("gradient_of_kernel|BackpropFilter"),
@@ -46,12 +47,14 @@ def main() -> None:
 def table(found: dict[str, Any], batch_size: int) -> list[list[str]]:
     """The rows: convolutions in order, then the other groups, then the rest of a step."""
     step = found["step"]
-    parts: dict[str, dict[str, float]] = {}  # milliseconds, by layer and part
+    operations = sorted(found["operations"], key=lambda operation: operation[1])
+    layers = [layer[0] for name, _, _ in operations if (layer := LAYER.search(name)) and PRODUCT.search(name)]
+    parts = {layer: dict.fromkeys(PARTS, 0.0) for layer in layers}  # milliseconds, in the order of the network
     others = dict.fromkeys(GROUPS, 0.0)
-    for name, _, milliseconds in sorted(found["operations"], key=lambda operation: operation[1]):
+    for name, _, milliseconds in operations:
         if layer := LAYER.search(name):
             part = next(part for part, pattern in PARTS.items() if pattern.search(name))
-            parts.setdefault(layer[0], dict.fromkeys(PARTS, 0.0))[part] += milliseconds
+            parts[layer[0]][part] += milliseconds
         else:
             for group, pattern in GROUPS.items():
                 others[group] += milliseconds if pattern.search(name) else 0.0
