@@ -45,6 +45,20 @@ def test_it_learns_and_leaves_model_history_and_result():
 
 
 @pytest.mark.usefixtures("data")
+def test_the_step_is_traced_once(monkeypatch):
+    traced = []
+    step = keras.Model.train_step
+
+    def counted(self, batch):
+        traced.append(1)
+        return step(self, batch)
+
+    monkeypatch.setattr(keras.Model, "train_step", counted)
+    stage.run(MODEL, changed(TRAIN, epochs=1))
+    assert len(traced) == 1
+
+
+@pytest.mark.usefixtures("data")
 def test_the_result_names_the_epochs_the_gap_of_the_best_and_a_stop_while_the_rate_falls(capsys):
     stopping = {"monitor": "val_accuracy", "patience": 2, "min_delta": 0.0, "restore_best": True}
     annealed = {"schedule": {"name": "linear", "warmup": 0.0}, "optimizer": rate(0.02)}

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import keras
+import numpy as np
 import tensorflow as tf
 from rich.console import Console
 
@@ -135,7 +136,7 @@ def fit(
         stop=stop,
         interruption=interruption,
     )
-    done = checkpoint.resume(trained, batches.batch(0, 0))
+    done = checkpoint.resume(trained)
     if done:
         history.replay()
         _say(f"resuming after {_position(done, len(batches))}")
@@ -201,7 +202,7 @@ def _last_good_model_kept(
     try:
         yield
     except TrainingError as error:
-        done = checkpoint.resume(trained, batches.batch(0, 0))
+        done = checkpoint.resume(trained)
         if not done:
             raise
         files.save_model(files.MODEL, models.with_probabilities(network), about)
@@ -248,6 +249,9 @@ def _compile(network: keras.Model, train: Train, steps: int) -> None:
         metrics=metrics(),
         jit_compile=False,  # slower on a CPU: docs/decisions/cpu-speed.md
     )
+    # TensorFlow would trace a step twice that makes variables
+    network.optimizer.build(network.trainable_variables)
+    network.compute_metrics(None, np.zeros(1), np.zeros((1, network.output_shape[-1])))
 
 
 def _result(history: History, stop: StopEarly, train: Train) -> dict[str, Any]:

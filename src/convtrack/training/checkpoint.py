@@ -52,12 +52,12 @@ class Checkpoint(keras.callbacks.Callback):
         self._fit_began = self._epoch_began = 0  # steps of the training before this `fit`, and before this epoch
         self._saved = time.monotonic()
 
-    def resume(self, network: keras.Model, batch: tuple[np.ndarray, np.ndarray]) -> int:
+    def resume(self, network: keras.Model) -> int:
         """Restore the newest complete checkpoint into `network`, its optimizer, the history and early stopping.
 
-        network: compiled. batch: any of its batches. Returns the number of finished steps, 0 without a checkpoint.
+        network: compiled, with all variables of its optimizer and metrics. Returns the number of finished steps, 0
+        without a checkpoint.
         """
-        network.optimizer.build(network.trainable_variables)
         for path in sorted(self.folder.glob("*.npz"), reverse=True):
             try:
                 with np.load(path, allow_pickle=False) as file:
@@ -66,8 +66,6 @@ class Checkpoint(keras.callbacks.Callback):
                 continue
             state = json.loads(str(arrays["state"]))
             self._sums = [arrays[f"sum/{index}"] for index in range(state["sums"])]
-            if self._sums:
-                network.test_on_batch(*batch)  # creates the variables of the metrics
             for name, variable in _variables(network):
                 variable.assign(arrays[name])
             self._fit_began = int(state["step"])
