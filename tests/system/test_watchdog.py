@@ -68,13 +68,11 @@ def command(repository: Path) -> subprocess.Popen[bytes]:
     return process
 
 
-def repro(stage: str, repository: Path) -> subprocess.Popen[bytes]:
-    """DVC in the middle of a stage."""
-    dvc = processes.start([sys.executable, "-m", "dvc", "repro", stage])
+def wait_until_begun(dvc: subprocess.Popen[bytes], repository: Path) -> None:
+    """Until DVC is in the middle of a stage."""
     while not (repository / "begun").exists():
         assert dvc.poll() is None
         time.sleep(0.05)
-    return dvc
 
 
 def sleeping(process: subprocess.Popen[bytes]) -> bool:
@@ -95,7 +93,8 @@ def test_dvc_and_its_stage_end_with_a_command_that_is_killed(command: subprocess
 
 
 def test_a_stage_whose_dvc_may_not_be_read_goes_on(repository: Path) -> None:
-    dvc = repro("ours_unreadable", repository)
+    dvc = processes.start([sys.executable, "-m", "dvc", "repro", "ours_unreadable"])
+    wait_until_begun(dvc, repository)
     with pytest.raises(subprocess.TimeoutExpired):
         dvc.wait(3 * watchdog.POLL)
     children = psutil.Process(dvc.pid).children(recursive=True)
@@ -105,23 +104,27 @@ def test_a_stage_whose_dvc_may_not_be_read_goes_on(repository: Path) -> None:
     assert not alive
 
 
-# with the shell between, with a shell that became it, and with a DVC that is gone before the stage looks for it
-@pytest.mark.parametrize(
-    ("stage", "number"),
-    [
+def test_a_stage_of_ours_ends_with_its_dvc(initialised: Path, tmp_path: Path) -> None:
+    # with a DVC that is gone before the stage looks for it, with the shell between, and with a shell that became it
+    cases = [
+        ("ours_later", signal.SIGKILL),
         ("ours", signal.SIGTERM),
         ("ours", signal.SIGKILL),
         ("ours_alone", signal.SIGTERM),
-        ("ours_later", signal.SIGKILL),
-    ],
-)
-def test_a_stage_of_ours_ends_with_its_dvc(repository: Path, stage: str, number: signal.Signals) -> None:
-    dvc = repro(stage, repository)
-    children = psutil.Process(dvc.pid).children(recursive=True)
-    dvc.send_signal(number)
-    dvc.wait()
-    _, alive = psutil.wait_procs(children, timeout=60)
-    assert not alive
+    ]
+    started = []
+    for index, (stage, number) in enumerate(cases):  # all at once, since each waits more than it works
+        repository = tmp_path / str(index)
+        shutil.copytree(initialised, repository)
+        dvc = processes.start([sys.executable, "-m", "dvc", "repro", stage], cwd=repository)
+        started.append((dvc, number, repository))
+    for dvc, number, repository in started:
+        wait_until_begun(dvc, repository)
+        children = psutil.Process(dvc.pid).children(recursive=True)
+        dvc.send_signal(number)
+        dvc.wait()
+        _, alive = psutil.wait_procs(children, timeout=60)
+        assert not alive, repository
 
 
 TRIAL = """

@@ -2,6 +2,7 @@
 
 All intervals are two-sided at 95%, and all tests are two-sided. scipy has Wilson's and Welch's intervals and the exact
 tests. Tango's and Newcombe's intervals and Holm's correction are implemented here; statsmodels 0.15 lacks Tango's.
+scipy.stats takes a second to load, so the functions that use it import it.
 """
 
 from __future__ import annotations
@@ -9,16 +10,16 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import NormalDist
 
 import numpy as np
-from scipy import optimize, stats
 
 from convtrack.errors import counted
 from convtrack.evaluation.metrics import wilson
 
 SIGNIFICANT = 0.05  # a difference is significant below this p-value
 POWER = 0.8  # probability of detecting a true difference
-Z = float(stats.norm.ppf(0.975))
+Z = NormalDist().inv_cdf(0.975)
 SMALL_DIFFERENCE = 0.005  # half a point, for which `verdict` names the number of images needed
 
 
@@ -71,6 +72,8 @@ def unpaired(right_a: int, images_a: int, right_b: int, images_b: int) -> Differ
     Uses Newcombe's method 10, "Interval estimation for the difference between independent proportions", Statistics in
     Medicine 17, 873-890 (1998), and Fisher's exact test.
     """
+    from scipy import stats
+
     a, b = right_a / images_a, right_b / images_b
     (low_a, high_a), (low_b, high_b) = wilson(right_a, images_a), wilson(right_b, images_b)
     table = [[right_a, images_a - right_a], [right_b, images_b - right_b]]
@@ -87,6 +90,8 @@ def unpaired(right_a: int, images_a: int, right_b: int, images_b: int) -> Differ
 
 def mcnemar(only_a: int, only_b: int) -> float:
     """The p-value of McNemar's exact test; 1 if the runs get the same images right."""
+    from scipy import stats
+
     return float(stats.binomtest(only_a, only_a + only_b, 0.5).pvalue) if only_a + only_b else 1.0
 
 
@@ -97,6 +102,7 @@ def tango(first: int, second: int, images: int) -> tuple[float, float]:
     "Equivalence test and confidence interval for the difference in proportions for the paired-sample design",
     Statistics in Medicine 17, 891-908 (1998).
     """
+    from scipy import optimize
 
     def outside(delta: float) -> float:
         """Negative if the score test accepts the difference `delta`."""
@@ -141,6 +147,8 @@ def welch(a: Sequence[float], b: Sequence[float]) -> MeanDifference:
 
     A single value, and values that do not vary on either side, have no interval.
     """
+    from scipy import stats
+
     difference = float(np.mean(b) - np.mean(a))
     if min(len(a), len(b)) < 2 or (np.ptp(a) == 0 and np.ptp(b) == 0):
         return MeanDifference(difference, math.nan, math.nan, math.nan)
@@ -156,7 +164,7 @@ def images_needed(difference: float, discordance: float) -> int:
     size for testing differences in proportions for the paired-sample design", Biometrics 43, 207-211 (1987).
     """
     discordance = max(discordance, difference)
-    power = float(stats.norm.ppf(POWER))
+    power = NormalDist().inv_cdf(POWER)
     root = Z * math.sqrt(discordance) + power * math.sqrt(discordance - difference**2)
     return math.ceil((root / difference) ** 2)
 
