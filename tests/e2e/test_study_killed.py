@@ -112,10 +112,10 @@ def test_kills_at_random_moments_change_nothing_about_what_gets_done(clone: Clon
     """Each kill hits the study or one of its trials, whatever it is doing."""
     chance = random.Random(soak.SEED)
     clone.change({"train.epochs": 60})
-    wanted = 6
+    wanted = 4
     for _ in range(3 * soak.ROUNDS):
         command = start(clone, "chaos", wanted, "--workers", "2")
-        time.sleep(chance.uniform(0, 40))
+        time.sleep(chance.uniform(0, 30))
         running = []
         if "chaos" in names(clone):
             trials = [trial for trial in study(clone, "chaos").trials if trial.state == TrialState.RUNNING]

@@ -8,6 +8,7 @@ import warnings
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import cached_property
 from typing import Any
 
 import optuna
@@ -41,18 +42,30 @@ class Found:
     """A study at one moment.
 
     `maximized` says for each of `objectives` whether higher is better; `trials` are sorted by number. `best` has the
-    best complete trial, or the Pareto front if there are several objectives. `importances` has the share of each
-    parameter, the largest first; it is empty below LEAST_FOR_IMPORTANCE complete trials. `val_images` is their number,
-    None if the study does not say it.
+    best complete trial, or the Pareto front if there are several objectives. `val_images` is their number, None if the
+    study does not say it.
     """
 
+    study: optuna.Study
     name: str
     objectives: list[str]
     maximized: list[bool]
     trials: list[FrozenTrial]
     best: list[FrozenTrial]
-    importances: dict[str, float]
     val_images: int | None
+
+    @cached_property
+    def importances(self) -> dict[str, float]:
+        """The share of each parameter, the largest first; empty below LEAST_FOR_IMPORTANCE complete trials.
+
+        This is Optuna's default, PED-ANOVA (Watanabe et al., 2023), which takes a second to load.
+        """
+        if counts(self.trials)["complete"] < LEAST_FOR_IMPORTANCE:
+            return {}
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            shares = optuna.importance.get_param_importances(self.study)
+        return {name: share for name, share in shares.items() if math.isfinite(share)}
 
     @property
     def aim(self) -> str:
@@ -108,12 +121,12 @@ def read(study: optuna.Study) -> Found:
     """Read all of `study`."""
     count, trials = len(study.directions), study.get_trials(deepcopy=False)
     return Found(
+        study=study,
         name=study.study_name,
         objectives=study.metric_names or (["value"] if count == 1 else [f"value {index}" for index in range(count)]),
         maximized=[direction == StudyDirection.MAXIMIZE for direction in study.directions],
         trials=trials,
         best=best(study, 1 if count == 1 else None),
-        importances=_importances(study) if counts(trials)["complete"] >= LEAST_FOR_IMPORTANCE else {},
         val_images=study.user_attrs.get(VAL_IMAGES),
     )
 
@@ -230,11 +243,3 @@ def _shortest(path: str, paths: Sequence[str]) -> str:
         if unique and not parts[start].isdecimal() and parts[start] != "length":
             return end
     return path
-
-
-def _importances(study: optuna.Study) -> dict[str, float]:
-    """Optuna's default, PED-ANOVA (Watanabe et al., 2023)."""
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")
-        shares = optuna.importance.get_param_importances(study)
-    return {name: share for name, share in shares.items() if math.isfinite(share)}
