@@ -96,7 +96,7 @@ def opening(tmp_path: Path) -> Iterator[Callable[..., Any]]:
             """Nothing."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    threading.Thread(target=server.serve_forever, daemon=True).start()
+    threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
 
     def show(text: str, scripts: str, *flags: str, width: int = 1200) -> Any:
         content["/"] = FRAME.replace("WIDTH", str(width))

@@ -100,7 +100,6 @@ def test_a_file_of_what_is_written_is_what_cannot_be_written(own: str, tmp_path:
 FILL = """
 import resource, signal, sys
 from pathlib import Path
-import keras
 import numpy as np
 from convtrack import files
 from convtrack.errors import StorageError

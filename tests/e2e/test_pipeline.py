@@ -213,6 +213,7 @@ def test_a_queued_experiment_with_a_list_is_recorded_here_under_its_name(clone: 
     assert any("[three-blocks]" in line and "[4, 4, 4]" in line for line in table)
 
 
+@pytest.mark.slow
 def test_a_temporary_experiment_reopens_the_run_in_the_store_here(clone: Clone) -> None:
     count = len(runs(clone))
     output = clone.run("dvc", "exp", "run", "--temp", "-S", "evaluate.calibration_bins=7")

@@ -54,7 +54,7 @@ def address(classifier: Classifier) -> Iterator[str]:
     features = neighbours.Features(classifier)
     demo = Demo(classifier, features, neighbours.load(classifier, features, "digest"), model="model.keras")
     with Server(demo, 0) as server:
-        thread = threading.Thread(target=server.serve_forever)
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
         thread.start()
         yield f"127.0.0.1:{server.server_port}"
         server.shutdown()

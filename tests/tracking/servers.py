@@ -162,7 +162,7 @@ class Proxy:
 
         listener = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
         listener.daemon_threads = True
-        thread = threading.Thread(target=listener.serve_forever)
+        thread = threading.Thread(target=listener.serve_forever, args=(0.01,))
         thread.start()
         try:
             yield f"http://127.0.0.1:{listener.server_address[1]}"

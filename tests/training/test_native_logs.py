@@ -12,14 +12,11 @@ from convtrack.training.native_logs import stderr_buffered
 LOAD = "from convtrack.training.native_logs import load_tensorflow_quietly as load; load()"
 
 
-def test_tensorflow_starts_without_a_word():
-    done = subprocess.run([sys.executable, "-c", LOAD], capture_output=True, text=True, check=True)
-    assert (done.stdout, done.stderr) == ("", "")
-
-
-def test_tensorflow_starts_without_libraries_that_only_unused_parts_of_it_want():
+def test_tensorflow_starts_without_a_word_and_without_libraries_that_only_unused_parts_of_it_want():
     check = "assert not {'sklearn', 'scipy', 'matplotlib'} & set(sys.modules); import sklearn, matplotlib"
-    subprocess.run([sys.executable, "-c", f"import sys; {LOAD}; {check}"], check=True)
+    command = [sys.executable, "-c", f"import sys; {LOAD}; {check}"]
+    done = subprocess.run(command, capture_output=True, text=True, check=True)
+    assert (done.stdout, done.stderr) == ("", "")
 
 
 def test_what_was_said_is_shown_when_the_start_fails(capfd):
