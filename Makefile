@@ -4,8 +4,8 @@
 
 BIN := .venv/bin
 READY := .venv/.ready
-# each test process loads its own TensorFlow (about 1 GB)
-WORKERS ?= 2
+# for two cores: tests also wait. Each process loads its own TensorFlow (about 1 GB)
+WORKERS ?= 3
 PYTEST := $(BIN)/python -m pytest -n $(WORKERS) --dist loadfile --no-loadscope-reorder --durations=10 --durations-min=5
 
 help: ## list the targets
