@@ -157,25 +157,6 @@ def test_run_json_names_the_mlflow_run_and_dvcs_metrics_are_a_few_numbers(clone:
     assert metrics["test_accuracy"] == pytest.approx(run.data.metrics["test_accuracy"])
 
 
-def test_changed_evaluate_params_rerun_only_evaluate_and_reopen_the_run(clone: Clone) -> None:
-    (before,) = runs(clone)
-    clone.change({"evaluate.calibration_bins": 5})
-    began = time.monotonic()
-    output = clone.run("convtrack", "run")
-    assert ran(output) == ["evaluate"]
-    assert output.count(RESULTS) == 1
-    took = time.monotonic() - began
-    (after,) = runs(clone)
-    assert after.info.run_id == before.info.run_id
-    assert after.info.status == "FINISHED"
-    assert after.data.tags["evaluate.calibration_bins"] == "5"
-    # its own time is added to the training's, and none of that in between
-    trained = datetime.fromisoformat(clone.json(files.RUN)["trained"])
-    assert 0 < after.info.end_time / 1000 - trained.timestamp() < took
-    table = json.loads((Path(after.info.artifact_uri) / "confusion.json").read_text())
-    assert len(table["data"]) == 10
-
-
 def test_dvc_compares_metrics_and_plots_with_the_last_commit(clone: Clone) -> None:
     table = clone.run("dvc", "metrics", "diff", "--all").splitlines()
     assert [row.split()[1] for row in table] == ["Metric", "test_accuracy", "test_loss", "val_accuracy"]
@@ -211,16 +192,6 @@ def test_a_queued_experiment_with_a_list_is_recorded_here_under_its_name(clone: 
     assert header[header.index("Created") :][:4] == ["Created", "State", "Executor", "test_accuracy"]
     assert "model.filters" in header
     assert any("[three-blocks]" in line and "[4, 4, 4]" in line for line in table)
-
-
-@pytest.mark.slow
-def test_a_temporary_experiment_reopens_the_run_in_the_store_here(clone: Clone) -> None:
-    count = len(runs(clone))
-    output = clone.run("dvc", "exp", "run", "--temp", "-S", "evaluate.calibration_bins=7")
-    assert ran(output) == ["inspect", "evaluate"]
-    assert output.count(RESULTS) == 1
-    assert len(runs(clone)) == count
-    assert "7" in {run.data.tags["evaluate.calibration_bins"] for run in runs(clone)}
 
 
 @pytest.mark.slow
@@ -263,3 +234,34 @@ def test_a_value_that_an_experiment_left_in_params_yaml_is_taken_back_as_readme_
         clone.run(*command.split())
     assert params.read_bytes() == before
     assert ran(clone.run("dvc", "repro")) == []
+
+
+@pytest.mark.slow
+def test_changed_evaluate_params_rerun_only_evaluate_and_reopen_the_run(clone: Clone) -> None:
+    before, count = clone.json(files.RUN)["run_id"], len(runs(clone))
+    clone.change({"evaluate.calibration_bins": 5})
+    began = time.monotonic()
+    output = clone.run("convtrack", "run")
+    assert ran(output) == ["evaluate"]
+    assert output.count(RESULTS) == 1
+    took = time.monotonic() - began
+    after = client(clone).get_run(before)
+    assert clone.json(files.RUN)["run_id"] == before
+    assert len(runs(clone)) == count
+    assert after.info.status == "FINISHED"
+    assert after.data.tags["evaluate.calibration_bins"] == "5"
+    # its own time is added to the training's, and none of that in between
+    trained = datetime.fromisoformat(clone.json(files.RUN)["trained"])
+    assert 0 < after.info.end_time / 1000 - trained.timestamp() < took
+    table = json.loads((Path(after.info.artifact_uri) / "confusion.json").read_text())
+    assert len(table["data"]) == 10
+
+
+@pytest.mark.slow
+def test_a_temporary_experiment_reopens_the_run_in_the_store_here(clone: Clone) -> None:
+    count = len(runs(clone))
+    output = clone.run("dvc", "exp", "run", "--temp", "-S", "evaluate.calibration_bins=7")
+    assert ran(output) == ["inspect", "evaluate"]
+    assert output.count(RESULTS) == 1
+    assert len(runs(clone)) == count
+    assert "7" in {run.data.tags["evaluate.calibration_bins"] for run in runs(clone)}

@@ -92,7 +92,7 @@ def test_a_study_is_there_for_the_next_process(database: str) -> None:
     assert again.best[0].intermediate_values.keys() == {25, 50, 75, 100}
 
 
-@pytest.mark.parametrize("kept", ["database", "file"])
+@pytest.mark.parametrize("kept", [pytest.param("database", marks=pytest.mark.slow), "file"])
 def test_four_processes_share_a_study_and_no_trial_is_lost_or_counted_twice(
     kept: str, workplace: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -118,6 +118,7 @@ def test_optunas_command_reads_our_studies(kept: str, workplace: Path, request: 
     assert best["params"]["model.dropout"] == study.best_trial.params["model.dropout"]
 
 
+@pytest.mark.slow
 def test_optunas_dashboard_shows_our_studies(database: str, port: int) -> None:
     searched(made(), 3)
     command = [str(PROGRAMS / "optuna-dashboard"), database, "--host", "127.0.0.1", "--port", str(port)]
@@ -183,6 +184,7 @@ def test_show_report_and_apply_work_on_it_and_nothing_has_its_password(database:
     assert holding == []
 
 
+@pytest.mark.slow
 def test_a_server_that_is_started_again_costs_nobody_anything(workplace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = tempfile.mkdtemp(prefix="pg")
     with warnings.catch_warnings():
