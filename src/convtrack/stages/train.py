@@ -68,7 +68,7 @@ def run(
     cores = cores or usable_cores()
     limit_threads(cores)
     dataset = files.read_json(files.PROCESSED / files.DATASET)
-    arrays = {split: files.read_arrays(files.PROCESSED, split) for split in ("train", "val")}
+    train_arrays, val_arrays = (files.read_arrays(files.PROCESSED, split) for split in ("train", "val"))
     precision, why = choose_precision(train.precision)
     # DVC deletes the outputs of an earlier training, too
     for old in (files.MODEL, files.TRAINING, files.HISTORY):
@@ -77,14 +77,7 @@ def run(
     folder, strategy = checkpoints(model, train), devices.strategy()
     with strategy.scope():
         network, result = fit(
-            arrays["train"],
-            arrays["val"],
-            dataset,
-            model,
-            train,
-            precision=precision,
-            checkpoints=folder,
-            on_epoch=on_epoch,
+            train_arrays, val_arrays, dataset, model, train, precision=precision, checkpoints=folder, on_epoch=on_epoch
         )
     files.save_model(files.MODEL, network, files.About.of(dataset))
     result |= {"precision": precision, "precision_reason": why, "threads": cores}
@@ -249,7 +242,7 @@ def _compile(network: keras.Model, train: Train, steps: int) -> None:
         metrics=metrics(),
         jit_compile=False,  # slower on a CPU: docs/decisions/cpu-speed.md
     )
-    # TensorFlow would trace a step twice that makes variables
+    # made now, or TensorFlow would trace the first step twice
     network.optimizer.build(network.trainable_variables)
     network.compute_metrics(None, np.zeros(1), np.zeros((1, network.output_shape[-1])))
 
