@@ -159,7 +159,7 @@ def test_under_dvc_a_training_that_came_to_its_end_is_gone_on_with_until_dvc_loc
     assert stage.checkpoints(MODEL, changed(TRAIN, seed=7)) != folder
     assert not folder.exists()  # whichever training is the next
     assert outcome(stage.run(MODEL, TRAIN)) == first
-    assert "going on" not in capsys.readouterr().err
+    assert "resuming" not in capsys.readouterr().err
 
 
 @pytest.mark.usefixtures("data")
@@ -202,7 +202,7 @@ def test_another_configuration_never_takes_up_a_checkpoint(capsys):
     with pytest.raises(KeyboardInterrupt):
         stage.run(MODEL, TRAIN, on_epoch=stop_after_one)
     stage.run(MODEL, changed(TRAIN, label_smoothing=0.2))
-    assert "going on" not in capsys.readouterr().err
+    assert "resuming" not in capsys.readouterr().err
     stage.run(MODEL, TRAIN)
     assert "resuming after epoch 1" in capsys.readouterr().err
 
