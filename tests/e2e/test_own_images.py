@@ -124,7 +124,7 @@ def colleague(clone: Clone, tmp_path_factory: pytest.TempPathFactory) -> Callabl
     return make
 
 
-def test_a_colleague_without_the_images_goes_on_from_what_was_made_of_them(
+def test_a_colleague_without_the_images_continues_from_what_was_made_of_them(
     clone: Clone, colleague: Callable[[str], Clone]
 ) -> None:
     other = colleague("without-images")

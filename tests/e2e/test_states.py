@@ -52,7 +52,7 @@ def test_ctrl_c_in_a_training_ends_dvc_and_marks_the_run_killed(clone: Clone, mo
 
 
 @pytest.mark.slow
-def test_a_killed_run_goes_on_as_the_same_run(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_killed_run_resumes_as_the_same_run(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
     clone.change({"train.epochs": 100_000})
     client = prepare(clone, monkeypatch)
     clone.stop(signal.SIGTERM, "convtrack", "train", expect=143)

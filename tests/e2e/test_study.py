@@ -137,7 +137,7 @@ def test_trials_that_take_too_long_fail_and_after_five_in_a_row_the_study_gives_
 
 
 @pytest.mark.slow
-def test_a_trial_that_exhausts_memory_fails_with_that_reason_and_the_study_goes_on(clone: Clone) -> None:
+def test_a_trial_that_exhausts_memory_fails_with_that_reason_and_the_study_continues(clone: Clone) -> None:
     clone.change(
         {
             "model.dense": [2_000_000_000],

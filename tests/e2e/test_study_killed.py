@@ -67,7 +67,7 @@ def test_a_trial_that_is_killed_fails_with_its_reason_and_another_takes_its_plac
 
 
 @pytest.mark.slow
-def test_ctrl_c_keeps_what_was_trained_and_the_same_command_goes_on(clone: Clone) -> None:
+def test_ctrl_c_keeps_what_was_trained_and_the_same_command_resumes(clone: Clone) -> None:
     clone.change({"train.epochs": 40})
     process = start(clone, "stopped", 1)
     until(process, training(clone, "stopped"))

@@ -15,7 +15,7 @@ fuzzed = settings(max_examples=50 * ROUNDS, suppress_health_check=list(HealthChe
 
 
 def is_usable(error: ConvtrackError) -> None:
-    """Whether a person can read that and go on from it."""
+    """Whether a person can read that and continue from it."""
     assert error.message.strip()
     assert error.hint.strip()
     assert "permission to read" not in error.hint, "it could be read"

@@ -148,7 +148,9 @@ def test_an_archive_from_an_address_of_ones_own(undisturbed: Undisturbed, tmp_pa
             as_undisturbed(undisturbed, "download")
 
 
-def test_a_study_goes_on_whoever_found_the_disk_full(undisturbed: Undisturbed, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_study_resumes_whichever_process_found_the_disk_full(
+    undisturbed: Undisturbed, monkeypatch: pytest.MonkeyPatch
+) -> None:
     clone = undisturbed.clone
     for stage in ("download", "preprocess"):
         as_undisturbed(undisturbed, stage)

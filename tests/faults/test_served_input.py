@@ -1,4 +1,4 @@
-"""The served model gets any input that Hypothesis finds: it answers, or says what is wrong, and goes on."""
+"""The served model gets any input that Hypothesis finds: it answers, or says what is wrong, and keeps serving."""
 
 from __future__ import annotations
 

@@ -41,7 +41,7 @@ def undisturbed(settings=TRAIN):
 
 
 @pytest.mark.usefixtures("data")
-def test_a_stopped_training_goes_on_to_the_same_weights_and_history():
+def test_a_stopped_training_resumes_and_ends_with_the_same_weights_and_history():
     muon = rate(0.02) | {"name": "muon"}  # which trains what it does not take by SGD with momentum
     settings = changed(TRAIN, epochs=4, optimizer=muon, schedule={"name": "cosine", "warmup": 0.2})
 
@@ -60,7 +60,7 @@ def test_a_stopped_training_goes_on_to_the_same_weights_and_history():
 
 
 @pytest.mark.usefixtures("data")
-def test_a_float16_training_whose_gradients_overflow_goes_on_with_the_right_batch(monkeypatch):
+def test_a_float16_training_whose_gradients_overflow_resumes_with_the_right_batch(monkeypatch):
     monkeypatch.setattr(checkpoint, "SECONDS", 0.0)  # a checkpoint after every step
     dataset = files.read_json(files.PROCESSED / files.DATASET)
     train, val = (files.read_arrays(files.PROCESSED, split) for split in ("train", "val"))
@@ -93,7 +93,7 @@ def test_a_signal_that_was_swallowed_while_the_network_was_built_ends_a_training
 @pytest.mark.parametrize(
     ("number", "step", "place"), [(signal.SIGINT, 6, "step 2 of epoch 2"), (signal.SIGTERM, 8, "epoch 2")]
 )
-def test_a_signal_ends_a_training_behind_its_step_and_it_goes_on_from_there(monkeypatch, capfd, number, step, place):
+def test_a_signal_ends_a_training_after_its_step_and_it_resumes_from_there(monkeypatch, capfd, number, step, place):
     settings = changed(TRAIN, schedule={"name": "linear", "warmup": 0.0})
     expected = undisturbed(settings)
 
@@ -147,7 +147,7 @@ def test_a_kill_between_the_last_epoch_and_the_model_leaves_nothing_to_train(mon
 
 
 @pytest.mark.usefixtures("data")
-def test_under_dvc_a_training_that_came_to_its_end_is_gone_on_with_until_dvc_lock_names_its_result(monkeypatch, capsys):
+def test_under_dvc_a_finished_training_resumes_until_dvc_lock_names_its_result(monkeypatch, capsys):
     monkeypatch.setenv("DVC_STAGE", "train")
     lock = files.LOCK
     first = outcome(stage.run(MODEL, TRAIN))

@@ -34,7 +34,7 @@ def test_the_same_params_and_data_have_the_same_fingerprint(content: Content) ->
 
 
 def test_a_trials_values_written_into_params_are_no_difference(content: Content) -> None:
-    """So that a study goes on after its best trial was applied."""
+    """So that a study can be resumed after its best trial was applied."""
     values = space.current(schema.parse(content).study, content)
     gone = {"model.filters.2", "model.convs_per_block.2"}
     kept = {path: value for path, value in values.items() if path not in gone}

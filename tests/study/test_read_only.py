@@ -69,7 +69,7 @@ def as_nobody(place: Path, *commands: str) -> str:
     return done.stdout
 
 
-def test_a_file_that_is_read_only_is_shown_and_not_gone_on_with(place: Path) -> None:
+def test_a_read_only_file_is_shown_and_not_resumed(place: Path) -> None:
     file = place / ".convtrack/study.db"
     name = schema.load(place / "params.yaml").study.name
     study = searched(empty(name, storage=storage.open_storage(f"sqlite:///{file}")), 4)
@@ -94,7 +94,7 @@ def test_a_folder_that_takes_no_file_is_named(place: Path) -> None:
     assert list((place / ".convtrack").iterdir()) == []
 
 
-def test_a_database_that_is_read_only_is_shown_and_not_gone_on_with(
+def test_a_read_only_database_is_shown_and_not_resumed(
     new_database: Callable[[], str], workplace: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     content = schema.read_yaml(schema.PARAMS_FILE)

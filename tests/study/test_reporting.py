@@ -206,7 +206,7 @@ def test_two_that_ask_in_one_moment_never_get_the_same_trial(study: optuna.Study
         """When the first has read the state of the trial, and has not written it, the other one asks."""
         if threading.current_thread() is first and statement.startswith("SELECT trials.") and not rival.ident:
             rival.start()
-            rival.join(1)  # where the database lets it wait, as it should, it goes on behind this
+            rival.join(1)  # where the database lets it wait, as it should, it continues after this
 
     number = backend.get_all_trials(study._study_id)[0]._trial_id
     sqlalchemy.event.listen(backend.engine, "after_cursor_execute", between)
@@ -219,7 +219,7 @@ def test_two_that_ask_in_one_moment_never_get_the_same_trial(study: optuna.Study
     assert len(study.trials) == 2
 
 
-def test_heartbeats_go_on_after_a_database_that_refused_them(
+def test_heartbeats_continue_after_a_database_that_refused_them(
     study: optuna.Study, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(reporting, "HEARTBEAT", 0.01)

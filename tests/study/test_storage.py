@@ -1,4 +1,4 @@
-"""Where studies are kept, and which study is gone on with."""
+"""Where studies are kept, and which study is resumed."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def test_studies_can_be_reached_through_optunas_grpc_proxy() -> None:
         server.stop(None).wait()
 
 
-def test_a_study_is_made_once_and_gone_on_with(content: Content) -> None:
+def test_a_study_is_created_once_and_resumed_after_that(content: Content) -> None:
     study = go_on(content)
     study.enqueue_trial(space.current(schema.parse(content).study, content))
     again = go_on(content)
@@ -146,7 +146,7 @@ def test_another_search_under_the_same_name_is_refused_with_the_differences(cont
     assert optuna.load_study(study_name="layers-and-dropout", storage=open_storage(None)).user_attrs == before
 
 
-def test_allowed_changes_go_on_and_are_the_fingerprint_from_then_on(content: Content) -> None:
+def test_allowed_changes_resume_the_study_and_replace_the_fingerprint(content: Content) -> None:
     first = go_on(content)
     first.tell(ask(first, content), 0.5)
     content["study"]["space"]["model.dropout"]["high"] = 0.4

@@ -36,7 +36,7 @@ def test_a_trial_has_a_learning_curve_whatever_is_searched_for(objectives: list[
     content["study"] |= {"objectives": objectives, "storage": "sqlite:///one.db"}
     params, study = schema.parse(content), empty("one", tuple(objectives), storage.open_storage("sqlite:///one.db"))
     asked = study.ask()
-    for rows in (ROWS[:2], ROWS[1:]):  # a second process goes on, from its last checkpoint
+    for rows in (ROWS[:2], ROWS[1:]):  # a second process resumes from its last checkpoint
         trial = Trial(params, Spec("one", "id", asked._trial_id, 0, None), Interruption(""))
         for row in rows:
             assert trial._report(row, 4) == ""

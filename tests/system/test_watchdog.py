@@ -92,7 +92,7 @@ def test_dvc_and_its_stage_end_with_a_command_that_is_killed(command: subprocess
     assert subprocess.run([*COMMAND, "unknown"], check=False).returncode != 0
 
 
-def test_a_stage_whose_dvc_may_not_be_read_goes_on(repository: Path) -> None:
+def test_a_stage_that_may_not_read_its_dvc_keeps_running(repository: Path) -> None:
     dvc = processes.start([sys.executable, "-m", "dvc", "repro", "ours_unreadable"])
     wait_until_begun(dvc, repository)
     with pytest.raises(subprocess.TimeoutExpired):

@@ -1,4 +1,4 @@
-"""What one sees of a training while it goes on."""
+"""What one sees of a training while it runs."""
 
 from __future__ import annotations
 
