@@ -65,7 +65,7 @@ def opened(tmp_path: Path) -> Iterator[Callable[..., Any]]:
         yield show
 
 
-@pytest.fixture
+@pytest.fixture(scope="session")
 def root() -> Path:
     """The repository that is tested."""
     return ROOT

@@ -38,7 +38,7 @@ OTHER = "import pytest\ndef test_other(): pytest.skip('not today')\n"
 
 @pytest.fixture
 def outcomes(tmp_path: Path, root: Path) -> list[str]:
-    """What pytest says of TESTS and of OTHER, which is skipped for no part: where no part is required, where two are."""
+    """What pytest says of TESTS and of OTHER, skipped for no part: where no part is required, and where two are."""
     (tmp_path / "test_some.py").write_text(TESTS)
     (tmp_path / "test_other.py").write_text(OTHER)
     command = [sys.executable, "-m", "pytest", "-p", "tests.parts", "-c", os.devnull, "--rootdir", str(tmp_path)]

@@ -32,7 +32,7 @@ def healthy(workplace: Path, root: Path, monkeypatch: pytest.MonkeyPatch) -> Pat
     for least in ("MIN_MEMORY", "MIN_DISK"):  # other tests may be taking what there is
         monkeypatch.setattr(doctor, least, 0)
     (workplace / ".dvc").mkdir()
-    (workplace / ".dvc/config").touch()
+    shutil.copy(root / ".dvc/config", workplace / ".dvc")  # DVC sends no statistics about its use
     (workplace / "data/images").mkdir(parents=True)
     (workplace / "src").symlink_to(root / "src")
     return workplace
@@ -140,6 +140,7 @@ stages:
         *(("dvc.lock", LOCK[: LOCK.index(end) + 2]) for end in ("download:", "path", "md5:")),
         (".dvc/tmp/rwlock", '{"write": {"da'),
     ],
+    ids=["lock in a stage's name", "lock in a key", "lock in a hash", "rwlock"],
 )
 def test_a_file_of_dvcs_that_a_kill_has_cut_is_told_from_other_troubles(healthy: Path, name: str, content: str) -> None:
     (healthy / ".dvc/tmp").mkdir()
@@ -147,5 +148,10 @@ def test_a_file_of_dvcs_that_a_kill_has_cut_is_told_from_other_troubles(healthy:
     found = doctor._dvc()
     assert f"DVC cannot read {name}" in found.value
     assert f"rm {name}" in found.remedy
-    (healthy / name).write_text(LOCK if name == "dvc.lock" else "{}")
+
+
+def test_a_whole_lock_of_dvcs_is_no_trouble(healthy: Path) -> None:
+    (healthy / "dvc.lock").write_text(LOCK)
+    (healthy / ".dvc/tmp").mkdir()
+    (healthy / ".dvc/tmp/rwlock").write_text("{}")
     assert not doctor._dvc().remedy
