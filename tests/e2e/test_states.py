@@ -42,6 +42,7 @@ def test_a_training_that_fails_says_why_and_marks_its_run_failed(clone: Clone, m
     assert not files.MODEL.exists()
 
 
+@pytest.mark.slow
 def test_ctrl_c_in_a_training_ends_dvc_and_marks_the_run_killed(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
     clone.change({"train.epochs": 100_000})
     client = prepare(clone, monkeypatch)

@@ -11,7 +11,7 @@ from convtrack.models import convolution, fused
 from convtrack.models.convolution import convolve
 
 SAME = {"filters": 6, "kernel_size": 3, "padding": "same"}
-# images, height and width: products, too few images for them, only the kernel's gradient by them (in bfloat16), none
+# images, height and width. In bfloat16: four by products, too few images for them, only the kernel's gradient, none
 SHAPES = [(144, 3, 3), (64, 2, 2), (16, 1, 1), (32, 2, 1), (3, 2, 2), (2, 7, 5), (2, 9, 8)]
 
 
@@ -40,7 +40,8 @@ def tensorflows(images, weights):
 @pytest.mark.parametrize(
     ("dtype", "kernel", "shape"),
     [
-        *((dtype, (3, 3), shape) for dtype in ("float32", "bfloat16") for shape in SHAPES),
+        *(("bfloat16", (3, 3), shape) for shape in SHAPES),
+        *(("float32", (3, 3), shape) for shape in SHAPES[:5]),
         ("float32", (5, 5), (64, 2, 2)),
         ("bfloat16", (1, 3), (2, 7, 5)),
         ("float32", (1, 1), (64, 2, 2)),

@@ -107,7 +107,7 @@ def test_four_processes_share_a_study_and_no_trial_is_lost_or_counted_twice(
     assert Counter(trial.state for trial in trials) == {TrialState.COMPLETE: 20}
 
 
-@pytest.mark.parametrize("kept", ["database", "file"])
+@pytest.mark.parametrize("kept", [pytest.param("database", marks=pytest.mark.slow), "file"])
 def test_optunas_command_reads_our_studies(kept: str, workplace: Path, request: pytest.FixtureRequest) -> None:
     address = request.getfixturevalue("database") if kept == "database" else storage.shown(None)
     study = searched(made(), 12)
