@@ -31,6 +31,7 @@ def states(client: MlflowClient) -> list[str]:
     return [run.info.status for run in client.search_runs([experiment.experiment_id])]
 
 
+@pytest.mark.slow
 def test_a_training_that_fails_says_why_and_marks_its_run_failed(clone: Clone, monkeypatch: pytest.MonkeyPatch) -> None:
     clone.change({"train.batch_size": 100_000})
     client = prepare(clone, monkeypatch)
