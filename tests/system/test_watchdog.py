@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import json
 import shutil
 import signal
 import subprocess
@@ -91,6 +92,38 @@ def test_dvc_and_its_stage_end_with_a_command_that_is_killed(command: subprocess
     assert not alive
     assert subprocess.run([*COMMAND, "quick"], check=False).returncode == 0  # nobody holds DVC's lock
     assert subprocess.run([*COMMAND, "unknown"], check=False).returncode != 0
+
+
+SLOW_LOCK = """
+import json, pathlib, sys, time
+
+dump = json.dump
+
+def slowly(*arguments, **options):
+    if "convtrack.system.watchdog" in sys.orig_argv:
+        json.dump = dump
+        pathlib.Path("writing").touch()
+        time.sleep(1)
+    dump(*arguments, **options)
+
+json.dump = slowly
+"""
+
+
+def test_a_dvc_that_is_writing_its_own_files_is_not_cut_short(
+    repository: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (repository / "sitecustomize.py").write_text(SLOW_LOCK)
+    monkeypatch.setenv("PYTHONPATH", str(repository))
+    process = processes.start([*COMMAND, "quick"])
+    while not (repository / "writing").exists():
+        assert process.poll() is None
+        time.sleep(0.05)
+    children = psutil.Process(process.pid).children(recursive=True)
+    process.kill()
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert not alive
+    json.loads((repository / ".dvc/tmp/rwlock").read_text())
 
 
 def test_a_stage_that_may_not_read_its_dvc_keeps_running(repository: Path) -> None:

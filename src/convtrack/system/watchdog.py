@@ -15,7 +15,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -43,27 +43,35 @@ def run_dvc(
     except KeyboardInterrupt:  # the terminal sends it to the stage too
         dvc.wait()
         raise
-    except SystemExit:  # only this process got the SIGTERM
-        running = psutil.Process(dvc.pid).children(recursive=True)
-        for process in running or [psutil.Process(dvc.pid)]:
-            process.terminate()
-        dvc.wait()
-        raise
-    finally:
+    finally:  # after a SIGTERM, which only this process got, DVC is told to end
         os.close(held)
+        dvc.wait()
 
 
 def watch(descriptor: int) -> None:
-    """Wait until the pipe closes, then end this process and its children."""
+    """Wait until the pipe closes, then end the stages of this process, which is DVC, and at last DVC itself.
+
+    When its stage fails, DVC cleans up and ends by itself. Between stages it may be writing dvc.lock, which a signal
+    would cut: it is left alone until it starts the next one.
+    """
     while os.read(descriptor, 1):
         pass
-    dvc = psutil.Process()
-    # when its stage fails, DVC cleans up and ends by itself
-    for process in dvc.children(recursive=True) or [dvc]:
-        process.terminate()
-    time.sleep(PATIENCE)
-    for process in [*dvc.children(recursive=True), dvc]:
-        process.kill()
+    dvc, told = psutil.Process(), set[psutil.Process]()
+    closed = time.monotonic()
+    while time.monotonic() < closed + PATIENCE:
+        for stage in set(dvc.children()) - told:
+            told.add(stage)
+            _end(stage, psutil.Process.terminate)
+        time.sleep(POLL / 10)
+    _end(dvc, psutil.Process.kill)
+
+
+def _end(process: psutil.Process, how: Callable[[psutil.Process], None]) -> None:
+    """Send a signal to all that `process` has started, then to itself; some may have ended by themselves."""
+    with contextlib.suppress(psutil.NoSuchProcess):
+        for each in [*process.children(recursive=True), process]:
+            with contextlib.suppress(psutil.NoSuchProcess):
+                how(each)
 
 
 def end_with_standard_input(patience: float) -> None:
