@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
     from tests.e2e.conftest import Clone
 
 OPENED = "files opened:"
+OF_OURS = ("data", "models", "reports", files.STATE / "checkpoints", files.STATE / "downloads")
+OF_DVC = re.compile(r"\.[\w-]{22}\.tmp")  # a copy that it leaves unfinished if there is no room for it
 # Python's own sitecustomize, in the folder where the stages' Python looks first. Processes whose command has the words
 # FULL_IN in it may write no more than FULL_SIZE bytes into any file, once they open the one for writing that FULL_AT
 # names: by its number, or by a part of its path.
@@ -81,14 +84,16 @@ def failed(output: str) -> bool:
 
 def nothing_half_written(undisturbed: Undisturbed, stage: str) -> None:
     clone = undisturbed.clone
+    written = [clone.path / folder for folder in OF_OURS]
+    for path in (path for folder in written for path in folder.rglob(".*.tmp") if OF_DVC.fullmatch(path.name)):
+        path.unlink()
     left = made(clone.path / OUTS[stage])
     if left.pop(files.HISTORY.name, None):  # grows by whole epochs
         table = (clone.path / files.HISTORY).read_text()
         assert table.endswith("\n")
         assert {line.count(",") for line in table.splitlines()} == {len(COLUMNS) - 1}
     assert left.items() <= undisturbed.made[stage].items()
-    for folder in ("data", "models", "reports", files.STATE / "checkpoints", files.STATE / "downloads"):
-        assert {path.name for path in (clone.path / folder).rglob(".*")} <= {".gitignore"}
+    assert {path.name for folder in written for path in folder.rglob(".*")} <= {".gitignore"}
 
 
 def as_undisturbed(undisturbed: Undisturbed, stage: str) -> str:
