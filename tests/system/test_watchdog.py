@@ -39,7 +39,8 @@ WAIT = "import pathlib, time; pathlib.Path('begun').touch(); time.sleep(600)"
 COMMAND = [
     sys.executable,
     "-c",
-    "import sys; from convtrack.cli.quickstart import repro; sys.exit(repro(*sys.argv[1:]))",
+    "import sys; from convtrack.cli.quickstart import repro; from convtrack.system import interruption; "
+    "interruption.raise_on_signals(); sys.exit(repro(*sys.argv[1:]))",
 ]
 
 
@@ -83,6 +84,14 @@ def sleeping(process: subprocess.Popen[bytes]) -> bool:
             if child.name() == "sleep":
                 return True
     return False
+
+
+def test_dvc_and_its_stage_end_with_a_command_that_is_terminated(command: subprocess.Popen[bytes]) -> None:
+    children = psutil.Process(command.pid).children(recursive=True)
+    command.terminate()
+    assert command.wait() == 128 + signal.SIGTERM
+    _, alive = psutil.wait_procs(children, timeout=60)
+    assert not alive
 
 
 def test_dvc_and_its_stage_end_with_a_command_that_is_killed(command: subprocess.Popen[bytes]) -> None:
