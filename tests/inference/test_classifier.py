@@ -122,6 +122,7 @@ def test_the_digest_of_the_data_is_that_of_dataset_json(tmp_path: Path) -> None:
     assert files.About.of(dataset).data["digest"] == hashlib.sha256((tmp_path / files.DATASET).read_bytes()).hexdigest()
 
 
+@pytest.mark.slow
 def test_keras_alone_loads_the_file(tmp_path: Path) -> None:
     path = saved(tmp_path / "model.keras")
     code = (

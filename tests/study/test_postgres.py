@@ -92,7 +92,8 @@ def test_a_study_is_there_for_the_next_process(database: str) -> None:
     assert again.best[0].intermediate_values.keys() == {25, 50, 75, 100}
 
 
-@pytest.mark.parametrize("kept", [pytest.param("database", marks=pytest.mark.slow), "file"])
+@pytest.mark.slow
+@pytest.mark.parametrize("kept", ["database", "file"])
 def test_four_processes_share_a_study_and_no_trial_is_lost_or_counted_twice(
     kept: str, workplace: Path, request: pytest.FixtureRequest
 ) -> None:
@@ -145,6 +146,7 @@ def proxy(database: str, port: int, monkeypatch: pytest.MonkeyPatch) -> Iterator
         process.wait()
 
 
+@pytest.mark.slow
 def test_a_study_goes_through_the_grpc_proxy_into_the_database(
     proxy: str, database: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

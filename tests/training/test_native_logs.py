@@ -12,6 +12,7 @@ from convtrack.training.native_logs import stderr_buffered
 LOAD = "from convtrack.training.native_logs import load_tensorflow_quietly as load; load()"
 
 
+@pytest.mark.slow
 def test_tensorflow_starts_without_a_word_and_without_libraries_that_only_unused_parts_of_it_want():
     check = "assert not {'sklearn', 'scipy', 'matplotlib'} & set(sys.modules); import sklearn, matplotlib"
     command = [sys.executable, "-c", f"import sys; {LOAD}; {check}"]
