@@ -40,6 +40,7 @@ def _own_settings() -> Iterator[None]:
             if name.startswith(OUTSIDE):
                 patch.delenv(name)
         patch.setenv("COLUMNS", "120")
+        patch.setenv("DVC_NO_ANALYTICS", "true")  # also where there is no configuration of ours
         if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
             # as a script starts what it runs in the background, and as children inherit it: no Ctrl-C would reach them
             signal.signal(signal.SIGINT, signal.default_int_handler)
