@@ -15,6 +15,8 @@ import pytest
 from convtrack import files
 from convtrack.params import presets, schema
 
+pytestmark = pytest.mark.slow  # each test starts a program
+
 ROOT = Path(__file__).parent.parent.parent
 PROGRAMS = sorted(
     path.stem for path in (ROOT / "benchmarks").glob("*.py") if "harness.run(main)" in path.read_text(encoding="utf-8")
@@ -235,7 +237,6 @@ def replayed(curves: Path, out: Path) -> tuple[dict[str, list[str]], dict[str, f
     return {pruner: numbers for _, pruner, *numbers in written["table"]["rows"]}, about["correlations"]
 
 
-@pytest.mark.slow
 def test_pruners_keep_the_best_of_trials_that_never_overtake_one_another(tmp_path: Path) -> None:
     curves = [[0.1 + 0.02 * trial, 0.3 + 0.02 * trial, 0.5 + 0.02 * trial] for trial in range(16)]
     files.write_json(tmp_path / "searches.json", searched(curves))
@@ -249,7 +250,6 @@ def test_pruners_keep_the_best_of_trials_that_never_overtake_one_another(tmp_pat
     assert float(late[-1]) < float(shown["`none`"][-1])  # it has seen more of them by then
 
 
-@pytest.mark.slow
 def test_pruners_stop_the_best_of_trials_that_all_overtake_one_another(tmp_path: Path) -> None:
     curves = [[0.4 - 0.02 * trial, 0.5 - 0.02 * trial, 0.5 + 0.02 * trial] for trial in range(16)]
     files.write_json(tmp_path / "searches.json", searched(curves))

@@ -21,6 +21,8 @@ from convtrack.study.storage import failed_writes
 from .searched import empty, searched
 from .test_commands_at_once import Nobody
 
+pytestmark = pytest.mark.slow
+
 ROOT = Path(__file__).parent.parent.parent
 # in a process of its own, since nothing is read-only for root
 AS_NOBODY = """

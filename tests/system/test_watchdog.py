@@ -86,6 +86,7 @@ def sleeping(process: subprocess.Popen[bytes]) -> bool:
     return False
 
 
+@pytest.mark.slow
 def test_dvc_and_its_stage_end_with_a_command_that_is_terminated(command: subprocess.Popen[bytes]) -> None:
     children = psutil.Process(command.pid).children(recursive=True)
     command.terminate()
@@ -94,6 +95,7 @@ def test_dvc_and_its_stage_end_with_a_command_that_is_terminated(command: subpro
     assert not alive
 
 
+@pytest.mark.slow
 def test_dvc_and_its_stage_end_with_a_command_that_is_killed(command: subprocess.Popen[bytes]) -> None:
     children = psutil.Process(command.pid).children(recursive=True)
     command.kill()
@@ -119,6 +121,7 @@ json.dump = slowly
 """
 
 
+@pytest.mark.slow
 def test_a_dvc_that_is_writing_its_own_files_is_not_cut_short(
     repository: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -135,6 +138,7 @@ def test_a_dvc_that_is_writing_its_own_files_is_not_cut_short(
     json.loads((repository / ".dvc/tmp/rwlock").read_text())
 
 
+@pytest.mark.slow
 def test_a_stage_that_may_not_read_its_dvc_keeps_running(repository: Path) -> None:
     dvc = processes.start([sys.executable, "-m", "dvc", "repro", "ours_unreadable"])
     wait_until_begun(dvc, repository)
@@ -147,6 +151,7 @@ def test_a_stage_that_may_not_read_its_dvc_keeps_running(repository: Path) -> No
     assert not alive
 
 
+@pytest.mark.slow
 def test_a_stage_of_ours_ends_with_its_dvc(initialised: Path, tmp_path: Path) -> None:
     # with a DVC that is gone before the stage looks for it, with the shell between, and with a shell that became it
     cases = [
