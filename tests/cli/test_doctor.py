@@ -134,9 +134,10 @@ stages:
     ("name", "content"),
     [
         *(("dvc.lock", LOCK[: LOCK.index(end) + 2]) for end in ("download:", "path")),
+        pytest.param("dvc.lock", LOCK[: LOCK.index("md5:") + 2], marks=pytest.mark.slow),
         (".dvc/tmp/rwlock", '{"write": {"da'),
     ],
-    ids=["lock in a stage's name", "lock in a key", "rwlock"],
+    ids=["lock in a stage's name", "lock in a key", "lock in a hash", "rwlock"],
 )
 def test_a_file_of_dvcs_that_a_kill_has_cut_is_told_from_other_troubles(healthy: Path, name: str, content: str) -> None:
     (healthy / ".dvc/tmp").mkdir()

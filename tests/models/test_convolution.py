@@ -42,6 +42,7 @@ def tensorflows(images, weights):
     [
         *(("bfloat16", (3, 3), shape) for shape in SHAPES),
         *(("float32", (3, 3), shape) for shape in SHAPES[:5]),
+        *(pytest.param("float32", (3, 3), shape, marks=pytest.mark.slow) for shape in SHAPES[5:]),
         ("float32", (5, 5), (64, 2, 2)),
         ("bfloat16", (1, 3), (2, 7, 5)),
         ("float32", (1, 1), (64, 2, 2)),
